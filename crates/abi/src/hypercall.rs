@@ -1,0 +1,89 @@
+//! What a guest kernel may ask by `HVC #0` or `SMC #0`, in the SMC Calling
+//! Convention (ARM DEN 0028): function in `r0`, arguments in `r1` to `r3`, result in
+//! `r0`. Every other register is preserved. A guest application that executes `HVC`
+//! takes an undefined-instruction exception in its own kernel.
+
+/// Functions, named and numbered.
+///
+/// `Psci*` are those of PSCI 0.2 (ARM DEN 0022), the others are Entresol's, in the
+/// range of vendor-specific hypervisor services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Function {
+    /// Version of PSCI: major in bits 31:16, minor in 15:0.
+    PsciVersion = 0x8400_0000,
+    /// Waits as WFI does.
+    PsciCpuSuspend = 0x8400_0001,
+    /// Turns the calling vCPU off.
+    PsciCpuOff = 0x8400_0002,
+    /// Turns another vCPU on.
+    PsciCpuOn = 0x8400_0003,
+    /// Whether a vCPU is on (0), off (1).
+    PsciAffinityInfo = 0x8400_0004,
+    /// Whether a trusted OS must be migrated: never (2).
+    PsciMigrateInfoType = 0x8400_0006,
+    /// Stops the VM; it ended well.
+    PsciSystemOff = 0x8400_0008,
+    /// Starts the VM again from its image.
+    PsciSystemReset = 0x8400_0009,
+    /// Whether a PSCI function exists.
+    PsciFeatures = 0x8400_000a,
+    /// Version of this interface: 1.
+    Version = 0x8600_0000,
+    /// Index of the calling VM.
+    VmIndex = 0x8600_0001,
+    /// Writes the byte in `r1` to the VM's console. Returns 0.
+    ConsolePut = 0x8600_0002,
+    /// Reads a byte from the VM's console, [`NONE`] when there is none.
+    ConsoleGet = 0x8600_0003,
+    /// Stops the VM with the status in `r1` (0 is well), as a test's exit.
+    Exit = 0x8600_0004,
+    /// Gives the rest of the time slice to a VM of the same priority. Returns 0.
+    Yield = 0x8600_0005,
+    /// Number of times the VM was started, from 1.
+    Starts = 0x8600_0006,
+}
+
+/// Result: no such function (SMCCC `NOT_SUPPORTED`).
+pub const NOT_SUPPORTED: u32 = u32::MAX;
+
+/// Result of [`Function::ConsoleGet`]: nothing to read.
+pub const NONE: u32 = 0x100;
+
+/// Results of PSCI calls.
+pub mod psci {
+    /// It is so.
+    pub const SUCCESS: u32 = 0;
+    /// An argument is out of range (-2).
+    pub const INVALID_PARAMETERS: u32 = -2_i32 as u32;
+    /// Not permitted (-3).
+    pub const DENIED: u32 = -3_i32 as u32;
+    /// The vCPU is on already (-4).
+    pub const ALREADY_ON: u32 = -4_i32 as u32;
+}
+
+impl Function {
+    /// The function with this number.
+    #[must_use]
+    pub const fn decode(number: u32) -> Option<Self> {
+        Some(match number {
+            0x8400_0000 => Self::PsciVersion,
+            0x8400_0001 => Self::PsciCpuSuspend,
+            0x8400_0002 => Self::PsciCpuOff,
+            0x8400_0003 => Self::PsciCpuOn,
+            0x8400_0004 => Self::PsciAffinityInfo,
+            0x8400_0006 => Self::PsciMigrateInfoType,
+            0x8400_0008 => Self::PsciSystemOff,
+            0x8400_0009 => Self::PsciSystemReset,
+            0x8400_000a => Self::PsciFeatures,
+            0x8600_0000 => Self::Version,
+            0x8600_0001 => Self::VmIndex,
+            0x8600_0002 => Self::ConsolePut,
+            0x8600_0003 => Self::ConsoleGet,
+            0x8600_0004 => Self::Exit,
+            0x8600_0005 => Self::Yield,
+            0x8600_0006 => Self::Starts,
+            _ => return None,
+        })
+    }
+}

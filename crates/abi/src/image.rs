@@ -1,0 +1,370 @@
+//! The tables at the start of a bootable image.
+//!
+//! In the machine's memory, at a multiple of 1 MiB called *load*:
+//!
+//! ```text
+//! load              the hypervisor's binary, linked at window::BASE
+//! load + RESERVED   Header, tables, payloads (guest images), 4 KiB aligned
+//! header.pools      page-table pools and per-page records, filled by the hypervisor
+//! vm.host           guest memory, one range per VM, at multiples of 1 MiB
+//! ```
+//!
+//! A [`Header`] names every table by offset and count, so that the hypervisor
+//! walks the image in place: no parsing, no allocation, no pointers to relocate.
+//!
+//! # Invariants
+//!
+//! Established by `entresol-image`. [`Header::check`] re-checks the first three on
+//! the target, because a stale image beside a fresh hypervisor is the one mistake
+//! nobody can see on a serial line.
+//!
+//! 1. `magic` and `abi` match this crate.
+//! 2. Every table, name and payload lies inside `image_len`.
+//! 3. There are 1 to [`MAX_VMS`] VMs.
+//! 4. No two ranges of the machine's memory overlap: window, image, pools, VMs.
+//! 5. A load lies inside its VM's memory.
+
+use crate::{GuestPhys, HostPhys};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Marks the first word of the tables: `ENTR` in memory order.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
+
+/// Version of the layout described by this crate.
+pub const ABI_VERSION: u32 = 1;
+
+/// Most VMs in one image.
+pub const MAX_VMS: usize = 8;
+
+/// Where a table lies, in bytes from the header's first byte.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Table {
+    /// Offset of the first entry, a multiple of 4.
+    pub offset: u32,
+    /// Number of entries.
+    pub count: u32,
+}
+
+/// A range of physical memory.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Range {
+    /// First byte.
+    pub base: HostPhys,
+    /// Length in bytes.
+    pub len: u32,
+}
+
+/// First structure of an image.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Header {
+    /// Always [`MAGIC`].
+    pub magic: u32,
+    /// Always [`ABI_VERSION`].
+    pub abi: u32,
+    /// Length of header, tables and payloads together, in bytes.
+    pub image_len: u32,
+    /// Build identifier (a hash of manifest and inputs), printed at boot.
+    pub build: u32,
+    /// The physical address of the hypervisor's binary, a multiple of 1 MiB.
+    pub load: HostPhys,
+    /// Memory for page-table pools and per-page records, a multiple of 1 MiB.
+    pub pools: Range,
+    /// The machine's memory, as a table of [`Range`].
+    pub ram: Table,
+    /// The machine.
+    pub machine: Machine,
+    /// The VMs, as a table of [`Vm`].
+    pub vms: Table,
+}
+
+/// What the hypervisor must know of the machine.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Machine {
+    /// Name, zero padded.
+    pub name: [u8; 16],
+    /// Distributor of the GICv2.
+    pub gic_distributor: HostPhys,
+    /// CPU interface of the GICv2.
+    pub gic_cpu: HostPhys,
+    /// One of [`Timer`].
+    pub timer: u32,
+    /// Registers of a memory-mapped timer, else 0.
+    pub timer_base: HostPhys,
+    /// The timer's interrupt, a GIC interrupt number.
+    pub timer_irq: u32,
+    /// Ticks per second of the counter.
+    pub timer_hz: u32,
+    /// One of [`Uart`].
+    pub uart: u32,
+    /// Registers of the UART that carries all consoles.
+    pub uart_base: HostPhys,
+    /// The UART's interrupt, a GIC interrupt number.
+    pub uart_irq: u32,
+    /// One of [`PowerOff`].
+    pub power_off: u32,
+    /// Number of cores.
+    pub cores: u32,
+}
+
+/// Values of [`Machine::timer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Timer {
+    /// The generic timer of the ARMv7-A extensions, by CP15; EL1 physical timer.
+    Generic = 0,
+    /// The Cortex-A9 MPCore global timer with its comparator (ARM DDI 0407I, 4.3).
+    A9Global = 1,
+}
+
+/// Values of [`Machine::uart`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Uart {
+    /// ARM PrimeCell PL011 (ARM DDI 0183G).
+    Pl011 = 0,
+    /// Cadence UART of the Zynq-7000 (UG585, appendix B.33).
+    Cadence = 1,
+}
+
+/// Values of [`Machine::power_off`]: what to do when every VM is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PowerOff {
+    /// Wait for interrupts for ever.
+    Idle = 0,
+    /// Semihosting `SYS_EXIT_EXTENDED`: status 0 if every VM ended well, else 1.
+    Semihosting = 1,
+}
+
+/// One virtual machine.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Vm {
+    /// Name, zero padded.
+    pub name: [u8; 16],
+    /// First guest physical address of its memory, a multiple of 1 MiB.
+    pub memory: GuestPhys,
+    /// Where that memory lies in the machine, a multiple of 1 MiB.
+    pub host: HostPhys,
+    /// Length of its memory in bytes, a multiple of 1 MiB.
+    pub memory_len: u32,
+    /// First instruction; bit 0 set means T32.
+    pub entry: GuestPhys,
+    /// Initial `r1` (machine type; all ones for a device tree).
+    pub r1: u32,
+    /// Initial `r2`: the device tree, or 0.
+    pub r2: GuestPhys,
+    /// Fixed priority: 0 is the least urgent, 31 the most.
+    pub priority: u32,
+    /// Bits of [`flags`].
+    pub flags: u32,
+    /// One of [`OnFault`].
+    pub on_fault: u32,
+    /// How many restarts [`OnFault::Restart`] allows, 0 for no limit.
+    pub restarts: u32,
+    /// What to copy into its memory before it starts: a table of [`Load`].
+    pub loads: Table,
+    /// Machine devices given to it: a table of [`Passthrough`].
+    pub passthrough: Table,
+    /// Address-space views it may keep at once (pairs of kernel and application).
+    pub view_pairs: u32,
+    /// Second-level shadow tables it may keep at once, 1 KiB each.
+    pub shadow_tables: u32,
+    /// Replaced instructions it may have at once, 8 bytes each.
+    pub sites: u32,
+    /// Reserved, 0.
+    pub reserved: u32,
+}
+
+/// Bits of [`Vm::flags`].
+pub mod flags {
+    /// Starts when the system starts.
+    pub const AUTOSTART: u32 = 1 << 0;
+    /// Has the PL011 of the virtual board.
+    pub const UART: u32 = 1 << 1;
+    /// Has the PL031 of the virtual board.
+    pub const RTC: u32 = 1 << 2;
+}
+
+/// Values of [`Vm::on_fault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum OnFault {
+    /// Stop the VM; the others run on.
+    Stop = 0,
+    /// Restore its memory from the image and start it again.
+    Restart = 1,
+    /// Reset the machine.
+    ResetMachine = 2,
+}
+
+/// Bytes to be copied into a VM's memory before it starts.
+///
+/// All other bytes of the memory are zero at the first start.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Load {
+    /// Offset of the bytes from the header's first byte, a multiple of 4.
+    pub offset: u32,
+    /// Number of bytes.
+    pub len: u32,
+    /// Where they go, a multiple of 4.
+    pub to: GuestPhys,
+    /// Reserved, 0.
+    pub reserved: u32,
+}
+
+/// A device of the machine given to one VM.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Passthrough {
+    /// Its registers in the machine, a multiple of 4 KiB.
+    pub host: HostPhys,
+    /// Where the VM sees them, a multiple of 4 KiB.
+    pub guest: GuestPhys,
+    /// Length in bytes, a multiple of 4 KiB.
+    pub len: u32,
+    /// The machine's GIC interrupt number, 0 for none.
+    pub host_irq: u32,
+    /// The interrupt number in the VM's GIC.
+    pub guest_irq: u32,
+    /// Reserved, 0.
+    pub reserved: u32,
+}
+
+/// Bytes of pool memory that a VM needs, exact: what the hypervisor carves at boot.
+///
+/// Views: four 16 KiB first-level tables would be two pairs. Shadow tables are
+/// 1 KiB with 32 bytes of record. Sites are 8 bytes. Each page of guest memory has
+/// a record of 8 bytes.
+#[must_use]
+pub const fn pool_bytes(vm: &Vm) -> u32 {
+    let views = vm.view_pairs * 2 * 0x4000;
+    let tables = vm.shadow_tables * (0x400 + 0x20);
+    let sites = vm.sites * 8;
+    let pages = (vm.memory_len >> 12) * 8;
+    // Each part starts at a multiple of 16 KiB.
+    round(views) + round(tables) + round(sites) + round(pages)
+}
+
+const fn round(bytes: u32) -> u32 {
+    (bytes + 0x3fff) & !0x3fff
+}
+
+/// Why an image cannot be booted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadImage {
+    /// Shorter than a header, or misaligned.
+    Truncated,
+    /// The first word is not [`MAGIC`].
+    Magic(u32),
+    /// Packed for another [`ABI_VERSION`].
+    Abi(u32),
+    /// A table or payload reaches past the end of the image.
+    Table(Table),
+    /// No VM, or more than [`MAX_VMS`].
+    Vms(u32),
+}
+
+impl Header {
+    /// Reads and checks the header at the start of `image`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the first invariant that does not hold.
+    pub fn check(image: &[u8]) -> Result<&Self, BadImage> {
+        let (header, _) = Self::ref_from_prefix(image).map_err(|_| BadImage::Truncated)?;
+        if header.magic != MAGIC {
+            return Err(BadImage::Magic(header.magic));
+        }
+        if header.abi != ABI_VERSION {
+            return Err(BadImage::Abi(header.abi));
+        }
+        table::<Range>(image, header.ram)?;
+        let vms = table::<Vm>(image, header.vms)?;
+        if vms.is_empty() || vms.len() > MAX_VMS {
+            return Err(BadImage::Vms(header.vms.count));
+        }
+        for vm in vms {
+            for load in table::<Load>(image, vm.loads)? {
+                table::<u8>(image, Table { offset: load.offset, count: load.len })?;
+            }
+            table::<Passthrough>(image, vm.passthrough)?;
+        }
+        Ok(header)
+    }
+}
+
+/// Borrows the entries of `table` from `image`, which starts with its header.
+///
+/// # Errors
+///
+/// [`BadImage::Table`] when the table is misaligned or reaches past the end.
+pub fn table<T>(image: &[u8], table: Table) -> Result<&[T], BadImage>
+where
+    T: FromBytes + Immutable + KnownLayout,
+{
+    let entries = || {
+        let start = usize::try_from(table.offset).ok()?;
+        let count = usize::try_from(table.count).ok()?;
+        let (entries, _) = <[T]>::ref_from_prefix_with_elems(image.get(start..)?, count).ok()?;
+        Some(entries)
+    };
+    entries().ok_or(BadImage::Table(table))
+}
+
+const _: () = assert!(size_of::<Header>() == 104);
+const _: () = assert!(size_of::<Machine>() == 60);
+const _: () = assert!(size_of::<Vm>() == 88);
+const _: () = assert!(cfg!(target_endian = "little"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(vms: u32) -> Header {
+        let end = u32::try_from(size_of::<Header>()).unwrap();
+        Header {
+            magic: MAGIC,
+            abi: ABI_VERSION,
+            image_len: end + 88 * vms,
+            vms: Table { offset: end, count: vms },
+            ..Header::default()
+        }
+    }
+
+    #[test]
+    fn reads_what_the_image_builder_wrote() {
+        let vm = Vm { entry: GuestPhys(0x4000_8000), ..Vm::default() };
+        let image = [header(1).as_bytes(), vm.as_bytes()].concat();
+        // Vec<u8> is not aligned by promise: copy into words.
+        let words: Vec<u32> =
+            image.chunks(4).map(|c| u32::from_le_bytes(c.try_into().unwrap())).collect();
+        let read = Header::check(words.as_bytes()).unwrap();
+        assert_eq!(table::<Vm>(words.as_bytes(), read.vms).unwrap(), [vm]);
+    }
+
+    #[test]
+    fn refuses_a_table_past_the_end() {
+        let header = header(1);
+        assert_eq!(Header::check(header.as_bytes()), Err(BadImage::Table(header.vms)));
+    }
+}

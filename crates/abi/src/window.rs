@@ -1,0 +1,21 @@
+//! Where the hypervisor lives: one window below 1 MiB at the top of every view.
+//!
+//! A guest cannot use these virtual addresses; a mapping it makes there is never
+//! shadowed. The machine's memory behind the window is physically contiguous,
+//! from the address the image was built for.
+
+/// First byte of the window.
+pub const BASE: u32 = 0xfff0_0000;
+
+/// First byte after the part of the window that is memory.
+pub const MEMORY_END: u32 = 0xfffe_0000;
+
+/// First byte of the part of the window that is device registers, 4 KiB each.
+pub const DEVICES: u32 = 0xfffe_0000;
+
+/// First byte after the window. Guests may use what follows (high vectors).
+pub const END: u32 = 0xffff_0000;
+
+/// Bytes of physical memory set aside for the window, at a multiple of 1 MiB.
+/// The image's tables start right behind them.
+pub const RESERVED: u32 = 0x0010_0000;

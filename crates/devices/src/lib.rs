@@ -1,0 +1,2 @@
+//! Drivers of the machine's GIC, timers and UARTs.
+#![no_std]

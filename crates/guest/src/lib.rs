@@ -1,0 +1,2 @@
+//! SDK for guests that know where they are.
+#![no_std]

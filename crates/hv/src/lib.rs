@@ -1,0 +1,2 @@
+//! Policy without an architecture: VMs, scheduler, device models, health.
+#![no_std]

@@ -1,0 +1,1 @@
+//! Lays out memory and writes the bootable image.

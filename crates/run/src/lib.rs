@@ -1,0 +1,1 @@
+//! QEMU as a library: start, QMP, console demultiplexer.

@@ -1,0 +1,1 @@
+//! The manifest model: spans, checks, layout.

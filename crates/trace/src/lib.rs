@@ -1,0 +1,1 @@
+//! Trace records to readable formats.

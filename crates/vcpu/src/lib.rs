@@ -1,0 +1,2 @@
+//! A guest's ARMv7-A processor as pure state.
+#![no_std]
