@@ -1,0 +1,214 @@
+//! From a guest into the hypervisor and back: vectors, save, restore.
+//!
+//! Nothing is decided here that needs more than a few instructions; the handlers
+//! in [`trap`](crate::trap) decide.
+//!
+//! # Why this shape
+//!
+//! While a guest runs, the stack pointers of the four exception modes all hold the
+//! address of its [`Guest`], whose first field is its [`Vcpu`]. So a vector saves the
+//! guest with one `stm ^` and no scratch register. Rust runs in Supervisor mode on
+//! the core's stack, with interrupts masked throughout: no path is long enough to
+//! need more.
+//!
+//! # Invariants
+//!
+//! - A guest runs in User mode only, with interrupts unmasked.
+//! - `SP_und`, `SP_abt`, `SP_irq` and, while a guest runs, `SP_svc` are the address of the
+//!   guest that [`resume`] was given. Kept by [`set_guest`] and [`resume`].
+//! - The only instructions of the hypervisor that may abort are those of
+//!   [`guarded`](crate::guarded).
+//!
+//! # Cost
+//!
+//! In instructions, without the handler: 12 in (17 for a data abort), 7 out. Budget in
+//! `bench/budgets.toml` under `trap.sensitive`.
+//!
+//! Manual: ARM DDI 0406C, B1.8 (exceptions), B9.3.5 (LDM user registers).
+
+use crate::guarded;
+use crate::guest::Guest;
+use crate::trap;
+use core::arch::naked_asm;
+use core::mem::offset_of;
+use entresol_vcpu::state::Vcpu;
+
+const PC: usize = offset_of!(Guest, vcpu) + offset_of!(Vcpu, pc);
+const PSR: usize = offset_of!(Guest, vcpu) + offset_of!(Vcpu, psr);
+const STACK: usize = offset_of!(Guest, stack);
+const SCRATCH: usize = offset_of!(Guest, scratch);
+
+const _: () = assert!(offset_of!(Guest, vcpu) == 0);
+const _: () = assert!(offset_of!(Vcpu, regs) == 0);
+
+/// Saves the guest and calls `$handler(guest) -> guest`, then resumes what it returned.
+///
+/// 1. All user registers; 2. where it was and its status; 3. Supervisor mode, stack.
+macro_rules! enter {
+    ($name:ident, $handler:path, $adjust:literal) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                "stmia sp, {{r0-r14}}^",
+                $adjust,
+                "mrs r1, spsr",
+                "str lr, [sp, #{PC}]",
+                "str r1, [sp, #{PSR}]",
+                "mov r0, sp",
+                "cps #0x13",
+                "ldr sp, [r0, #{STACK}]",
+                "bl {handler}",
+                "b {resume}",
+                PC = const PC,
+                PSR = const PSR,
+                STACK = const STACK,
+                handler = sym $handler,
+                resume = sym resume,
+            )
+        }
+    };
+}
+
+// The return address is that of the next instruction for SVC; the preferred return
+// address of the others is lr minus an offset (B1.8.3, table B1-7). That of an undefined
+// instruction depends on the instruction set, so its handler subtracts.
+enter!(undefined, trap::undefined, "");
+enter!(supervisor_call, trap::supervisor_call, "");
+enter!(prefetch_abort, trap::prefetch_abort, "sub lr, lr, #4");
+enter!(interrupt, trap::interrupt, "sub lr, lr, #4");
+
+/// A data abort: of a guest, or of a guarded access.
+#[unsafe(naked)]
+unsafe extern "C" fn data_abort() {
+    naked_asm!(
+        "str r0, [sp, #{SCRATCH}]",
+        "mrs r0, spsr",
+        "tst r0, #0xf",                 // User mode is 0x10
+        "ldr r0, [sp, #{SCRATCH}]",
+        "bne {guarded}",
+        "stmia sp, {{r0-r14}}^",
+        "sub lr, lr, #8",
+        "mrs r1, spsr",
+        "str lr, [sp, #{PC}]",
+        "str r1, [sp, #{PSR}]",
+        "mov r0, sp",
+        "cps #0x13",
+        "ldr sp, [r0, #{STACK}]",
+        "bl {handler}",
+        "b {resume}",
+        SCRATCH = const SCRATCH,
+        PC = const PC,
+        PSR = const PSR,
+        STACK = const STACK,
+        guarded = sym guarded_abort,
+        handler = sym trap::data_abort,
+        resume = sym resume,
+    )
+}
+
+/// A data abort in Supervisor mode. A guarded access returns failure to its caller; any
+/// other is the end. Only `r0` to `r3` may be lost: those of a guarded access.
+#[unsafe(naked)]
+unsafe extern "C" fn guarded_abort() {
+    naked_asm!(
+        "sub lr, lr, #8",
+        "ldr r2, ={first}",
+        "sub r2, lr, r2",
+        "cmp r2, #{len}",
+        "bhs {broken}",
+        "ldr lr, ={failed}",
+        "movs pc, lr",
+        first = sym guarded::load_word,
+        len = const guarded::CODE_LEN,
+        failed = sym guarded::failed,
+        broken = sym broken_data_abort,
+    )
+}
+
+/// Resumes a guest: 1. its status; 2. its registers; 3. User mode.
+///
+/// # Safety
+///
+/// `guest` is the one of the last [`set_guest`], its view is current, and its `psr` is a
+/// legal return state for User mode.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn resume(guest: *mut Guest) -> ! {
+    naked_asm!(
+        "mov sp, r0",
+        "ldr r1, [sp, #{PSR}]",
+        "ldr lr, [sp, #{PC}]",
+        "msr spsr_cxsf, r1",
+        "ldmia sp, {{r0-r14}}^",
+        "nop",                          // no banked register in the next instruction (B9.3.5)
+        "movs pc, lr",
+        PC = const PC,
+        PSR = const PSR,
+    )
+}
+
+/// Makes `guest` the one that exceptions save.
+///
+/// # Safety
+///
+/// Supervisor mode; `guest` lives until another takes its place.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn set_guest(guest: *mut Guest) {
+    naked_asm!(
+        "cps #0x17", "mov sp, r0",
+        "cps #0x1b", "mov sp, r0",
+        "cps #0x12", "mov sp, r0",
+        "cps #0x13",
+        "bx lr",
+    )
+}
+
+/// Calls [`trap::broken`] with what broke: an exception of the hypervisor itself.
+macro_rules! broken {
+    ($name:ident, $kind:literal) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                concat!("mov r0, #", $kind),
+                "mov r1, lr",
+                "mrs r2, spsr",
+                "cps #0x13",
+                "b {broken}",
+                broken = sym trap::broken,
+            )
+        }
+    };
+}
+
+broken!(broken_reset, 0);
+broken!(broken_data_abort, 4);
+broken!(broken_reserved, 5);
+broken!(broken_fast_interrupt, 7);
+
+/// The exception vectors.
+///
+/// # Safety
+///
+/// Not to be called; for VBAR.
+#[unsafe(naked)]
+#[unsafe(link_section = ".text.vectors")]
+pub unsafe extern "C" fn vectors() {
+    naked_asm!(
+        ".p2align 5",
+        "b {reset}",
+        "b {undefined}",
+        "b {supervisor_call}",
+        "b {prefetch_abort}",
+        "b {data_abort}",
+        "b {reserved}",
+        "b {interrupt}",
+        "b {fast_interrupt}",
+        reset = sym broken_reset,
+        undefined = sym undefined,
+        supervisor_call = sym supervisor_call,
+        prefetch_abort = sym prefetch_abort,
+        data_abort = sym data_abort,
+        reserved = sym broken_reserved,
+        interrupt = sym interrupt,
+        fast_interrupt = sym broken_fast_interrupt,
+    )
+}

@@ -1,0 +1,143 @@
+//! The linear view: all of the machine's memory, by physical address.
+//!
+//! Entered by holding a [`Linear`], left when it is dropped. Guests do not run
+//! meanwhile, so it should not be held long.
+//!
+//! # Invariants
+//!
+//! - At most one [`Linear`] exists on a core; [`Linear::enter`] takes the core's
+//!   current [`View`] by exclusive reference for as long as it lives.
+//! - It maps memory only, at addresses below the window, never executable.
+//! - Addresses given to it come from two places only: pool memory handed out by
+//!   [`PoolArray`], and guest memory through
+//!   [`GuestMemory`](crate::memory::GuestMemory). Neither overlaps Rust objects.
+
+use crate::maintenance::{View, switch};
+use core::marker::PhantomData;
+use entresol_abi::HostPhys;
+use zerocopy_free::Word;
+
+/// Types that memory of any content is a valid value of.
+mod zerocopy_free {
+    /// A plain word.
+    ///
+    /// # Safety
+    ///
+    /// Any bit pattern is a value, and there are no invalid or padding bytes.
+    pub unsafe trait Word: Copy {}
+    // SAFETY: an integer.
+    unsafe impl Word for u8 {}
+    // SAFETY: an integer.
+    unsafe impl Word for u16 {}
+    // SAFETY: an integer.
+    unsafe impl Word for u32 {}
+}
+
+/// Proof that the linear view is current.
+pub(crate) struct Linear<'core> {
+    back: View,
+    _core: PhantomData<&'core mut View>,
+}
+
+/// Where the linear view's table lies; set once at boot.
+static mut LINEAR: View = View { base: 0, asid: 0 };
+
+/// Names the linear view's table.
+///
+/// # Safety
+///
+/// Called once, before any [`Linear`]; the table maps the window as every view and
+/// all memory below it at equal addresses, tagged with `view.asid`.
+pub(crate) unsafe fn set(view: View) {
+    // SAFETY: by the caller's promise nothing reads it yet.
+    unsafe { LINEAR = view };
+}
+
+impl<'core> Linear<'core> {
+    /// Enters the linear view; `current` is what the core returns to.
+    #[inline]
+    pub(crate) fn enter(current: &'core mut View) -> Self {
+        // SAFETY: written once at boot, before any call of this.
+        let linear = unsafe { LINEAR };
+        // SAFETY: by the contract of `set`.
+        unsafe { switch(linear) };
+        Self { back: *current, _core: PhantomData }
+    }
+
+    /// Loads from physical memory.
+    #[inline]
+    pub(crate) fn load<T: Word>(&self, at: HostPhys) -> T {
+        // SAFETY: mapped while `self` lives; any bytes are a `T`; by the module's
+        // second and third invariants no Rust object is there.
+        unsafe { core::ptr::read_volatile(at.0 as *const T) }
+    }
+
+    /// Stores to physical memory.
+    #[inline]
+    pub(crate) fn store<T: Word>(&mut self, at: HostPhys, value: T) {
+        // SAFETY: as in `load`; `&mut self` excludes a borrow from `page`.
+        unsafe { core::ptr::write_volatile(at.0 as *mut T, value) };
+    }
+
+    /// Borrows a page of physical memory as words.
+    #[inline]
+    pub(crate) fn page(&self, at: HostPhys) -> &[u32; 1024] {
+        // SAFETY: as in `load`; `at` is that of a page, so aligned; stores need
+        // `&mut self`, and no guest runs while `self` lives.
+        unsafe { &*((at.0 & !0xfff) as *const [u32; 1024]) }
+    }
+
+    /// Fills `[at, at + len)` with zeros; both multiples of 4.
+    #[inline]
+    pub(crate) fn zero(&mut self, at: HostPhys, len: u32) {
+        // SAFETY: as in `store`.
+        unsafe { core::ptr::write_bytes(at.0 as *mut u32, 0, len as usize / 4) };
+    }
+
+    /// Copies `len` bytes that do not overlap.
+    #[inline]
+    pub(crate) fn copy(&mut self, from: HostPhys, to: HostPhys, len: u32) {
+        // SAFETY: as in `load` and `store`; the ranges belong to the image and to a
+        // guest, which do not overlap (`abi::image`, invariant 4).
+        unsafe {
+            core::ptr::copy_nonoverlapping(from.0 as *const u8, to.0 as *mut u8, len as usize);
+        }
+    }
+}
+
+impl Drop for Linear<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: it was current before and guests' views map the window alike.
+        unsafe { switch(self.back) };
+    }
+}
+
+/// A bounded array in pool memory, reached through the linear view.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolArray {
+    base: HostPhys,
+    stride: u32,
+    count: u32,
+}
+
+impl PoolArray {
+    pub(crate) const EMPTY: Self = Self { base: HostPhys(0), stride: 0, count: 0 };
+
+    /// `count` items of `stride` bytes at `base`.
+    pub(crate) const fn new(base: HostPhys, stride: u32, count: u32) -> Self {
+        Self { base, stride, count }
+    }
+
+    /// Address of item `index`; that of the last one if there are not so many, which
+    /// the callers' own bounds exclude.
+    #[inline]
+    pub(crate) const fn at(self, index: u32) -> HostPhys {
+        let index = if index < self.count { index } else { self.count.saturating_sub(1) };
+        HostPhys(self.base.0 + index * self.stride)
+    }
+
+    pub(crate) const fn count(self) -> u32 {
+        self.count
+    }
+}

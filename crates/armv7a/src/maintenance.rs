@@ -1,0 +1,130 @@
+//! Every sequence of translation, cache and barrier operations, written once.
+//!
+//! QEMU hides a missing one, silicon will not: so nothing else in this crate orders
+//! such operations, and each says which section of the manual asks for what. What
+//! is *not* here: deciding when one is due.
+//!
+//! # Invariants
+//!
+//! - ASID 0 is reserved: it tags nothing, and is current only inside [`switch`].
+//! - The window is mapped global and alike in every view, so code in the window runs
+//!   on through a switch.
+//!
+//! Manual: ARM DDI 0406C, B3.10 (TLB), B2.2.9 (caches), A3.5.4 (self-modifying code).
+
+use crate::cp15;
+use entresol_abi::HostPhys;
+
+/// A translation table and the address-space identifier of what it maps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct View {
+    /// TTBR0: table address and walk attributes.
+    pub base: u32,
+    /// ASID, never 0.
+    pub asid: u32,
+}
+
+/// Makes `view` the current translation.
+///
+/// B3.10.4: TTBR0 and CONTEXTIDR cannot change together, so the reserved ASID is
+/// current in between; nothing but global window entries is used or cached then.
+///
+/// # Safety
+///
+/// `view` maps the window as every other view does, and no other address space's
+/// translations are tagged with its ASID.
+#[inline]
+pub(crate) unsafe fn switch(view: View) {
+    // SAFETY: the reserved ASID tags nothing, and we run from global entries.
+    unsafe { cp15::set_context(0) };
+    cp15::isb();
+    // SAFETY: by the caller's promise the new table maps the window alike.
+    unsafe { cp15::set_translation_base(view.base) };
+    cp15::isb();
+    // SAFETY: by the caller's promise the ASID belongs to that table.
+    unsafe { cp15::set_context(view.asid) };
+    cp15::isb();
+}
+
+/// Makes stores to translation tables visible to the table walker.
+///
+/// B3.10.1: entries that were faulting need no invalidation, only this. Tables are
+/// written through mappings with the attributes of the walks (`WALK_ATTRIBUTES`), and
+/// processors with the Multiprocessing Extensions walk coherently.
+#[inline]
+pub(crate) fn entries_written() {
+    cp15::dsb();
+    cp15::isb();
+}
+
+/// Forgets the page of `address` in every address space, after its entry was changed.
+///
+/// B3.10.1 (break before make is implied: the entry is invalid or less permissive).
+#[inline]
+pub(crate) fn forget_page(address: u32) {
+    cp15::dsb();
+    // SAFETY: losing a cached translation only costs a walk.
+    unsafe { cp15::invalidate_tlb_page(address & !0xfff) };
+    complete_forgetting();
+}
+
+/// Forgets all non-global translations tagged `asid`.
+#[inline]
+pub(crate) fn forget_asid(asid: u32) {
+    cp15::dsb();
+    // SAFETY: losing a cached translation only costs a walk.
+    unsafe { cp15::invalidate_tlb_asid(asid) };
+    complete_forgetting();
+}
+
+/// Forgets every translation.
+#[inline]
+pub(crate) fn forget_all() {
+    cp15::dsb();
+    // SAFETY: losing a cached translation only costs a walk.
+    unsafe { cp15::invalidate_tlb() };
+    complete_forgetting();
+}
+
+/// B2.2.9: branch predictions may be tagged by what was mapped; drop them with it.
+#[inline]
+fn complete_forgetting() {
+    // SAFETY: losing predictions costs time only.
+    unsafe { cp15::invalidate_branch_predictor() };
+    cp15::dsb();
+    cp15::isb();
+}
+
+/// Makes instructions that were stored at `[start, start + len)` the ones fetched.
+///
+/// A3.5.4: clean to the point of unification, invalidate instruction caches and
+/// branch predictions, with barriers between. The whole instruction cache, because
+/// the code runs at other virtual addresses than it was written through.
+#[inline]
+pub(crate) fn instructions_written(start: HostPhys, len: u32) {
+    /// The smallest data-cache line of the processors supported (CTR.DminLine).
+    const LINE: u32 = 32;
+    let mut line = start.0 & !(LINE - 1);
+    while line < start.0 + len {
+        // SAFETY: a clean moves data the caller wrote; the linear view maps it.
+        unsafe { cp15::clean_data_line(line) };
+        line += LINE;
+    }
+    cp15::dsb();
+    // SAFETY: losing cached instructions costs time only.
+    unsafe { cp15::invalidate_instruction_cache() };
+    complete_forgetting();
+}
+
+/// Sets which domains may be used. B3.7.3: takes effect after the barrier.
+///
+/// # Safety
+///
+/// The window's domain stays a client.
+#[inline]
+pub(crate) unsafe fn set_domains(dacr: u32) {
+    // SAFETY: the caller's promise.
+    unsafe { cp15::set_domain_access(dacr) };
+    cp15::isb();
+}
