@@ -5,9 +5,16 @@
 //!
 //! Manuals: ARM DDI 0406C, B3.17 and B4.1; ARM DDI 0388I (Cortex-A9), chapter 4.
 
+mod access;
+mod debug;
 pub mod identity;
+mod monitor;
+mod read;
+pub mod timer;
+mod write;
 
-pub use identity::Identity;
+pub use identity::{Identity, Raw};
+pub use timer::Timer;
 
 /// The registers. Names are the manual's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

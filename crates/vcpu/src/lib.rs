@@ -11,6 +11,8 @@
 #![forbid(unsafe_code)]
 
 pub mod cp15;
+pub mod exception;
+pub mod outcome;
 pub mod state;
 
 pub use cp15::{Cp15, Identity};

@@ -183,6 +183,9 @@ pub struct Vcpu {
     pub psr: u32,
     /// Mode and masks the guest believes in; see [`psr::VIRTUAL`].
     pub status: u32,
+    /// Exceptions pending now, as in ISR: bits [`psr::A`], [`psr::I`] and [`psr::F`]. Set by the
+    /// hypervisor; see [`Vcpu::deliverable`].
+    pub pending: u32,
     /// Registers of the modes that are not current, by index of [`bank`].
     pub banks: [Bank; bank::COUNT],
     /// `r8` to `r12`: FIQ's outside FIQ mode, everyone else's in it.
@@ -208,6 +211,7 @@ impl Vcpu {
             pc: 0,
             psr: Mode::USER.0,
             status: Mode::SUPERVISOR.0 | psr::A | psr::I | psr::F,
+            pending: 0,
             banks: [Bank { sp: 0, lr: 0, spsr: 0 }; bank::COUNT],
             fiq_regs: [0; 5],
             cp15: Cp15::new(),
@@ -414,6 +418,6 @@ impl Vcpu {
 #[must_use]
 fn byte_mask(fields: u8) -> u32 {
     // Bit n of four goes to bit 8n, then fills its byte.
-    let spread = u32::from(fields & 0xf) * 0x0020_4081 & 0x0101_0101;
+    let spread = (u32::from(fields & 0xf) * 0x0020_4081) & 0x0101_0101;
     spread * 0xff
 }

@@ -51,4 +51,30 @@ impl Identity {
         mvfr0: 0x1111_0222,
         mvfr1: 0x0111_1111,
     };
+
+    /// What a guest of the machine with these registers sees.
+    ///
+    /// Same processor, except: one core (MPIDR: multiprocessing extensions,
+    /// uniprocessor), a generic timer, and no large physical addresses, no virtualization
+    /// extensions, no ThumbEE, no debug.
+    #[must_use]
+    pub const fn from_machine(raw: Raw) -> Self {
+        let mut identity = raw.0;
+        identity.mpidr = 0xc000_0000;
+        // State3 (ThumbEE) 0; State2 (Jazelle) 1: trivial.
+        identity.pfr0 = identity.pfr0 & 0x0000_00ff | 0x0000_0100;
+        // Generic timer 1, virtualization extensions 0.
+        identity.pfr1 = identity.pfr1 & !0x000f_f000 | 0x0001_0000;
+        identity.dfr0 = 0;
+        let [mmfr0, mmfr1, mmfr2, mmfr3] = identity.mmfr;
+        // VMSA support at most 3: VMSAv7 with remapping and access flag.
+        let mmfr0 = if mmfr0 & 0xf > 3 { mmfr0 & !0xf | 3 } else { mmfr0 };
+        // Physical memory size supported by the caches: 32 bits.
+        identity.mmfr = [mmfr0, mmfr1, mmfr2, mmfr3 & !0x0f00_0000];
+        identity
+    }
 }
+
+/// Identification registers as read from the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raw(pub Identity);
