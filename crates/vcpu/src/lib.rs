@@ -12,8 +12,17 @@
 
 pub mod cp15;
 pub mod exception;
+mod execute;
+pub mod memory;
 pub mod outcome;
+mod shift;
 pub mod state;
+pub mod transfer;
+pub mod walk;
 
-pub use cp15::{Cp15, Identity};
+pub use cp15::{Cp15, Identity, Raw, Timer};
+pub use exception::{Exception, advance_it, it_condition};
+pub use memory::{Abort, Memory};
+pub use outcome::{CacheOp, Context, Effect, Outcome, TlbOp, Translate};
 pub use state::{Bank, Mode, Vcpu, Vfp, psr};
+pub use walk::GuestPhys;

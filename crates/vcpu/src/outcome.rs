@@ -40,6 +40,9 @@ pub enum Outcome {
     /// A coprocessor register nobody knows. Nothing changed; to report, then to
     /// inject as [`Exception::Undefined`].
     UnknownRegister,
+    /// An exclusive access to a device. Nothing changed; to report, then to inject as an
+    /// external abort at the fault address.
+    Unsupported,
 }
 
 /// What the hypervisor must do besides.
