@@ -1,2 +1,28 @@
 //! A guest's ARMv7-A processor as pure state.
-#![no_std]
+//!
+//! Modes and banks, exceptions, system registers, the instructions that must be
+//! emulated, and the walk of the guest's own translation tables. No access to
+//! the machine: what must happen there is returned to the caller as a value, so
+//! that everything here is tested on the host.
+//!
+//! Manual: ARM DDI 0406C (ARMv7-A and ARMv7-R), cited by section.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod cp15;
+pub mod exception;
+mod execute;
+pub mod memory;
+pub mod outcome;
+mod shift;
+pub mod state;
+pub mod transfer;
+pub mod walk;
+
+pub use cp15::{Cp15, Identity, Raw, Timer};
+pub use exception::{Exception, advance_it, it_condition};
+pub use memory::{Abort, Memory};
+pub use outcome::{CacheOp, Context, Effect, Outcome, TlbOp, Translate};
+pub use state::{Bank, Mode, Vcpu, Vfp, psr};
+pub use walk::GuestPhys;

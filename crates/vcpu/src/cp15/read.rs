@@ -1,0 +1,195 @@
+//! Reading p15, as the Non-secure PL1 of a Cortex-A9 with a generic timer.
+//!
+//! Manuals: ARM DDI 0406C, B4.1; ARM DDI 0388I (Cortex-A9), 4.2.
+
+use super::access::{Read, key};
+use super::timer::{self, Timer};
+use crate::state::Vcpu;
+
+impl Vcpu {
+    pub(super) fn read_system<T: Timer>(&self, register: u32, timer: &T) -> Read {
+        match register >> 12 {
+            0 => self.read_identity(register),
+            9 => match self.read_monitor(register) {
+                Read::Unknown => self.read_control(register),
+                known => known,
+            },
+            14 => timer::read(timer, self.cp15.cntkctl, register),
+            _ => self.read_control(register),
+        }
+    }
+
+    /// c0.
+    fn read_identity(&self, register: u32) -> Read {
+        const MIDR: u32 = key(0, 0, 0, 0);
+        const CTR: u32 = key(0, 0, 0, 1);
+        const TCMTR: u32 = key(0, 0, 0, 2);
+        const TLBTR: u32 = key(0, 0, 0, 3);
+        const MIDR_ALIAS_4: u32 = key(0, 0, 0, 4);
+        const MPIDR: u32 = key(0, 0, 0, 5);
+        const REVIDR: u32 = key(0, 0, 0, 6);
+        const MIDR_ALIAS_7: u32 = key(0, 0, 0, 7);
+        const PFR0: u32 = key(0, 0, 1, 0);
+        const PFR1: u32 = key(0, 0, 1, 1);
+        const DFR0: u32 = key(0, 0, 1, 2);
+        const AFR0: u32 = key(0, 0, 1, 3);
+        const MMFR0: u32 = key(0, 0, 1, 4);
+        const MMFR1: u32 = key(0, 0, 1, 5);
+        const MMFR2: u32 = key(0, 0, 1, 6);
+        const MMFR3: u32 = key(0, 0, 1, 7);
+        const ISAR0: u32 = key(0, 0, 2, 0);
+        const ISAR1: u32 = key(0, 0, 2, 1);
+        const ISAR2: u32 = key(0, 0, 2, 2);
+        const ISAR3: u32 = key(0, 0, 2, 3);
+        const ISAR4: u32 = key(0, 0, 2, 4);
+        const ISAR5: u32 = key(0, 0, 2, 5);
+        const RESERVED: u32 = key(0, 0, 2, 6);
+        const RESERVED_END: u32 = key(0, 0, 7, 7);
+        const CCSIDR: u32 = key(0, 1, 0, 0);
+        const CLIDR: u32 = key(0, 1, 0, 1);
+        const AIDR: u32 = key(0, 1, 0, 7);
+        const CSSELR: u32 = key(0, 2, 0, 0);
+
+        let identity = &self.cp15.identity;
+        let [mmfr0, mmfr1, mmfr2, mmfr3] = identity.mmfr;
+        let [isar0, isar1, isar2, isar3, isar4, isar5] = identity.isar;
+        Read::Value(match register {
+            MIDR | MIDR_ALIAS_4 | MIDR_ALIAS_7 => identity.midr,
+            CTR => identity.ctr,
+            TCMTR => identity.tcmtr,
+            TLBTR => identity.tlbtr,
+            MPIDR => identity.mpidr,
+            REVIDR => identity.revidr,
+            PFR0 => identity.pfr0,
+            PFR1 => identity.pfr1,
+            DFR0 => identity.dfr0,
+            AFR0 => identity.afr0,
+            MMFR0 => mmfr0,
+            MMFR1 => mmfr1,
+            MMFR2 => mmfr2,
+            MMFR3 => mmfr3,
+            ISAR0 => isar0,
+            ISAR1 => isar1,
+            ISAR2 => isar2,
+            ISAR3 => isar3,
+            ISAR4 => isar4,
+            ISAR5 => isar5,
+            RESERVED..=RESERVED_END => 0,
+            CCSIDR => {
+                let [index, ..] = self.cp15.csselr.to_le_bytes();
+                identity.ccsidr.get(usize::from(index)).copied().unwrap_or_default()
+            }
+            CLIDR => identity.clidr,
+            AIDR => identity.aidr,
+            CSSELR => self.cp15.csselr,
+            _ => return Read::Unknown,
+        })
+    }
+
+    /// The rest.
+    fn read_control(&self, register: u32) -> Read {
+        let cp15 = &self.cp15;
+        Read::Value(match register {
+            reg::SCTLR => cp15.sctlr,
+            reg::ACTLR => cp15.actlr,
+            reg::CPACR => cp15.cpacr,
+            // Only cp10 and cp11 may be used; CPACR decides (B4.1.111).
+            reg::NSACR => 0xc00,
+            reg::TTBR0 => cp15.ttbr0,
+            reg::TTBR1 => cp15.ttbr1,
+            reg::TTBCR => cp15.ttbcr,
+            reg::DACR => cp15.dacr,
+            reg::DFSR => cp15.dfsr,
+            reg::IFSR => cp15.ifsr,
+            reg::ADFSR => cp15.adfsr,
+            reg::AIFSR => cp15.aifsr,
+            reg::DFAR => cp15.dfar,
+            reg::IFAR => cp15.ifar,
+            reg::PAR => cp15.par,
+            reg::PRRR => cp15.prrr,
+            reg::NMRR => cp15.nmrr,
+            reg::VBAR => cp15.vbar,
+            reg::ISR => self.pending,
+            reg::CONTEXTIDR => cp15.contextidr,
+            reg::TPIDRURW => cp15.tpidrurw,
+            reg::TPIDRURO => cp15.tpidruro,
+            reg::TPIDRPRW => cp15.tpidrprw,
+            reg::POWER_CONTROL => cp15.power_control,
+            _ if reg::is_absent(register) => 0,
+            reg::SCR | reg::SDER | reg::MVBAR | reg::VCR => return Read::Undefined,
+            _ => return Read::Unknown,
+        })
+    }
+}
+
+/// Registers that are read and written.
+#[rustfmt::skip]
+pub(super) mod reg {
+    use super::super::access::key;
+
+    pub(in crate::cp15) const SCTLR: u32 = key(1, 0, 0, 0);
+    pub(in crate::cp15) const ACTLR: u32 = key(1, 0, 0, 1);
+    pub(in crate::cp15) const CPACR: u32 = key(1, 0, 0, 2);
+    pub(in crate::cp15) const SCR: u32 = key(1, 0, 1, 0);
+    pub(in crate::cp15) const SDER: u32 = key(1, 0, 1, 1);
+    pub(in crate::cp15) const NSACR: u32 = key(1, 0, 1, 2);
+    pub(in crate::cp15) const VCR: u32 = key(1, 0, 1, 3);
+    pub(in crate::cp15) const TTBR0: u32 = key(2, 0, 0, 0);
+    pub(in crate::cp15) const TTBR1: u32 = key(2, 0, 0, 1);
+    pub(in crate::cp15) const TTBCR: u32 = key(2, 0, 0, 2);
+    pub(in crate::cp15) const DACR: u32 = key(3, 0, 0, 0);
+    pub(in crate::cp15) const DFSR: u32 = key(5, 0, 0, 0);
+    pub(in crate::cp15) const IFSR: u32 = key(5, 0, 0, 1);
+    pub(in crate::cp15) const ADFSR: u32 = key(5, 0, 1, 0);
+    pub(in crate::cp15) const AIFSR: u32 = key(5, 0, 1, 1);
+    pub(in crate::cp15) const DFAR: u32 = key(6, 0, 0, 0);
+    pub(in crate::cp15) const IFAR: u32 = key(6, 0, 0, 2);
+    pub(in crate::cp15) const PAR: u32 = key(7, 0, 4, 0);
+    pub(in crate::cp15) const PRRR: u32 = key(10, 0, 2, 0);
+    pub(in crate::cp15) const NMRR: u32 = key(10, 0, 2, 1);
+    pub(in crate::cp15) const VBAR: u32 = key(12, 0, 0, 0);
+    pub(in crate::cp15) const MVBAR: u32 = key(12, 0, 0, 1);
+    pub(in crate::cp15) const ISR: u32 = key(12, 0, 1, 0);
+    pub(in crate::cp15) const FCSEIDR: u32 = key(13, 0, 0, 0);
+    pub(in crate::cp15) const CONTEXTIDR: u32 = key(13, 0, 0, 1);
+    pub(in crate::cp15) const TPIDRURW: u32 = key(13, 0, 0, 2);
+    pub(in crate::cp15) const TPIDRURO: u32 = key(13, 0, 0, 3);
+    pub(in crate::cp15) const TPIDRPRW: u32 = key(13, 0, 0, 4);
+    pub(in crate::cp15) const POWER_CONTROL: u32 = key(15, 0, 0, 0);
+
+    /// Registers of features this processor does not have, that read as zero and
+    /// ignore writes.
+    pub(in crate::cp15) const fn is_absent(register: u32) -> bool {
+        const L2_CONTROL: u32 = key(9, 1, 0, 2);
+        const L2_EXTENDED_CONTROL: u32 = key(9, 1, 0, 3);
+        const TLB_LOCKDOWN: u32 = key(10, 0, 0, 0);
+        const TLB_PRELOAD_DATA: u32 = key(10, 0, 1, 0);
+        const TLB_PRELOAD_INSTRUCTION: u32 = key(10, 0, 1, 1);
+        const AMAIR0: u32 = key(10, 0, 3, 0);
+        const AMAIR1: u32 = key(10, 0, 3, 1);
+        const PRELOAD_ENGINE_ID: u32 = key(11, 0, 0, 0);
+        const PRELOAD_ENGINE_STATUS: u32 = key(11, 0, 0, 2);
+        const PRELOAD_ENGINE_FIFO: u32 = key(11, 0, 0, 4);
+        const PRELOAD_ENGINE_USER: u32 = key(11, 0, 1, 0);
+        const PRELOAD_ENGINE_PARAMETERS: u32 = key(11, 0, 1, 1);
+        const DIAGNOSTIC: u32 = key(15, 0, 0, 1);
+        const DIAGNOSTIC_2: u32 = key(15, 0, 0, 2);
+        const NEON_BUSY: u32 = key(15, 0, 1, 0);
+        const L2_AUXILIARY: u32 = key(15, 1, 0, 0);
+        const CONFIGURATION_BASE: u32 = key(15, 4, 0, 0);
+        const LOCKDOWN_READ: u32 = key(15, 5, 4, 2);
+        const LOCKDOWN_WRITE: u32 = key(15, 5, 4, 4);
+        const LOCKDOWN_VA: u32 = key(15, 5, 5, 2);
+        const LOCKDOWN_PA: u32 = key(15, 5, 6, 2);
+        const LOCKDOWN_ATTRIBUTES: u32 = key(15, 5, 7, 2);
+        matches!(
+            register,
+            FCSEIDR | L2_CONTROL | L2_EXTENDED_CONTROL | TLB_LOCKDOWN | TLB_PRELOAD_DATA
+            | TLB_PRELOAD_INSTRUCTION | AMAIR0 | AMAIR1 | PRELOAD_ENGINE_ID
+            | PRELOAD_ENGINE_STATUS | PRELOAD_ENGINE_FIFO | PRELOAD_ENGINE_USER
+            | PRELOAD_ENGINE_PARAMETERS | DIAGNOSTIC | DIAGNOSTIC_2 | NEON_BUSY | L2_AUXILIARY
+            | CONFIGURATION_BASE | LOCKDOWN_READ | LOCKDOWN_WRITE | LOCKDOWN_VA | LOCKDOWN_PA
+            | LOCKDOWN_ATTRIBUTES
+        )
+    }
+}

@@ -1,0 +1,166 @@
+//! The generic timer as a guest sees it through CP15 c14.
+//!
+//! Counting and interrupting are the caller's, behind [`Timer`]; this is the registers:
+//! what is derived from what, and what an application may touch. Virtual and physical
+//! count are the same.
+//!
+//! Manual: ARM DDI 0406C, B8.1 and B8.2.
+
+use super::access::{Read, Written, key, words};
+
+/// What a guest's timers are made of.
+pub trait Timer {
+    /// Counts per second.
+    fn frequency(&self) -> u32;
+    /// Counts since the guest's power-on; never goes back.
+    fn count(&self) -> u64;
+    /// Value of a register as last written.
+    fn read(&self, register: Register) -> u64;
+    /// Sets a register; the timer's interrupt line follows.
+    fn write(&mut self, register: Register, value: u64);
+}
+
+/// State of the two timers. All else is computed from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Register {
+    /// Control of the physical timer: bit 0 enable, bit 1 masked. Bit 2 is not kept.
+    PhysicalControl,
+    /// Compare value of the physical timer.
+    PhysicalCompare,
+    /// Control of the virtual timer.
+    VirtualControl,
+    /// Compare value of the virtual timer.
+    VirtualCompare,
+}
+
+const CNTFRQ: u32 = key(14, 0, 0, 0);
+const CNTKCTL: u32 = key(14, 0, 1, 0);
+const CNTP_TVAL: u32 = key(14, 0, 2, 0);
+const CNTP_CTL: u32 = key(14, 0, 2, 1);
+const CNTV_TVAL: u32 = key(14, 0, 3, 0);
+const CNTV_CTL: u32 = key(14, 0, 3, 1);
+
+/// CNTKCTL: application may read CNTPCT, CNTVCT, use the virtual timer, the physical timer.
+const PL0PCTEN: u32 = 1;
+const PL0VCTEN: u32 = 1 << 1;
+const PL0VTEN: u32 = 1 << 8;
+const PL0PTEN: u32 = 1 << 9;
+/// Bits of CNTKCTL that exist.
+const CNTKCTL_BITS: u32 = 0x3ff;
+
+/// Bits of a control register that are written.
+const CONTROL: u64 = 3;
+/// Bits of a control register.
+const ENABLE: u64 = 1;
+const ISTATUS: u32 = 1 << 2;
+
+/// Whether a 32-bit register is one of the timer's.
+#[inline]
+pub(super) const fn is_timer(key: u32) -> bool {
+    key >> 12 == 14
+}
+
+/// Whether an application may access a 32-bit register.
+pub(super) const fn open(cntkctl: u32, read: bool, key: u32) -> bool {
+    match key {
+        CNTFRQ => read && cntkctl & (PL0PCTEN | PL0VCTEN) != 0,
+        CNTP_TVAL | CNTP_CTL => cntkctl & PL0PTEN != 0,
+        CNTV_TVAL | CNTV_CTL => cntkctl & PL0VTEN != 0,
+        _ => false,
+    }
+}
+
+pub(super) fn read<T: Timer>(timer: &T, cntkctl: u32, key: u32) -> Read {
+    Read::Value(match key {
+        CNTFRQ => timer.frequency(),
+        CNTKCTL => cntkctl,
+        CNTP_TVAL => remaining(timer, Register::PhysicalCompare),
+        CNTP_CTL => control(timer, Register::PhysicalControl, Register::PhysicalCompare),
+        CNTV_TVAL => remaining(timer, Register::VirtualCompare),
+        CNTV_CTL => control(timer, Register::VirtualControl, Register::VirtualCompare),
+        _ => return Read::Unknown,
+    })
+}
+
+pub(super) fn write<T: Timer>(timer: &mut T, cntkctl: &mut u32, key: u32, value: u32) -> Written {
+    match key {
+        // Only Secure software may set it; loaders written for it do no harm.
+        CNTFRQ => {}
+        CNTKCTL => *cntkctl = value & CNTKCTL_BITS,
+        CNTP_TVAL => set_remaining(timer, Register::PhysicalCompare, value),
+        CNTP_CTL => timer.write(Register::PhysicalControl, u64::from(value) & CONTROL),
+        CNTV_TVAL => set_remaining(timer, Register::VirtualCompare, value),
+        CNTV_CTL => timer.write(Register::VirtualControl, u64::from(value) & CONTROL),
+        _ => return Written::Unknown,
+    }
+    Written::Done
+}
+
+/// TVAL: the low word of what is left.
+fn remaining<T: Timer>(timer: &T, compare: Register) -> u32 {
+    let [low, _] = words(timer.read(compare).wrapping_sub(timer.count()));
+    low
+}
+
+/// Writing TVAL sets the compare value that far from now, signed.
+fn set_remaining<T: Timer>(timer: &mut T, compare: Register, value: u32) {
+    let signed = i64::from(value.cast_signed()).cast_unsigned();
+    timer.write(compare, timer.count().wrapping_add(signed));
+}
+
+/// A control register: ISTATUS is computed.
+fn control<T: Timer>(timer: &T, control: Register, compare: Register) -> u32 {
+    let state = timer.read(control);
+    let [low, _] = words(state & CONTROL);
+    let met = state & ENABLE != 0 && timer.count() >= timer.read(compare);
+    if met { low | ISTATUS } else { low }
+}
+
+/// The 64-bit registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wide {
+    PhysicalCount,
+    VirtualCount,
+    PhysicalCompare,
+    VirtualCompare,
+}
+
+impl Wide {
+    pub(super) const fn decode(opc1: u8) -> Option<Self> {
+        match opc1 {
+            0 => Some(Self::PhysicalCount),
+            1 => Some(Self::VirtualCount),
+            2 => Some(Self::PhysicalCompare),
+            3 => Some(Self::VirtualCompare),
+            _ => None,
+        }
+    }
+
+    /// Whether an application may access it.
+    pub(super) const fn open(self, cntkctl: u32, read: bool) -> bool {
+        match self {
+            Self::PhysicalCount => read && cntkctl & PL0PCTEN != 0,
+            Self::VirtualCount => read && cntkctl & PL0VCTEN != 0,
+            Self::PhysicalCompare => cntkctl & PL0PTEN != 0,
+            Self::VirtualCompare => cntkctl & PL0VTEN != 0,
+        }
+    }
+
+    pub(super) fn read<T: Timer>(self, timer: &T) -> u64 {
+        match self {
+            Self::PhysicalCount | Self::VirtualCount => timer.count(),
+            Self::PhysicalCompare => timer.read(Register::PhysicalCompare),
+            Self::VirtualCompare => timer.read(Register::VirtualCompare),
+        }
+    }
+
+    /// Writes it; false if it cannot be.
+    pub(super) fn write<T: Timer>(self, timer: &mut T, value: u64) -> bool {
+        match self {
+            Self::PhysicalCount | Self::VirtualCount => return false,
+            Self::PhysicalCompare => timer.write(Register::PhysicalCompare, value),
+            Self::VirtualCompare => timer.write(Register::VirtualCompare, value),
+        }
+        true
+    }
+}
