@@ -1,2 +1,25 @@
 //! Policy without an architecture: VMs, scheduler, device models, health.
-#![no_std]
+//!
+//! Everything here is state and decisions. Nothing here touches a register of the
+//! machine, knows an instruction set, or allocates: the layers below call in with the
+//! count of the machine's counter (`now`) and with what the guest did, and act on the
+//! answer. So all of it is tested on the host.
+//!
+//! # Modules
+//!
+//! - [`board`]: the virtual board a guest sees, made of [`gic`], [`pl011`], [`pl031`]
+//!   and [`timer`], which speak [`bus`].
+//! - [`scheduler`]: which vCPU runs.
+//! - [`console`]: how VMs share one serial line without waiting for it.
+//! - [`hypercall`]: what a guest's call asks for, or why it is refused.
+//! - [`health`]: what ended a VM's run, said in one sentence, and what to do then.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod board;
+pub mod bus;
+pub mod gic;
+pub mod pl011;
+pub mod pl031;
+pub mod timer;

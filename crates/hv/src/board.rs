@@ -1,0 +1,243 @@
+//! The virtual board: what a guest finds beside its memory.
+//!
+//! The address map is that of QEMU's `virt`, which every ARM operating system supports,
+//! and the same on every machine. Not responsible for RAM and for machine devices
+//! passed through: those are mapped, and the interrupts of the latter come in by
+//! [`Gic::set_line`].
+//!
+//! The owner calls [`Board::update`] whenever time may have moved an output: when the
+//! deadline it armed has passed, and before the guest runs again after another VM ran.
+//! Accesses through the board's own methods update what they change by themselves.
+//!
+//! # Invariants
+//!
+//! After every method of the board, the lines of its UART, clock and timer in the GIC
+//! are as these devices drive them at `now`, and `deadline` is the earliest later
+//! change. Whoever uses the public fields directly calls `update` afterwards.
+
+use crate::bus::{Device, Width};
+use crate::gic::Gic;
+use crate::pl011::Pl011;
+use crate::pl031::Pl031;
+use crate::timer::{self, Timer};
+use entresol_abi::GuestPhys;
+use entresol_abi::image::flags;
+
+/// First register of the GIC's distributor; its frame is 64 KiB.
+pub const GIC_DISTRIBUTOR: GuestPhys = GuestPhys(0x0800_0000);
+/// First register of the GIC's CPU interface; its frame is 64 KiB.
+pub const GIC_INTERFACE: GuestPhys = GuestPhys(0x0801_0000);
+/// First register of the PL011; its frame is 4 KiB.
+pub const UART: GuestPhys = GuestPhys(0x0900_0000);
+/// First register of the PL031; its frame is 4 KiB.
+pub const RTC: GuestPhys = GuestPhys(0x0901_0000);
+
+/// The PL011's interrupt: SPI 1.
+pub const UART_IRQ: u32 = 33;
+/// The PL031's interrupt: SPI 2.
+pub const RTC_IRQ: u32 = 34;
+/// The physical timer's interrupt: PPI 14.
+pub const PHYSICAL_TIMER_IRQ: u32 = 30;
+/// The virtual timer's interrupt: PPI 11.
+pub const VIRTUAL_TIMER_IRQ: u32 = 27;
+
+/// What the board's frames span.
+const FIRST: u32 = GIC_DISTRIBUTOR.0;
+const LAST: u32 = RTC.0 + 0xfff;
+
+/// Why an access has no answer; the guest gets an external abort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusError {
+    /// No device there, or the VM does not have it.
+    Unmapped,
+    /// The address is not a multiple of the access's width.
+    Misaligned,
+}
+
+/// The frame an address lies in, with the offset in it.
+#[derive(Clone, Copy)]
+enum Frame {
+    Distributor(u32),
+    Interface(u32),
+    Uart(u32),
+    Rtc(u32),
+}
+
+/// The devices of one VM with one vCPU.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// Interrupt controller.
+    pub gic: Gic,
+    /// Console.
+    pub uart: Pl011,
+    /// Real-time clock.
+    pub rtc: Pl031,
+    /// Generic timer.
+    pub timer: Timer,
+    flags: u32,
+    deadline: Option<u64>,
+}
+
+impl Board {
+    /// A board with no optional device, before its first reset.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            gic: Gic::new(),
+            uart: Pl011::new(),
+            rtc: Pl031::new(),
+            timer: Timer::new(),
+            flags: 0,
+            deadline: None,
+        }
+    }
+
+    /// Resets all devices when the VM starts at `now`; the counter has `hz` ticks per
+    /// second, and `flags` ([`entresol_abi::image::flags`]) says which devices exist.
+    pub fn reset(&mut self, now: u64, hz: u32, flags: u32) {
+        self.gic.reset();
+        self.uart.reset();
+        self.rtc.reset(now, hz, 0);
+        self.timer.reset(now);
+        self.flags = flags;
+        self.deadline = None;
+    }
+
+    /// Whether an address belongs to the board rather than to memory or nothing.
+    #[must_use]
+    pub const fn is_device(gpa: GuestPhys) -> bool {
+        gpa.0.wrapping_sub(FIRST) <= LAST - FIRST
+    }
+
+    /// A guest reads a register.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError`] when nothing answers; nothing has changed then.
+    pub fn read(&mut self, gpa: GuestPhys, width: Width, now: u64) -> Result<u32, BusError> {
+        Ok(match self.frame(gpa, width)? {
+            Frame::Distributor(offset) => self.gic.read_distributor(offset, width),
+            Frame::Interface(offset) => self.gic.read_interface(offset, width),
+            Frame::Uart(offset) => {
+                let value = self.uart.read(offset, width, now);
+                self.gic.set_line(UART_IRQ, self.uart.irq());
+                value
+            }
+            Frame::Rtc(offset) => {
+                let value = self.rtc.read(offset, width, now);
+                self.update(now);
+                value
+            }
+        })
+    }
+
+    /// A guest writes the low bits of `value` to a register. The caller takes what the
+    /// UART then has to send ([`Board::take_tx`]).
+    ///
+    /// # Errors
+    ///
+    /// [`BusError`] when nothing answers; nothing has changed then.
+    pub fn write(
+        &mut self,
+        gpa: GuestPhys,
+        width: Width,
+        value: u32,
+        now: u64,
+    ) -> Result<(), BusError> {
+        match self.frame(gpa, width)? {
+            Frame::Distributor(offset) => self.gic.write_distributor(offset, width, value),
+            Frame::Interface(offset) => self.gic.write_interface(offset, width, value),
+            Frame::Uart(offset) => {
+                self.uart.write(offset, width, value, now);
+                self.gic.set_line(UART_IRQ, self.uart.irq());
+            }
+            Frame::Rtc(offset) => {
+                self.rtc.write(offset, width, value, now);
+                self.update(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next byte the guest's UART sends.
+    pub fn take_tx(&mut self) -> Option<u8> {
+        let byte = self.uart.take_tx();
+        self.gic.set_line(UART_IRQ, self.uart.irq());
+        byte
+    }
+
+    /// A byte for the guest's UART; false when its FIFO is full or it has none.
+    pub fn push_rx(&mut self, byte: u8) -> bool {
+        let accepted = self.flags & flags::UART != 0 && self.uart.push_rx(byte);
+        self.gic.set_line(UART_IRQ, self.uart.irq());
+        accepted
+    }
+
+    /// A guest reads a timer register by coprocessor.
+    #[must_use]
+    pub fn read_timer(&self, register: timer::Register, now: u64) -> u64 {
+        self.timer.read(register, now)
+    }
+
+    /// A guest writes a timer register by coprocessor.
+    pub fn write_timer(&mut self, register: timer::Register, value: u64, now: u64) {
+        self.timer.write(register, value, now);
+        self.update(now);
+    }
+
+    /// Brings all lines and the deadline up to date.
+    pub fn update(&mut self, now: u64) {
+        self.gic.set_line(PHYSICAL_TIMER_IRQ, self.timer.output_physical(now));
+        self.gic.set_line(VIRTUAL_TIMER_IRQ, self.timer.output_virtual(now));
+        self.gic.set_line(UART_IRQ, self.uart.irq());
+        self.rtc.update(now);
+        self.gic.set_line(RTC_IRQ, self.rtc.irq());
+        self.deadline = match (self.timer.deadline(now), self.rtc.deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+
+    /// Whether the vCPU's IRQ input is asserted.
+    #[must_use]
+    pub const fn irq(&self) -> bool {
+        self.gic.asserted()
+    }
+
+    /// Whether the vCPU's FIQ input is asserted.
+    #[must_use]
+    pub const fn fiq(&self) -> bool {
+        self.gic.fiq()
+    }
+
+    /// The count at which an output changes next without the guest's doing, as of the
+    /// last update.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<u64> {
+        self.deadline
+    }
+
+    fn frame(&self, gpa: GuestPhys, width: Width) -> Result<Frame, BusError> {
+        let frame = match gpa.0 >> 16 {
+            0x0800 => Frame::Distributor(gpa.0 - GIC_DISTRIBUTOR.0),
+            0x0801 => Frame::Interface(gpa.0 - GIC_INTERFACE.0),
+            0x0900 if self.flags & flags::UART != 0 && gpa.0 - UART.0 < 0x1000 => {
+                Frame::Uart(gpa.0 - UART.0)
+            }
+            0x0901 if self.flags & flags::RTC != 0 && gpa.0 - RTC.0 < 0x1000 => {
+                Frame::Rtc(gpa.0 - RTC.0)
+            }
+            _ => return Err(BusError::Unmapped),
+        };
+        match gpa.0 & (width.bytes() - 1) {
+            0 => Ok(frame),
+            _ => Err(BusError::Misaligned),
+        }
+    }
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,218 @@
+//! Virtual GICv2: the interrupt controller a guest sees.
+//!
+//! Two register frames, the [`distributor`] and the CPU [`interface`], joined here:
+//! after every change the most urgent interrupt that the vCPU would take is worked out
+//! once and kept, so that [`Gic::asserted`], asked at every return to a guest, is one
+//! load.
+//!
+//! One vCPU for now. What is banked per CPU is word 0 of each set, the software
+//! interrupts' sources and the whole of [`interface::Interface`]; a second vCPU adds
+//! one more of each, and targets, which are ignored here as on a uniprocessor GIC.
+//!
+//! 128 interrupts, 32 priority levels as on the Cortex-A9, two groups without the
+//! Security Extensions as on QEMU's `virt`. An active interrupt that is pending again
+//! waits until it is deactivated.
+//!
+//! # Invariants
+//!
+//! `best`, `irq` and `fiq` are what [`Gic::settle`] computes; every method that changes
+//! the distributor or the interface ends with it.
+//!
+//! Manual: ARM IHI 0048B (GICv2).
+
+mod distributor;
+mod interface;
+mod set;
+
+use crate::bus::{Lanes, Width};
+use distributor::Distributor;
+use interface::Interface;
+
+/// Number of interrupts: 16 by software, 16 private to the CPU, 96 shared.
+pub const INTERRUPTS: u32 = 128;
+/// Number of priority levels; level *n* is priority `8 * n`.
+pub const LEVELS: u32 = 32;
+/// `GICC_IAR` when there is nothing to acknowledge.
+pub const SPURIOUS: u32 = 1023;
+/// `GICC_IAR` when what is pending must be acknowledged through `GICC_AIAR`.
+pub const OTHER_GROUP: u32 = 1022;
+
+/// The two interrupt groups, as bits of `GICD_CTLR` and `GICC_CTLR`.
+mod groups {
+    pub(super) const ZERO: u32 = 1 << 0;
+    pub(super) const ONE: u32 = 1 << 1;
+    pub(super) const BOTH: u32 = ZERO | ONE;
+}
+
+/// A virtual GICv2 for one vCPU.
+#[derive(Clone, Debug)]
+pub struct Gic {
+    distributor: Distributor,
+    interface: Interface,
+    /// The interrupt that the vCPU would acknowledge now.
+    best: Option<u32>,
+    irq: bool,
+    fiq: bool,
+}
+
+impl Gic {
+    /// The state after reset: nothing enabled, nothing pending.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            distributor: Distributor::new(),
+            interface: Interface::new(),
+            best: None,
+            irq: false,
+            fiq: false,
+        }
+    }
+
+    /// Resets everything, lines included: their owners set them again.
+    pub fn reset(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Drives the line of a private or shared interrupt. Other numbers have no line.
+    pub fn set_line(&mut self, irq: u32, level: bool) {
+        if self.distributor.set_line(irq, level) {
+            self.settle();
+        }
+    }
+
+    /// Whether the vCPU's IRQ input is asserted.
+    #[must_use]
+    pub const fn asserted(&self) -> bool {
+        self.irq
+    }
+
+    /// Whether the vCPU's FIQ input is asserted (group 0 with `GICC_CTLR.FIQEn`).
+    #[must_use]
+    pub const fn fiq(&self) -> bool {
+        self.fiq
+    }
+
+    /// Reads `GICC_IAR`: makes the most urgent interrupt active and names it.
+    pub fn acknowledge(&mut self) -> u32 {
+        match self.best {
+            None => SPURIOUS,
+            Some(irq) if self.distributor.group_one(irq) && !self.interface.ack_control() => {
+                OTHER_GROUP
+            }
+            Some(irq) => self.activate(irq),
+        }
+    }
+
+    /// Writes `GICC_EOIR`: drops the running priority and, unless `EOImode` splits the
+    /// two, deactivates the interrupt.
+    pub fn end(&mut self, value: u32) {
+        let irq = value & 0x3ff;
+        if irq >= INTERRUPTS || !self.interface.drop_priority() {
+            return;
+        }
+        if !self.interface.split_end() {
+            self.distributor.deactivate(irq);
+        }
+        self.settle();
+    }
+
+    /// Reads the distributor's frame.
+    #[must_use]
+    pub fn read_distributor(&self, offset: u32, width: Width) -> u32 {
+        let lanes = Lanes::new(offset, width);
+        lanes.extract(self.distributor.read(lanes.register))
+    }
+
+    /// Writes the distributor's frame.
+    pub fn write_distributor(&mut self, offset: u32, width: Width, value: u32) {
+        let lanes = Lanes::new(offset, width);
+        self.distributor.write(lanes.register, lanes.mask, lanes.place(value));
+        self.settle();
+    }
+
+    /// Reads the CPU interface's frame; `GICC_IAR` and `GICC_AIAR` acknowledge.
+    pub fn read_interface(&mut self, offset: u32, width: Width) -> u32 {
+        let lanes = Lanes::new(offset, width);
+        let word = match lanes.register {
+            interface::IAR => self.acknowledge(),
+            interface::AIAR => self.acknowledge_group_one(),
+            interface::HPPIR => self.highest_pending(),
+            interface::AHPPIR => {
+                self.first().filter(|irq| self.group_one(*irq)).unwrap_or(SPURIOUS)
+            }
+            register => self.interface.read(register),
+        };
+        lanes.extract(word)
+    }
+
+    /// Writes the CPU interface's frame.
+    pub fn write_interface(&mut self, offset: u32, width: Width, value: u32) {
+        let lanes = Lanes::new(offset, width);
+        let value = lanes.place(value);
+        match lanes.register {
+            interface::EOIR | interface::AEOIR => self.end(value),
+            interface::DIR => {
+                if self.interface.split_end() {
+                    self.distributor.deactivate(value & 0x3ff);
+                    self.settle();
+                }
+            }
+            register => {
+                self.interface.write(register, lanes.mask, value);
+                self.settle();
+            }
+        }
+    }
+
+    fn group_one(&self, irq: u32) -> bool {
+        self.distributor.group_one(irq)
+    }
+
+    /// The most urgent pending interrupt of the enabled groups.
+    fn first(&self) -> Option<u32> {
+        self.distributor.first(self.interface.enabled_groups())
+    }
+
+    fn highest_pending(&self) -> u32 {
+        match self.first() {
+            None => SPURIOUS,
+            Some(irq) if self.group_one(irq) && !self.interface.ack_control() => OTHER_GROUP,
+            Some(irq) => irq | self.distributor.source(irq) << 10,
+        }
+    }
+
+    fn acknowledge_group_one(&mut self) -> u32 {
+        match self.best {
+            Some(irq) if self.group_one(irq) => self.activate(irq),
+            _ => SPURIOUS,
+        }
+    }
+
+    fn activate(&mut self, irq: u32) -> u32 {
+        self.interface.raise_priority(self.distributor.level(irq), self.group_one(irq));
+        let source = self.distributor.activate(irq);
+        self.settle();
+        irq | source << 10
+    }
+
+    /// Works out what the vCPU would take now.
+    fn settle(&mut self) {
+        let distributor = &self.distributor;
+        let interface = &self.interface;
+        self.best = distributor
+            .first(interface.enabled_groups())
+            .filter(|irq| interface.accepts(distributor.level(*irq), distributor.group_one(*irq)));
+        let fast = |irq| interface.fiq_enabled() && !distributor.group_one(irq);
+        self.fiq = self.best.is_some_and(fast);
+        self.irq = self.best.is_some() && !self.fiq;
+    }
+}
+
+impl Default for Gic {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

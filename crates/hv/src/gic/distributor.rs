@@ -1,0 +1,325 @@
+//! The distributor: the state of every interrupt, and which are deliverable.
+//!
+//! Not responsible for priorities masks and preemption (the CPU interface's).
+//!
+//! State is kept as sets, a bit for each interrupt, as the registers show it. What is
+//! pending, enabled and not active is *filed* in a [`Queue`] per group. A register
+//! write touches one word of a set and files the bits of that word that changed: the
+//! cost of what a guest can ask is bounded by 32 filings.
+//!
+//! # Invariants
+//!
+//! - Bit *n* of `filed` is set exactly when interrupt *n* is in its group's queue at
+//!   its level; [`Distributor::file`] restores this after every change of a set.
+//! - A software interrupt's latch is set exactly when it has a source.
+//! - Software interrupts are edge-triggered, enabled and have no line.
+//!
+//! Manual: ARM IHI 0048B, 4.3 (registers), 1.4.2 and 3.2 (states).
+
+use super::set::{Queue, Set, bit};
+use super::{INTERRUPTS, LEVELS, groups};
+use crate::bus::{index, low_byte};
+
+const CTLR: u32 = 0x000;
+const TYPER: u32 = 0x004;
+const IIDR: u32 = 0x008;
+const IGROUPR: u32 = 0x080;
+const ISENABLER: u32 = 0x100;
+const ICENABLER: u32 = 0x180;
+const ISPENDR: u32 = 0x200;
+const ICPENDR: u32 = 0x280;
+const ISACTIVER: u32 = 0x300;
+const ICACTIVER: u32 = 0x380;
+const IPRIORITYR: u32 = 0x400;
+const ITARGETSR: u32 = 0x800;
+const ICFGR: u32 = 0xc00;
+const SGIR: u32 = 0xf00;
+const CPENDSGIR: u32 = 0xf10;
+const SPENDSGIR: u32 = 0xf20;
+const PIDR4: u32 = 0xfd0;
+
+/// `GICD_IIDR`: implementer ARM.
+const IDENTITY: u32 = 0x0000_043b;
+/// `GICD_TYPER`: one CPU, no Security Extensions, 32 * (3 + 1) interrupts.
+const TYPE: u32 = INTERRUPTS / 32 - 1;
+/// Identification registers from [`PIDR4`] on; ICPIDR2 (0xfe8) has version 2 in 7:4.
+const IDENTIFICATION: [u8; 12] = [0x04, 0, 0, 0, 0x90, 0xb4, 0x2b, 0x00, 0x0d, 0xf0, 0x05, 0xb1];
+/// Software interrupts in word 0.
+const SOFTWARE: u32 = 0xffff;
+/// Their number.
+const SOFTWARE_COUNT: u32 = 16;
+
+/// The state of the distributor.
+#[derive(Clone, Debug)]
+pub(super) struct Distributor {
+    control: u32,
+    group: Set,
+    enabled: Set,
+    /// Made pending by an edge, by software or by a register write.
+    latched: Set,
+    line: Set,
+    active: Set,
+    edge: Set,
+    filed: Set,
+    level: [u8; 128],
+    sources: [u8; 16],
+    queues: [Queue; 2],
+}
+
+const _: () = assert!(INTERRUPTS == 128);
+
+impl Distributor {
+    pub(super) const fn new() -> Self {
+        Self {
+            control: 0,
+            group: Set::EMPTY,
+            enabled: Set::of_private(SOFTWARE),
+            latched: Set::EMPTY,
+            line: Set::EMPTY,
+            active: Set::EMPTY,
+            edge: Set::of_private(SOFTWARE),
+            filed: Set::EMPTY,
+            level: [0; 128],
+            sources: [0; 16],
+            queues: [Queue::new(), Queue::new()],
+        }
+    }
+
+    /// Drives a line; false if nothing changed.
+    pub(super) fn set_line(&mut self, irq: u32, level: bool) -> bool {
+        if self.line.contains(irq) == level || !(SOFTWARE_COUNT..INTERRUPTS).contains(&irq) {
+            return false;
+        }
+        if level {
+            self.line.insert(irq);
+            if self.edge.contains(irq) {
+                self.latched.insert(irq);
+            }
+        } else {
+            self.line.remove(irq);
+        }
+        self.file(irq / 32);
+        true
+    }
+
+    /// The most urgent deliverable interrupt of the groups that are enabled here and
+    /// among `groups`.
+    pub(super) fn first(&self, groups: u32) -> Option<u32> {
+        let [zero, one] = &self.queues;
+        let enabled = self.control & groups;
+        let zero = if enabled & groups::ZERO != 0 { zero.first() } else { None };
+        let one = if enabled & groups::ONE != 0 { one.first() } else { None };
+        match (zero, one) {
+            (Some(a), Some(b)) if self.level(b) < self.level(a) => Some(b),
+            (a, b) => a.or(b),
+        }
+    }
+
+    pub(super) fn level(&self, irq: u32) -> u32 {
+        self.level.get(index(irq)).copied().map_or(0, u32::from)
+    }
+
+    pub(super) fn group_one(&self, irq: u32) -> bool {
+        self.group.contains(irq)
+    }
+
+    /// The CPU a pending software interrupt would be acknowledged from; else 0.
+    pub(super) fn source(&self, irq: u32) -> u32 {
+        match self.sources.get(index(irq)) {
+            Some(&sources) if sources != 0 => sources.trailing_zeros(),
+            _ => 0,
+        }
+    }
+
+    /// Makes a pending interrupt active; returns the source of a software interrupt.
+    pub(super) fn activate(&mut self, irq: u32) -> u32 {
+        let source = self.source(irq);
+        match self.sources.get_mut(index(irq)) {
+            Some(sources) => {
+                *sources &= sources.wrapping_sub(1);
+                if *sources == 0 {
+                    self.latched.remove(irq);
+                }
+            }
+            None => self.latched.remove(irq),
+        }
+        self.active.insert(irq);
+        self.file(irq / 32);
+        source
+    }
+
+    pub(super) fn deactivate(&mut self, irq: u32) {
+        self.active.remove(irq);
+        self.file(irq / 32);
+    }
+
+    pub(super) fn read(&self, register: u32) -> u32 {
+        let word = (register >> 2) % 32;
+        match register {
+            CTLR => self.control,
+            TYPER => TYPE,
+            IIDR => IDENTITY,
+            IGROUPR..ISENABLER => self.group.word(word),
+            ISENABLER..ISPENDR => self.enabled.word(word),
+            ISPENDR..ISACTIVER => self.pending(word),
+            ISACTIVER..IPRIORITYR => self.active.word(word),
+            IPRIORITYR..ITARGETSR => bytes(&self.level, register - IPRIORITYR) << 3,
+            // Uniprocessor: shared interrupts RAZ/WI (4.3.12). The private ones name
+            // this CPU, because that is where software learns its own mask.
+            ITARGETSR..0x820 => 0x0101_0101,
+            ICFGR..0xd00 => self.configuration((register - ICFGR) >> 2),
+            CPENDSGIR..SPENDSGIR => bytes(&self.sources, register - CPENDSGIR),
+            SPENDSGIR..0xf30 => bytes(&self.sources, register - SPENDSGIR),
+            PIDR4..0x1000 => {
+                IDENTIFICATION.get(index((register - PIDR4) >> 2)).copied().map_or(0, u32::from)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Writes the bits `mask` of a register; `value` is zero elsewhere.
+    pub(super) fn write(&mut self, register: u32, mask: u32, value: u32) {
+        let word = (register >> 2) % 32;
+        // Software interrupts ignore the set and clear registers (4.3.5 to 4.3.8).
+        let settable = if word == 0 { value & !SOFTWARE } else { value };
+        match register {
+            CTLR => self.control = (self.control & !mask | value) & groups::BOTH,
+            IGROUPR..ISENABLER => self.regroup(word, self.group.word(word) & !mask | value),
+            ISENABLER..ICENABLER => {
+                self.enabled.set_word(word, self.enabled.word(word) | settable);
+            }
+            ICENABLER..ISPENDR => {
+                self.enabled.set_word(word, self.enabled.word(word) & !settable);
+            }
+            ISPENDR..ICPENDR => self.latched.set_word(word, self.latched.word(word) | settable),
+            ICPENDR..ISACTIVER => self.latched.set_word(word, self.latched.word(word) & !settable),
+            ISACTIVER..ICACTIVER => self.active.set_word(word, self.active.word(word) | value),
+            ICACTIVER..IPRIORITYR => self.active.set_word(word, self.active.word(word) & !value),
+            IPRIORITYR..ITARGETSR => {
+                for (irq, byte) in lanes(register - IPRIORITYR, mask, value) {
+                    self.set_level(irq, u32::from(byte) / 8);
+                }
+                return;
+            }
+            ICFGR..0xd00 => return self.configure((register - ICFGR) >> 2, mask, value),
+            SGIR => return self.generate(value),
+            CPENDSGIR..SPENDSGIR => {
+                for (irq, byte) in lanes(register - CPENDSGIR, mask, value) {
+                    self.set_sources(irq, |sources| sources & !byte);
+                }
+                return;
+            }
+            SPENDSGIR..0xf30 => {
+                for (irq, byte) in lanes(register - SPENDSGIR, mask, value) {
+                    self.set_sources(irq, |sources| sources | byte);
+                }
+                return;
+            }
+            _ => return,
+        }
+        self.file(word);
+    }
+
+    /// Pending bits of a word: latched, or a level-sensitive line that is high.
+    fn pending(&self, word: u32) -> u32 {
+        self.latched.word(word) | self.line.word(word) & !self.edge.word(word)
+    }
+
+    /// Files the interrupts of a word whose deliverability changed.
+    fn file(&mut self, word: u32) {
+        let deliverable = self.pending(word) & self.enabled.word(word) & !self.active.word(word);
+        let mut changed = deliverable ^ self.filed.word(word);
+        self.filed.set_word(word, deliverable);
+        while changed != 0 {
+            let irq = word * 32 + changed.trailing_zeros();
+            changed &= changed - 1;
+            let level = self.level(irq);
+            self.queue(irq).file(level, irq, deliverable & bit(irq) != 0);
+        }
+    }
+
+    fn queue(&mut self, irq: u32) -> &mut Queue {
+        let group_one = self.group_one(irq);
+        let [zero, one] = &mut self.queues;
+        if group_one { one } else { zero }
+    }
+
+    /// Takes a word's interrupts out of their queues before they change groups; the
+    /// caller files them again.
+    fn regroup(&mut self, word: u32, group: u32) {
+        let mut moving = self.filed.word(word) & (self.group.word(word) ^ group);
+        self.filed.set_word(word, self.filed.word(word) & !moving);
+        while moving != 0 {
+            let irq = word * 32 + moving.trailing_zeros();
+            moving &= moving - 1;
+            let level = self.level(irq);
+            self.queue(irq).file(level, irq, false);
+        }
+        self.group.set_word(word, group);
+    }
+
+    fn set_level(&mut self, irq: u32, level: u32) {
+        let old = self.level(irq);
+        let Some(slot) = self.level.get_mut(index(irq)) else { return };
+        *slot = low_byte(level % LEVELS);
+        if self.filed.contains(irq) {
+            let queue = self.queue(irq);
+            queue.file(old, irq, false);
+            queue.file(level, irq, true);
+        }
+    }
+
+    /// `GICD_ICFGR`: two bits for each of 16 interrupts, the upper one is edge.
+    fn configuration(&self, register: u32) -> u32 {
+        let half = self.edge.word(register / 2) >> (register % 2 * 16);
+        (0..16).filter(|n| half & 1 << n != 0).fold(0, |word, n| word | 2 << (2 * n))
+    }
+
+    fn configure(&mut self, register: u32, mask: u32, value: u32) {
+        // Software interrupts are always edge-triggered.
+        if register == 0 || register >= INTERRUPTS / 16 {
+            return;
+        }
+        let (word, shift) = (register / 2, register % 2 * 16);
+        let merged = self.configuration(register) & !mask | value;
+        let half = (0..16).filter(|n| merged & 2 << (2 * n) != 0).fold(0, |half, n| half | 1 << n);
+        self.edge.set_word(word, self.edge.word(word) & !(0xffff << shift) | half << shift);
+        self.file(word);
+    }
+
+    /// `GICD_SGIR`, 4.3.15: this CPU is number 0, and the only one.
+    fn generate(&mut self, value: u32) {
+        let reaches_us = match value >> 24 & 3 {
+            0 => value >> 16 & 1 != 0,
+            2 => true,
+            _ => false,
+        };
+        if reaches_us {
+            self.set_sources(value & 0xf, |sources| sources | 1);
+        }
+    }
+
+    fn set_sources(&mut self, irq: u32, change: impl Fn(u8) -> u8) {
+        let Some(sources) = self.sources.get_mut(index(irq)) else { return };
+        *sources = change(*sources);
+        if *sources == 0 {
+            self.latched.remove(irq);
+        } else {
+            self.latched.insert(irq);
+        }
+        self.file(irq / 32);
+    }
+}
+
+/// Four byte registers as one word.
+fn bytes(registers: &[u8], offset: u32) -> u32 {
+    let byte = |n| registers.get(index(offset + n)).copied().unwrap_or(0);
+    u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)])
+}
+
+/// The byte registers that a write of `mask` at `offset` reaches, with their values.
+fn lanes(offset: u32, mask: u32, value: u32) -> impl Iterator<Item = (u32, u8)> {
+    (offset..)
+        .zip(mask.to_le_bytes().into_iter().zip(value.to_le_bytes()))
+        .filter_map(|(register, (mask, byte))| (mask != 0).then_some((register, byte)))
+}

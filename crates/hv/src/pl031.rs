@@ -1,0 +1,151 @@
+//! Virtual PL031 real-time clock: seconds, and an alarm.
+//!
+//! Not responsible for what time it is: the hypervisor's machine may have no clock, so
+//! the seconds start at 0 unless the caller sets them.
+//!
+//! Seconds are derived from the machine's counter when asked for. Only setting the
+//! alarm and reading divide; whether the alarm is due is one comparison.
+//!
+//! Manual: ARM DDI 0224C, chapter 3.
+
+use crate::bus::{Device, Lanes, Width, index, low_word};
+
+const DR: u32 = 0x00;
+const MR: u32 = 0x04;
+const LR: u32 = 0x08;
+const CR: u32 = 0x0c;
+const IMSC: u32 = 0x10;
+const RIS: u32 = 0x14;
+const MIS: u32 = 0x18;
+const ICR: u32 = 0x1c;
+const PERIPHERAL_ID: u32 = 0xfe0;
+
+/// `RTCPeriphID0` to `RTCPCellID3`: part 0x031, ARM.
+const IDENTIFICATION: [u8; 8] = [0x31, 0x10, 0x04, 0x00, 0x0d, 0xf0, 0x05, 0xb1];
+
+/// A virtual PL031.
+#[derive(Clone, Debug)]
+pub struct Pl031 {
+    /// Ticks per second of the machine's counter, not 0.
+    hz: u32,
+    /// The counter when the clock read `loaded`.
+    since: u64,
+    loaded: u32,
+    match_: u32,
+    /// The counter when the clock next equals `match_`.
+    alarm: u64,
+    unmasked: bool,
+    raised: bool,
+}
+
+impl Pl031 {
+    /// A clock that stands still until it is reset.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            hz: 1,
+            since: 0,
+            loaded: 0,
+            match_: 0,
+            alarm: u64::MAX,
+            unmasked: false,
+            raised: false,
+        }
+    }
+
+    /// Starts the clock at `seconds`; the counter has `hz` ticks per second.
+    pub fn reset(&mut self, now: u64, hz: u32, seconds: u32) {
+        *self = Self { hz: hz.max(1), since: now, loaded: seconds, ..Self::new() };
+    }
+
+    /// Raises the alarm if it is due.
+    pub fn update(&mut self, now: u64) {
+        if now >= self.alarm {
+            self.raised = true;
+            self.set_alarm(now, false);
+        }
+    }
+
+    /// Level of the interrupt.
+    #[must_use]
+    pub const fn irq(&self) -> bool {
+        self.raised && self.unmasked
+    }
+
+    /// When the interrupt is next asserted, if it is not and will be.
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        (self.unmasked && !self.raised && self.alarm != u64::MAX).then_some(self.alarm)
+    }
+
+    fn seconds(&self, now: u64) -> u32 {
+        // Wraps as the 32-bit counter of the device does.
+        self.loaded.wrapping_add(low_word(self.elapsed(now)))
+    }
+
+    fn elapsed(&self, now: u64) -> u64 {
+        now.wrapping_sub(self.since).checked_div(u64::from(self.hz)).unwrap_or(0)
+    }
+
+    /// Works out when the clock equals the match register: from this second on, or
+    /// strictly later.
+    fn set_alarm(&mut self, now: u64, this_second: bool) {
+        let distance = match self.match_.wrapping_sub(self.seconds(now)) {
+            0 if !this_second => 1 << 32,
+            distance => u64::from(distance),
+        };
+        let seconds = self.elapsed(now).saturating_add(distance);
+        self.alarm = self.since.saturating_add(seconds.saturating_mul(u64::from(self.hz)));
+    }
+}
+
+impl Default for Pl031 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Device for Pl031 {
+    fn read(&mut self, offset: u32, width: Width, now: u64) -> u32 {
+        self.update(now);
+        let lanes = Lanes::new(offset, width);
+        let word = match lanes.register {
+            DR => self.seconds(now),
+            MR => self.match_,
+            LR => self.loaded,
+            CR => 1,
+            IMSC => u32::from(self.unmasked),
+            RIS => u32::from(self.raised),
+            MIS => u32::from(self.irq()),
+            PERIPHERAL_ID..0x1000 => IDENTIFICATION
+                .get(index((lanes.register - PERIPHERAL_ID) >> 2))
+                .copied()
+                .map_or(0, u32::from),
+            _ => 0,
+        };
+        lanes.extract(word)
+    }
+
+    fn write(&mut self, offset: u32, width: Width, value: u32, now: u64) {
+        self.update(now);
+        let lanes = Lanes::new(offset, width);
+        let value = lanes.place(value);
+        match lanes.register {
+            MR => {
+                self.match_ = value;
+                self.set_alarm(now, true);
+            }
+            LR => {
+                self.loaded = value;
+                self.since = now;
+                self.set_alarm(now, true);
+            }
+            // Writing 1 restarts the clock at zero; it cannot be stopped (3.3.4).
+            CR if value & 1 != 0 => {}
+            IMSC => self.unmasked = value & 1 != 0,
+            ICR if value & 1 != 0 => self.raised = false,
+            _ => {}
+        }
+        self.update(now);
+    }
+}

@@ -1,0 +1,242 @@
+//! A guest's generic timer: the physical and the virtual timer of one vCPU.
+//!
+//! Not responsible for how a guest reaches it (CP15, in the layer below) nor for the
+//! machine's timer, which the hypervisor arms for the earliest [`Timer::deadline`].
+//!
+//! The physical count is the machine's counter. The virtual count starts at zero when
+//! the VM starts, so a restarted guest does not see the time it was not there.
+//!
+//! Manual: ARM DDI 0406C, chapter B8 (generic timer), B8.1.5 (timers).
+
+use crate::bus::low_word;
+
+/// A register of the timer, named as in ARM DDI 0406C B8.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Register {
+    /// `CNTP_CTL`.
+    PhysicalControl,
+    /// `CNTP_TVAL`: signed 32-bit distance of the compare value from the count.
+    PhysicalValue,
+    /// `CNTP_CVAL`: 64-bit compare value.
+    PhysicalCompare,
+    /// `CNTV_CTL`.
+    VirtualControl,
+    /// `CNTV_TVAL`.
+    VirtualValue,
+    /// `CNTV_CVAL`.
+    VirtualCompare,
+}
+
+/// `CTL.ENABLE`.
+const ENABLE: u32 = 1 << 0;
+/// `CTL.IMASK`.
+const MASK: u32 = 1 << 1;
+/// `CTL.ISTATUS`, read-only.
+const STATUS: u32 = 1 << 2;
+
+/// One comparator; counts are its own (physical or virtual).
+#[derive(Clone, Copy, Debug, Default)]
+struct Comparator {
+    control: u32,
+    compare: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Field {
+    Control,
+    Value,
+    Compare,
+}
+
+impl Comparator {
+    const OFF: Self = Self { control: 0, compare: 0 };
+
+    /// Whether the condition is met; ISTATUS is zero while the timer is disabled.
+    fn met(&self, count: u64) -> bool {
+        self.control & ENABLE != 0 && count >= self.compare
+    }
+
+    fn output(&self, count: u64) -> bool {
+        self.control & MASK == 0 && self.met(count)
+    }
+
+    fn read(&self, field: Field, count: u64) -> u64 {
+        match field {
+            Field::Control => {
+                let status = if self.met(count) { STATUS } else { 0 };
+                u64::from(self.control | status)
+            }
+            Field::Value => u64::from(low_word(self.compare.wrapping_sub(count))),
+            Field::Compare => self.compare,
+        }
+    }
+
+    fn write(&mut self, field: Field, value: u64, count: u64) {
+        match field {
+            Field::Control => self.control = low_word(value) & (ENABLE | MASK),
+            Field::Value => {
+                let distance = i64::from(low_word(value).cast_signed());
+                self.compare = count.wrapping_add_signed(distance);
+            }
+            Field::Compare => self.compare = value,
+        }
+    }
+
+    /// The count at which the output becomes asserted, if it is not yet and will.
+    fn deadline(&self, count: u64) -> Option<u64> {
+        let armed = self.control & (ENABLE | MASK) == ENABLE;
+        (armed && count < self.compare).then_some(self.compare)
+    }
+}
+
+/// The generic timer of one vCPU.
+#[derive(Clone, Debug)]
+pub struct Timer {
+    physical: Comparator,
+    virtual_: Comparator,
+    offset: u64,
+}
+
+impl Timer {
+    /// Both timers disabled, virtual count equal to the physical count.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { physical: Comparator::OFF, virtual_: Comparator::OFF, offset: 0 }
+    }
+
+    /// Disables both timers and starts the virtual count at zero.
+    pub fn reset(&mut self, now: u64) {
+        *self = Self { offset: now, ..Self::new() };
+    }
+
+    /// `CNTVCT`: the virtual count when the machine's counter is at `now`.
+    #[must_use]
+    pub const fn virtual_count(&self, now: u64) -> u64 {
+        now.wrapping_sub(self.offset)
+    }
+
+    /// `CNTVOFF`: what the virtual count lags behind the physical count.
+    #[must_use]
+    pub const fn virtual_offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Reads a register; 32-bit registers have zeros above.
+    #[must_use]
+    pub fn read(&self, register: Register, now: u64) -> u64 {
+        let virtual_now = self.virtual_count(now);
+        match register {
+            Register::PhysicalControl => self.physical.read(Field::Control, now),
+            Register::PhysicalValue => self.physical.read(Field::Value, now),
+            Register::PhysicalCompare => self.physical.read(Field::Compare, now),
+            Register::VirtualControl => self.virtual_.read(Field::Control, virtual_now),
+            Register::VirtualValue => self.virtual_.read(Field::Value, virtual_now),
+            Register::VirtualCompare => self.virtual_.read(Field::Compare, virtual_now),
+        }
+    }
+
+    /// Writes a register; bits above a 32-bit register are ignored.
+    pub fn write(&mut self, register: Register, value: u64, now: u64) {
+        let virtual_now = self.virtual_count(now);
+        match register {
+            Register::PhysicalControl => self.physical.write(Field::Control, value, now),
+            Register::PhysicalValue => self.physical.write(Field::Value, value, now),
+            Register::PhysicalCompare => self.physical.write(Field::Compare, value, now),
+            Register::VirtualControl => self.virtual_.write(Field::Control, value, virtual_now),
+            Register::VirtualValue => self.virtual_.write(Field::Value, value, virtual_now),
+            Register::VirtualCompare => self.virtual_.write(Field::Compare, value, virtual_now),
+        }
+    }
+
+    /// Level of the physical timer's interrupt.
+    #[must_use]
+    pub fn output_physical(&self, now: u64) -> bool {
+        self.physical.output(now)
+    }
+
+    /// Level of the virtual timer's interrupt.
+    #[must_use]
+    pub fn output_virtual(&self, now: u64) -> bool {
+        self.virtual_.output(self.virtual_count(now))
+    }
+
+    /// The machine's count at which the next output becomes asserted that is not
+    /// asserted at `now`; `None` when that takes a guest's write first.
+    #[must_use]
+    pub fn deadline(&self, now: u64) -> Option<u64> {
+        let virtual_ = self
+            .virtual_
+            .deadline(self.virtual_count(now))
+            .and_then(|count| count.checked_add(self.offset));
+        match (self.physical.deadline(now), virtual_) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+impl Default for Timer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_value_is_a_signed_distance() {
+        let mut timer = Timer::new();
+        timer.write(Register::PhysicalValue, 0xffff_ffff, 100);
+        assert_eq!(timer.read(Register::PhysicalCompare, 100), 99);
+        timer.write(Register::PhysicalValue, 50, 100);
+        assert_eq!(timer.read(Register::PhysicalValue, 120), 30);
+        assert_eq!(timer.read(Register::PhysicalValue, 151), 0xffff_ffff);
+    }
+
+    #[test]
+    fn status_needs_enable_and_output_needs_no_mask() {
+        let mut timer = Timer::new();
+        timer.write(Register::VirtualCompare, 10, 0);
+        assert_eq!(timer.read(Register::VirtualControl, 10), 0);
+        timer.write(Register::VirtualControl, 3, 10);
+        assert_eq!(timer.read(Register::VirtualControl, 10), 7);
+        assert!(!timer.output_virtual(10));
+        timer.write(Register::VirtualControl, 1, 10);
+        assert!(timer.output_virtual(10) && !timer.output_virtual(9));
+    }
+
+    #[test]
+    fn a_deadline_is_the_earliest_output_not_yet_asserted() {
+        let mut timer = Timer::new();
+        timer.reset(1000);
+        assert_eq!(timer.deadline(1000), None);
+        timer.write(Register::VirtualCompare, 500, 1000);
+        timer.write(Register::VirtualControl, 1, 1000);
+        timer.write(Register::PhysicalCompare, 1200, 1000);
+        timer.write(Register::PhysicalControl, 1, 1000);
+        assert_eq!(timer.deadline(1000), Some(1200));
+        assert_eq!(timer.deadline(1200), Some(1500));
+        assert_eq!(timer.deadline(1500), None);
+        timer.write(Register::PhysicalControl, 3, 1000);
+        assert_eq!(timer.deadline(1000), Some(1500));
+    }
+
+    #[test]
+    fn a_compare_value_beyond_the_counter_has_no_deadline() {
+        let mut timer = Timer::new();
+        timer.reset(1000);
+        timer.write(Register::VirtualCompare, u64::MAX, 1000);
+        timer.write(Register::VirtualControl, 1, 1000);
+        assert_eq!(timer.deadline(1000), None);
+    }
+
+    #[test]
+    fn the_virtual_count_starts_at_zero_with_the_vm() {
+        let mut timer = Timer::new();
+        timer.reset(77);
+        assert_eq!(timer.virtual_count(80), 3);
+        assert_eq!(timer.virtual_offset(), 77);
+    }
+}
