@@ -190,6 +190,29 @@ pub struct Vm {
     pub reserved: u32,
 }
 
+impl Vm {
+    /// No VM.
+    pub const EMPTY: Self = Self {
+        name: [0; 16],
+        memory: GuestPhys(0),
+        host: HostPhys(0),
+        memory_len: 0,
+        entry: GuestPhys(0),
+        r1: 0,
+        r2: GuestPhys(0),
+        priority: 0,
+        flags: 0,
+        on_fault: 0,
+        restarts: 0,
+        loads: Table { offset: 0, count: 0 },
+        passthrough: Table { offset: 0, count: 0 },
+        view_pairs: 0,
+        shadow_tables: 0,
+        sites: 0,
+        reserved: 0,
+    };
+}
+
 /// Bits of [`Vm::flags`].
 pub mod flags {
     /// Starts when the system starts.

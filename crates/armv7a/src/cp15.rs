@@ -130,6 +130,8 @@ write! {
     invalidate_branch_predictor = 7, 0, 5, 6;
     /// DCCMVAU: clean one data-cache line to the point of unification.
     clean_data_line = 7, 0, 11, 1;
+    /// DCCISW.
+    flush_set_way = 7, 0, 14, 2;
     /// TLBIALL.
     invalidate_tlb = 8, 0, 7, 0;
     /// TLBIASID.

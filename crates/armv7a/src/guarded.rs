@@ -15,7 +15,7 @@
 use core::arch::naked_asm;
 
 /// Bytes of code that may abort: [`load_word`] up to [`failed`].
-pub(crate) const CODE_LEN: u32 = 6 * 16;
+pub(crate) const CODE_LEN: u32 = 7 * 16;
 
 /// What a guarded load returns in `r0` and `r1`: the value, and 1 if it succeeded.
 type Loaded = u64;
@@ -45,9 +45,16 @@ guarded!(store_word, ".text.guarded.3", store "strt r1, [r0]");
 guarded!(store_half, ".text.guarded.4", store "strht r1, [r0]");
 guarded!(store_byte, ".text.guarded.5", store "strbt r1, [r0]");
 
-/// Where a guarded access that aborted returns to its caller from.
+/// Cleans and invalidates the data-cache line of an address (DCCIMVAC, B4.2.1).
 #[unsafe(naked)]
 #[unsafe(link_section = ".text.guarded.6")]
+pub(crate) unsafe extern "C" fn flush_data_line(address: u32) -> Loaded {
+    naked_asm!("mcr p15, 0, r0, c7, c14, 1", "mov r1, #1", "bx lr", "nop")
+}
+
+/// Where a guarded access that aborted returns to its caller from.
+#[unsafe(naked)]
+#[unsafe(link_section = ".text.guarded.7")]
 pub(crate) unsafe extern "C" fn failed() {
     naked_asm!("mov r1, #0", "bx lr")
 }
@@ -98,4 +105,11 @@ pub(crate) fn put_half(address: u32, value: u32) -> bool {
 pub(crate) fn put_byte(address: u32, value: u32) -> bool {
     // SAFETY: as in `put_word`.
     unsafe { store_byte(address, value) >> 32 != 0 }
+}
+
+/// Writes the cache line of an address back and drops it; `false` if the current view does
+/// not map it.
+pub(crate) fn flush_line(address: u32) -> bool {
+    // SAFETY: writing back loses nothing, and an abort is caught.
+    unsafe { flush_data_line(address) >> 32 != 0 }
 }

@@ -1,2 +1,39 @@
 //! ARMv7-A: the only crate that executes privileged instructions on AArch32.
-#![no_std]
+//!
+//! Runs guests in User mode by the policy of `hv` and the processor of `vcpu`.
+//!
+//! # Modules, from the machine up
+//!
+//! - [`boot`], [`entry`], [`guarded`]: assembly. [`cp15`], [`float`], [`identity`], [`timer`]:
+//!   registers. [`maintenance`]: every sequence of barriers, TLB and cache operations.
+//! - [`translation`]: descriptors. [`linear`]: memory by physical address. [`memory`]: whose
+//!   address is whose.
+//! - [`shadow`], with [`tables`] and [`pages`]: shadow translation. [`code`]: pages of guest
+//!   code.
+//! - [`guest`], [`hypervisor`], [`trap`]: VMs, scheduling, and what traps mean.
+
+#![cfg_attr(not(test), no_std)]
+#![cfg(target_arch = "arm")]
+#![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "usize is 32 bits here: addresses and numbers are one size")]
+#![allow(clippy::indexing_slicing, reason = "indices are taken modulo the length, which costs no check")]
+
+pub mod boot;
+mod code;
+pub mod cp15;
+mod entry;
+mod float;
+mod guarded;
+mod guest;
+mod hypervisor;
+mod identity;
+mod linear;
+mod maintenance;
+mod memory;
+mod pages;
+mod shadow;
+mod tables;
+pub mod timer;
+mod translation;
+mod trap;
+
+pub use hypervisor::{Setup, start};

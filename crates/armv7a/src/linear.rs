@@ -15,23 +15,19 @@
 use crate::maintenance::{View, switch};
 use core::marker::PhantomData;
 use entresol_abi::HostPhys;
-use zerocopy_free::Word;
 
-/// Types that memory of any content is a valid value of.
-mod zerocopy_free {
-    /// A plain word.
-    ///
-    /// # Safety
-    ///
-    /// Any bit pattern is a value, and there are no invalid or padding bytes.
-    pub unsafe trait Word: Copy {}
-    // SAFETY: an integer.
-    unsafe impl Word for u8 {}
-    // SAFETY: an integer.
-    unsafe impl Word for u16 {}
-    // SAFETY: an integer.
-    unsafe impl Word for u32 {}
-}
+/// A type that memory of any content is a value of.
+///
+/// # Safety
+///
+/// Any bit pattern is a value, and there are no padding bytes.
+pub(crate) unsafe trait Word: Copy {}
+// SAFETY: an integer.
+unsafe impl Word for u8 {}
+// SAFETY: an integer.
+unsafe impl Word for u16 {}
+// SAFETY: an integer.
+unsafe impl Word for u32 {}
 
 /// Proof that the linear view is current.
 pub(crate) struct Linear<'core> {
@@ -53,14 +49,18 @@ pub(crate) unsafe fn set(view: View) {
     unsafe { LINEAR = view };
 }
 
+/// The linear view itself.
+pub(crate) fn view() -> View {
+    // SAFETY: written once at boot, before any call of this.
+    unsafe { LINEAR }
+}
+
 impl<'core> Linear<'core> {
     /// Enters the linear view; `current` is what the core returns to.
     #[inline]
     pub(crate) fn enter(current: &'core mut View) -> Self {
-        // SAFETY: written once at boot, before any call of this.
-        let linear = unsafe { LINEAR };
         // SAFETY: by the contract of `set`.
-        unsafe { switch(linear) };
+        unsafe { switch(view()) };
         Self { back: *current, _core: PhantomData }
     }
 

@@ -117,6 +117,30 @@ pub(crate) fn instructions_written(start: HostPhys, len: u32) {
     complete_forgetting();
 }
 
+/// Drops all cached instructions and branch predictions, for a guest that changed code.
+#[inline]
+pub(crate) fn forget_instructions() {
+    cp15::dsb();
+    // SAFETY: losing cached instructions costs time only.
+    unsafe { cp15::invalidate_instruction_cache() };
+    complete_forgetting();
+}
+
+/// Drops all branch predictions, for a guest.
+#[inline]
+pub(crate) fn forget_branches() {
+    // SAFETY: losing predictions costs time only.
+    unsafe { cp15::invalidate_branch_predictor() };
+}
+
+/// Cleans and invalidates one set and way of a data cache, for a guest that asked for
+/// any operation by set and way: only this one loses nothing of anybody else's.
+#[inline]
+pub(crate) fn flush_set_way(way: u32) {
+    // SAFETY: writes back what is dirty.
+    unsafe { cp15::flush_set_way(way) };
+}
+
 /// Sets which domains may be used. B3.7.3: takes effect after the barrier.
 ///
 /// # Safety

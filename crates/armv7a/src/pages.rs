@@ -18,6 +18,7 @@ use crate::linear::{Linear, PoolArray};
 use crate::memory::GuestMemory;
 use entresol_abi::HostPhys;
 use entresol_isa::op::InstructionSet;
+use entresol_rewrite::Width;
 
 const A32: u32 = 1 << 16;
 const T32: u32 = 1 << 17;
@@ -45,9 +46,9 @@ pub(crate) enum Critical {
 pub(crate) struct Site {
     /// Offset in its page, in bytes.
     pub(crate) offset: u32,
-    /// A 16-bit instruction rather than a 32-bit one.
-    pub(crate) narrow: bool,
-    /// The guest's own bits, as stored in memory.
+    /// What kind of instruction it is.
+    pub(crate) width: Width,
+    /// The guest's own instruction.
     pub(crate) original: u32,
 }
 
@@ -217,7 +218,7 @@ impl Pages {
         let state = self.state(linear, page);
         let at = self.site(number).0;
         linear.store(HostPhys(at), site.original);
-        linear.store(HostPhys(at + 4), (site.offset | u32::from(site.narrow)) as u16);
+        linear.store(HostPhys(at + 4), place(site));
         linear.store(HostPhys(at + 6), state as u16);
         self.set_state(linear, page, state & 0xffff_0000 | u32::from(number));
         true
@@ -241,7 +242,7 @@ impl Pages {
         self.set_state(linear, page, state & 0xffff_0000 | u32::from(next));
         linear.store(HostPhys(at + 6), self.free);
         self.free = number;
-        Some(Site { offset: u32::from(place & !1), narrow: place & 1 == 1, original })
+        Some(unplace(place, original))
     }
 
     /// Another page that holds sites, to be taken back when the pool is full. Looks at each
@@ -262,4 +263,23 @@ const fn flag(set: InstructionSet) -> u32 {
         InstructionSet::A32 => A32,
         InstructionSet::T32 => T32,
     }
+}
+
+/// Offset and width of a site in 16 bits: an offset is even and below 4096.
+const fn place(site: Site) -> u16 {
+    let width = match site.width {
+        Width::Word => 0,
+        Width::Narrow => 1,
+        Width::Wide => 0x8000,
+    };
+    site.offset as u16 | width
+}
+
+const fn unplace(place: u16, original: u32) -> Site {
+    let width = match place & 0x8001 {
+        0 => Width::Word,
+        1 => Width::Narrow,
+        _ => Width::Wide,
+    };
+    Site { offset: (place & 0xffe) as u32, width, original }
 }

@@ -35,7 +35,7 @@ use crate::tables::{Kind, Tables};
 use crate::translation::{self, Memory, Rights, WALK_ATTRIBUTES, WINDOW_DOMAIN};
 use entresol_abi::{GuestPhys, HostPhys, window};
 use entresol_vcpu::cp15::Cp15;
-use entresol_vcpu::walk::{self, Mapping, Size};
+use entresol_vcpu::walk::{self, Mapping, Purpose, Size, WalkFault};
 
 /// Most pairs of one VM.
 pub(crate) const MAX_PAIRS: usize = 17;
@@ -45,6 +45,9 @@ const TOP: u32 = window::BASE >> 20;
 
 /// First entry of the top second-level table that belongs to the guest.
 const TOP_GUEST: u32 = (window::END >> 12) & 0xff;
+
+/// SCTLR.AFE.
+const SCTLR_AFE: u32 = 1 << 29;
 
 /// Bytes of a first-level table.
 const ROOT_LEN: u32 = 0x4000;
@@ -82,8 +85,10 @@ pub(crate) enum Attempt {
 pub(crate) enum Resolved {
     /// The shadow has an entry now: try again.
     Filled,
-    /// The guest's own tables forbid it: FSR value to inject.
-    Fault(u32),
+    /// The shadow had just this entry.
+    Unchanged,
+    /// The guest's own tables forbid it.
+    Fault(WalkFault),
     /// It reaches this address of the virtual board, which is not memory.
     Board(GuestPhys),
     /// It wrote to a page of code, which is to be made data first.
@@ -447,26 +452,25 @@ impl Shadow {
             return Resolved::Window;
         }
         let memory = self.memory;
-        let mapping = match walk::walk(cp15, address, |at| memory.load(linear, at)) {
+        let purpose = match attempt {
+            Attempt::Read => Purpose::Read,
+            Attempt::Write => Purpose::Write,
+            Attempt::Fetch => Purpose::Execute,
+        };
+        let walked = walk::walk(cp15, address, |at| memory.load(linear, at))
+            .and_then(|mapping| walk::check(&mapping, cp15, privileged, purpose).map(|()| mapping));
+        let mapping = match walked {
             Ok(mapping) => mapping,
-            Err(fault) => return Resolved::Fault(fault.status(attempt == Attempt::Write)),
+            Err(fault) => return Resolved::Fault(fault),
         };
-        let allowed = walk::permissions(&mapping, privileged, cp15);
-        let (permitted, write) = match attempt {
-            Attempt::Read => (allowed.read, false),
-            Attempt::Write => (allowed.write, true),
-            Attempt::Fetch => (allowed.execute, false),
-        };
-        if !permitted {
-            return Resolved::Fault(walk::permission_fault(&mapping, cp15).status(write));
-        }
+        let afe = cp15.sctlr & SCTLR_AFE != 0;
+        let allowed = walk::permissions(&mapping, privileged, cp15.dacr, afe);
         let side = Side::of(privileged);
-        let at = mapping.at;
+        let at = mapping.gpa;
         let Some(host) = self.memory.host(at) else {
             let Some(host) = self.passthrough.host(at) else { return Resolved::Board(at) };
             let rights = Rights { write: allowed.write, execute: false };
-            self.fill_page(linear, address, side, &mapping, host, rights, Memory::Device);
-            return Resolved::Filled;
+            return self.fill_page(linear, address, side, &mapping, host, rights, Memory::Device);
         };
         let page = self.memory.page(at).unwrap_or(0);
         let code = self.pages.is_code(linear, page);
@@ -480,26 +484,25 @@ impl Shadow {
             Side::Application => allowed.execute,
         };
         let rights = Rights { write: allowed.write && !code, execute };
-        if matches!(mapping.size, Size::Section | Size::Supersection)
+        if matches!(mapping.size, Size::Section | Size::Supersection | Size::Flat)
             && address >> 20 != TOP
             && !self.pages.megabyte_has_code(page >> 8)
         {
             let rights = Rights { write: allowed.write, execute: execute && side == Side::Application };
-            self.fill_section(linear, address, side, &mapping, host, rights);
+            self.fill_section(linear, address, side, &mapping, host, rights)
         } else {
-            self.fill_page(linear, address, side, &mapping, host, rights, Memory::Normal);
+            self.fill_page(linear, address, side, &mapping, host, rights, Memory::Normal)
         }
-        Resolved::Filled
     }
 
     /// Domain for a first-level entry; 15 is the window's, so what the guest's DACR says of
     /// its own domain 15 is baked into entries.
     #[inline]
     fn domain(&mut self, mapping: &Mapping, top: bool) -> u8 {
-        if top || mapping.domain == WINDOW_DOMAIN {
+        if top || mapping.domain == u32::from(WINDOW_DOMAIN) {
             self.baked_domains |= 0b11 << (mapping.domain * 2);
         }
-        mapping.domain
+        mapping.domain as u8
     }
 
     fn fill_section(
@@ -510,7 +513,7 @@ impl Shadow {
         mapping: &Mapping,
         host: HostPhys,
         rights: Rights,
-    ) {
+    ) -> Resolved {
         self.fills = self.fills.wrapping_add(1);
         let index = address >> 20;
         let at = self.first_level(self.current, side, index);
@@ -519,24 +522,29 @@ impl Shadow {
             self.unlink(linear, side, index, old);
         }
         let domain = self.domain(mapping, false);
-        if mapping.not_global {
+        if mapping.attributes.not_global() {
             if let Some(pair) = self.pairs.get_mut(usize::from(self.current)) {
                 pair.private_entries = true;
             }
         }
         let host = HostPhys(host.0 & 0xfff0_0000);
-        linear.store(at, translation::guest_section(host, domain, rights, Memory::Normal));
-        self.written(address, old);
+        let entry = translation::guest_section(host, domain, rights, Memory::Normal);
+        linear.store(at, entry);
+        self.written(address, old, entry)
     }
 
     /// Completes the write of an entry that was `old`.
     #[inline]
-    fn written(&self, address: u32, old: u32) {
+    fn written(&self, address: u32, old: u32, entry: u32) -> Resolved {
+        if old == entry {
+            return Resolved::Unchanged;
+        }
         if old == 0 {
             maintenance::entries_written();
         } else {
             maintenance::forget_page(address);
         }
+        Resolved::Filled
     }
 
     /// Unlinks a second-level table from the current pair, because the guest's first-level
@@ -544,7 +552,9 @@ impl Shadow {
     fn unlink(&mut self, linear: &mut Linear<'_>, side: Side, index: u32, entry: u32) {
         linear.store(self.first_level(self.current, side, index), 0u32);
         let Some(table) = translation::table_of(entry) else { return };
-        self.tables.disown(linear, table, &mut self.pairs[usize::from(self.current)].private);
+        if let Some(pair) = self.pairs.get_mut(usize::from(self.current)) {
+            self.tables.disown(linear, table, &mut pair.private);
+        }
         // Up to 256 pages may be cached; both operations are rare.
         maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
     }
@@ -559,19 +569,22 @@ impl Shadow {
         host: HostPhys,
         rights: Rights,
         kind: Memory,
-    ) {
+    ) -> Resolved {
         self.fills = self.fills.wrapping_add(1);
-        let Some(table) = self.second_level(linear, address, side, mapping) else { return };
+        let Some(table) = self.second_level(linear, address, side, mapping) else {
+            return Resolved::Filled;
+        };
         let at = HostPhys(table.0 + (address >> 12 & 0xff) * 4);
         let entry = translation::guest_page(HostPhys(host.0 & !0xfff), rights, kind);
         let old: u32 = linear.load(at);
         linear.store(at, entry);
-        self.written(address, old);
+        let resolved = self.written(address, old, entry);
         if kind == Memory::Normal && (rights.write || side == Side::Kernel && rights.execute) {
-            if let Some(page) = self.memory.page(mapping.at) {
+            if let Some(page) = self.memory.page(mapping.gpa) {
                 self.pages.mapped(linear, &self.memory, page, at);
             }
         }
+        resolved
     }
 
     /// The second-level table for an address in the current pair, made or shared if need be.
@@ -585,7 +598,7 @@ impl Shadow {
         let index = address >> 20;
         if index == TOP {
             self.domain(mapping, true);
-            if mapping.not_global {
+            if mapping.attributes.not_global() {
                 self.pairs.get_mut(usize::from(self.current))?.private_entries = true;
             }
             return Some(self.tops.at(Self::root(self.current, side)));
@@ -594,7 +607,7 @@ impl Shadow {
         let entry: u32 = linear.load(at);
         if let Some(table) = translation::table_of(entry) {
             let record = self.tables.record_of(linear, table)?;
-            let fits = record.kind == Kind::Private || !mapping.not_global;
+            let fits = record.kind == Kind::Private || !mapping.attributes.not_global();
             if record.key == mapping.first && fits {
                 return Some(table);
             }
@@ -605,7 +618,7 @@ impl Shadow {
             maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
         }
         let domain = self.domain(mapping, false);
-        let shared = !mapping.not_global;
+        let shared = !mapping.attributes.not_global();
         if shared {
             if let Some(table) = self.tables.find(linear, mapping.first, index, side) {
                 linear.store(at, translation::table(table, domain));
@@ -714,4 +727,28 @@ pub(crate) struct Pools {
     pub(crate) sites: u32,
     pub(crate) pages_at: HostPhys,
     pub(crate) first_asid: u32,
+}
+
+impl Pools {
+    /// Carves the pools of `vm` at `next`, as `abi::image::pool_bytes` counts them, and ASIDs
+    /// for its views at `asid`.
+    pub(crate) fn carve(next: &mut u32, asid: &mut u32, vm: &entresol_abi::image::Vm) -> Self {
+        let mut part = |bytes: u32| {
+            let at = HostPhys(*next);
+            *next += (bytes + 0x3fff) & !0x3fff;
+            at
+        };
+        let pools = Self {
+            base: part(vm.view_pairs * 2 * (ROOT_LEN + 0x400)),
+            pairs: vm.view_pairs,
+            tables_at: part(vm.shadow_tables * (0x400 + 0x20)),
+            tables: vm.shadow_tables,
+            sites_at: part(vm.sites * 8),
+            sites: vm.sites,
+            pages_at: part((vm.memory_len >> 12) * 8),
+            first_asid: *asid,
+        };
+        *asid += vm.view_pairs * 2;
+        pools
+    }
 }

@@ -19,10 +19,7 @@ use crate::cp15::Cp15;
 use crate::outcome::Translate;
 use crate::state::Vcpu;
 
-/// An address in a guest's physical memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(transparent)]
-pub struct GuestPhys(pub u32);
+pub use entresol_abi::GuestPhys;
 
 /// How much a mapping covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

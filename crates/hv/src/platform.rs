@@ -1,0 +1,50 @@
+//! The machine below, as policy needs it: owned here, implemented by the binary.
+//!
+//! One clock, one interrupt controller, one serial line. What a processor is and how
+//! it changes guests belongs to the layer of the architecture.
+
+use crate::console::Serial;
+
+/// An interrupt of the machine, acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// The core's one-shot timer.
+    Timer,
+    /// The serial line.
+    Serial,
+    /// Another device's; its number.
+    Device(u32),
+    /// None after all.
+    Spurious,
+}
+
+/// The machine's devices that belong to the hypervisor.
+pub trait Platform: Serial {
+    /// The counter, in ticks since reset.
+    fn now(&self) -> u64;
+
+    /// Ticks per second.
+    fn hz(&self) -> u32;
+
+    /// Arms the one-shot timer for a count, or disarms it.
+    fn arm(&mut self, deadline: Option<u64>);
+
+    /// Acknowledges the most urgent pending interrupt, once. A device's stays masked until
+    /// [`Platform::unmask`]; the others are settled.
+    fn acknowledge(&mut self) -> Interrupt;
+
+    /// Lets a device interrupt (again).
+    fn unmask(&mut self, irq: u32);
+
+    /// Keeps a device from interrupting.
+    fn mask(&mut self, irq: u32);
+
+    /// Whether the line should interrupt when it can take a byte.
+    fn notify_sent(&mut self, wanted: bool);
+
+    /// Ends the machine: every VM is off. `well` is whether all ended well.
+    fn power_off(&mut self, well: bool) -> !;
+
+    /// Resets the machine.
+    fn reset(&mut self) -> !;
+}
