@@ -19,7 +19,11 @@
 
 pub mod board;
 pub mod bus;
+pub mod console;
 pub mod gic;
+pub mod health;
+pub mod hypercall;
 pub mod pl011;
 pub mod pl031;
+pub mod scheduler;
 pub mod timer;

@@ -261,3 +261,118 @@ impl Device for Pl011 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(uart: &mut Pl011, offset: u32) -> u32 {
+        uart.read(offset, Width::Word, 0)
+    }
+
+    fn write(uart: &mut Pl011, offset: u32, value: u32) {
+        uart.write(offset, Width::Word, value, 0);
+    }
+
+    fn with_fifos() -> Pl011 {
+        let mut uart = Pl011::new();
+        write(&mut uart, LCRH, 0x70);
+        uart
+    }
+
+    #[test]
+    fn an_early_console_needs_no_initialisation() {
+        let mut uart = Pl011::new();
+        for byte in *b"hi" {
+            // earlycon waits for room, writes, and waits for the end of the byte.
+            assert_eq!(read(&mut uart, FR) & flags::TRANSMIT_FULL, 0);
+            uart.write(DR, Width::Byte, u32::from(byte), 0);
+            assert_eq!(uart.take_tx(), Some(byte));
+            assert_eq!(read(&mut uart, FR) & flags::BUSY, 0);
+        }
+        assert_eq!(uart.take_tx(), None);
+    }
+
+    #[test]
+    fn linux_recognises_an_arm_pl011_with_deep_fifos() {
+        let mut uart = Pl011::new();
+        let mut word =
+            |from: u32| (0..4).fold(0, |id, n| id | read(&mut uart, from + 4 * n) << (8 * n));
+        assert_eq!(word(0xfe0) & 0x000f_ffff, 0x0004_1011);
+        assert_eq!(word(0xff0), 0xb105_f00d);
+    }
+
+    #[test]
+    fn the_transmit_interrupt_follows_every_write_and_is_cleared_by_hand() {
+        let mut uart = with_fifos();
+        write(&mut uart, IMSC, interrupts::TRANSMIT);
+        assert!(!uart.irq(), "nothing was sent yet");
+        write(&mut uart, DR, 1);
+        uart.take_tx();
+        assert!(uart.irq());
+        write(&mut uart, ICR, interrupts::TRANSMIT);
+        assert!(!uart.irq());
+        write(&mut uart, DR, 1);
+        uart.take_tx();
+        write(&mut uart, IMSC, 0);
+        assert!(!uart.irq());
+        assert_eq!((read(&mut uart, RIS), read(&mut uart, MIS)), (0x20, 0));
+    }
+
+    #[test]
+    fn bytes_nobody_takes_fill_the_fifo() {
+        let mut uart = with_fifos();
+        for byte in 0..40 {
+            write(&mut uart, DR, byte);
+        }
+        assert_ne!(read(&mut uart, FR) & flags::TRANSMIT_FULL, 0);
+        let taken: Vec<u8> = std::iter::from_fn(|| uart.take_tx()).collect();
+        assert_eq!(taken, (0..32).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn the_receive_interrupt_is_there_until_the_fifo_is_empty() {
+        let mut uart = with_fifos();
+        write(&mut uart, IMSC, interrupts::RECEIVE);
+        assert!(uart.push_rx(b'a') && uart.push_rx(b'b'));
+        assert!(uart.irq());
+        assert_eq!(read(&mut uart, DR), u32::from(b'a'));
+        assert!(uart.irq());
+        assert_eq!(read(&mut uart, DR), u32::from(b'b'));
+        assert!(!uart.irq());
+        assert_ne!(read(&mut uart, FR) & flags::RECEIVE_EMPTY, 0);
+    }
+
+    #[test]
+    fn a_byte_that_arrives_after_the_interrupt_was_cleared_raises_it_again() {
+        let mut uart = with_fifos();
+        write(&mut uart, IMSC, interrupts::RECEIVE);
+        uart.push_rx(b'a');
+        write(&mut uart, ICR, interrupts::RECEIVE);
+        assert!(!uart.irq());
+        uart.push_rx(b'b');
+        assert!(uart.irq());
+    }
+
+    #[test]
+    fn a_full_receiver_refuses_and_loses_nothing() {
+        let mut uart = Pl011::new();
+        assert!(uart.push_rx(b'a'));
+        assert!(!uart.push_rx(b'b'), "one byte deep without FIFOs");
+        let mut uart = with_fifos();
+        assert_eq!((0..100).filter(|byte| uart.push_rx(*byte)).count(), 32);
+        assert_ne!(read(&mut uart, FR) & flags::RECEIVE_FULL, 0);
+        let read: Vec<u32> = (0..32).map(|_| read(&mut uart, DR)).collect();
+        assert_eq!(read, (0..32).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn registers_hold_what_is_written() {
+        let mut uart = Pl011::new();
+        for (offset, value) in [(IBRD, 0x1234), (FBRD, 0x3f), (CR, 0x301), (IFLS, 0x24)] {
+            write(&mut uart, offset, value);
+            assert_eq!(read(&mut uart, offset), value);
+        }
+        assert_eq!(read(&mut uart, 0x04), 0, "no receive errors, ever");
+    }
+}

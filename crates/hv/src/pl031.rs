@@ -149,3 +149,84 @@ impl Device for Pl031 {
         self.update(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HZ: u64 = 1000;
+
+    fn clock(seconds: u32) -> Pl031 {
+        let mut clock = Pl031::new();
+        clock.reset(5 * HZ, 1000, seconds);
+        clock
+    }
+
+    fn read(clock: &mut Pl031, offset: u32, now: u64) -> u32 {
+        clock.read(offset, Width::Word, now)
+    }
+
+    fn write(clock: &mut Pl031, offset: u32, value: u32, now: u64) {
+        clock.write(offset, Width::Word, value, now);
+    }
+
+    #[test]
+    fn seconds_follow_the_counter_from_where_they_were_set() {
+        let mut clock = clock(100);
+        assert_eq!(read(&mut clock, DR, 5 * HZ + 999), 100);
+        assert_eq!(read(&mut clock, DR, 6 * HZ), 101);
+        write(&mut clock, LR, 7_000, 6 * HZ + 500);
+        assert_eq!(read(&mut clock, DR, 7 * HZ + 499), 7_000);
+        assert_eq!(read(&mut clock, DR, 7 * HZ + 500), 7_001);
+        assert_eq!(read(&mut clock, LR, 9 * HZ), 7_000);
+    }
+
+    #[test]
+    fn the_alarm_is_raised_in_its_second_and_stays_until_cleared() {
+        let mut clock = clock(100);
+        write(&mut clock, MR, 103, 5 * HZ);
+        assert_eq!(clock.deadline(), None, "masked");
+        write(&mut clock, IMSC, 1, 5 * HZ);
+        assert_eq!(clock.deadline(), Some(8 * HZ));
+        clock.update(8 * HZ - 1);
+        assert!(!clock.irq());
+        clock.update(8 * HZ);
+        assert!(clock.irq());
+        assert_eq!(clock.deadline(), None);
+        write(&mut clock, ICR, 1, 8 * HZ);
+        assert!(!clock.irq(), "the same second does not match twice");
+        assert_eq!(clock.deadline(), Some((8 + (1 << 32)) * HZ));
+    }
+
+    #[test]
+    fn an_alarm_for_this_second_is_raised_at_once() {
+        let mut clock = clock(100);
+        write(&mut clock, IMSC, 1, 5 * HZ);
+        write(&mut clock, MR, 100, 5 * HZ);
+        assert!(clock.irq());
+        assert_eq!(read(&mut clock, MIS, 5 * HZ), 1);
+    }
+
+    #[test]
+    fn setting_the_clock_moves_the_alarm() {
+        let mut clock = clock(100);
+        write(&mut clock, IMSC, 1, 5 * HZ);
+        write(&mut clock, MR, 200, 5 * HZ);
+        write(&mut clock, LR, 199, 10 * HZ);
+        assert_eq!(clock.deadline(), Some(11 * HZ));
+    }
+
+    #[test]
+    fn a_clock_without_a_frequency_does_not_divide_by_it() {
+        let mut clock = Pl031::new();
+        clock.reset(0, 0, 1);
+        assert_eq!(read(&mut clock, DR, 1), 2);
+    }
+
+    #[test]
+    fn linux_recognises_an_arm_pl031() {
+        let mut clock = clock(0);
+        let id = (0..4).fold(0, |id, n| id | read(&mut clock, 0xfe0 + 4 * n, 5 * HZ) << (8 * n));
+        assert_eq!(id & 0x000f_ffff, 0x0004_1031);
+    }
+}

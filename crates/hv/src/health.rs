@@ -1,0 +1,261 @@
+//! How a VM's run ends, said in one sentence, and what is done then.
+//!
+//! Most mistakes of a guest are the guest's own: its processor takes the exception a
+//! real one would take, and at most a [`Notice`] is given. A [`Fault`] is what a guest
+//! cannot be told about, because there is nothing left that could run, or that no real
+//! machine has an exception for. It ends the run; the manifest's policy decides what
+//! follows. The other VMs are not concerned in either case.
+//!
+//! Every sentence names the VM, what it did, at which address, and the rule it broke.
+//! Not responsible for where the sentence goes.
+
+mod fault;
+
+use core::fmt;
+use entresol_abi::image::OnFault;
+
+pub use fault::{Access, Fault, Notice, Pool, Who};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The guest turned its machine off.
+    Off,
+    /// The guest asked for a reset.
+    Reset,
+    /// The guest exited with this status; 0 is well.
+    Exit(u32),
+    /// The guest did what it must not.
+    Fault(Fault),
+}
+
+/// What is done with the VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It stays stopped.
+    Stop {
+        /// Whether it ended well.
+        well: bool,
+    },
+    /// It starts again from its image.
+    Restart,
+    /// The whole machine is reset.
+    ResetMachine,
+}
+
+/// One VM's policy, and what has become of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    on_fault: OnFault,
+    /// Restarts allowed, 0 for no limit.
+    limit: u32,
+    restarts: u32,
+}
+
+impl Health {
+    /// The policy of a VM that has not faulted yet. `limit` restarts are allowed, any
+    /// number if it is 0.
+    #[must_use]
+    pub const fn new(on_fault: OnFault, limit: u32) -> Self {
+        Self { on_fault, limit, restarts: 0 }
+    }
+
+    /// The policy with this number in [`entresol_abi::image::Vm::on_fault`]; a number
+    /// without a meaning stops the VM.
+    #[must_use]
+    pub const fn from_image(on_fault: u32, limit: u32) -> Self {
+        let on_fault = match on_fault {
+            1 => OnFault::Restart,
+            2 => OnFault::ResetMachine,
+            _ => OnFault::Stop,
+        };
+        Self::new(on_fault, limit)
+    }
+
+    /// Decides what follows the end of a run, and counts it.
+    pub fn decide(&mut self, end: End) -> Action {
+        match (end, self.on_fault) {
+            (End::Off, _) => Action::Stop { well: true },
+            (End::Exit(status), _) => Action::Stop { well: status == 0 },
+            (End::Reset, _) => Action::Restart,
+            (End::Fault(_), OnFault::Stop) => Action::Stop { well: false },
+            (End::Fault(_), OnFault::ResetMachine) => Action::ResetMachine,
+            (End::Fault(_), OnFault::Restart) => {
+                if self.limit != 0 && self.restarts >= self.limit {
+                    return Action::Stop { well: false };
+                }
+                self.restarts = self.restarts.saturating_add(1);
+                Action::Restart
+            }
+        }
+    }
+
+    /// Restarts after faults so far.
+    #[must_use]
+    pub const fn restarts(&self) -> u32 {
+        self.restarts
+    }
+}
+
+/// The sentence that explains the end of a run, for [`fmt::Display`].
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a> {
+    /// The VM's name.
+    pub vm: &'a str,
+    /// How its run ended.
+    pub end: End,
+    /// What is done.
+    pub action: Action,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "vm \"{}\" ", self.vm)?;
+        f.write_str(match self.action {
+            Action::Stop { .. } => "stopped",
+            Action::Restart => "restarted",
+            Action::ResetMachine => "resets the machine",
+        })?;
+        match self.end {
+            End::Off => write!(f, ": it turned itself off"),
+            End::Reset => write!(f, ": it asked for a reset"),
+            End::Exit(0) => write!(f, ": it ended well"),
+            End::Exit(status) => write!(f, ": it exited with status {status}, and 0 is well"),
+            End::Fault(fault) => write!(f, ": {fault}"),
+        }
+    }
+}
+
+/// Keeps a VM from filling the console with notices: one of a kind per second.
+#[derive(Clone, Debug)]
+pub struct Notices {
+    next: [u64; KINDS],
+    suppressed: u32,
+}
+
+const KINDS: usize = 6;
+
+impl Notices {
+    /// Nothing said yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { next: [0; KINDS], suppressed: 0 }
+    }
+
+    /// Whether to give a notice; then also how many were not given since the last.
+    pub fn admit(&mut self, notice: &Notice, now: u64, hz: u32) -> Option<u32> {
+        let [register, nothing, window, foreign, call, pool] = &mut self.next;
+        let next = match notice {
+            Notice::UnknownRegister { .. } => register,
+            Notice::Nothing { .. } => nothing,
+            Notice::Window { .. } => window,
+            Notice::ForeignMapping { .. } => foreign,
+            Notice::UndefinedCall { .. } => call,
+            Notice::PoolFull { .. } => pool,
+        };
+        if now < *next {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        *next = now.saturating_add(u64::from(hz));
+        Some(core::mem::take(&mut self.suppressed))
+    }
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use entresol_abi::GuestPhys;
+
+    const WINDOW: Fault = Fault::Window {
+        who: Who::Kernel,
+        access: Access::Wrote,
+        address: 0xfff0_0000,
+        pc: 0x4000_8010,
+    };
+
+    #[test]
+    fn a_report_says_who_did_what_where_and_which_rule_it_broke() {
+        let report =
+            Report { vm: "crash", end: End::Fault(WINDOW), action: Action::Stop { well: false } };
+        assert_eq!(
+            report.to_string(),
+            "vm \"crash\" stopped: guest kernel wrote 0xfff00000 at pc 0x40008010, which is the \
+             hypervisor's window: no guest may touch it"
+        );
+    }
+
+    #[test]
+    fn every_fault_is_one_sentence_with_an_address_and_a_rule() {
+        let pc = 0x4000_8010;
+        let (who, access) = (Who::Application, Access::Executed);
+        let faults = [
+            WINDOW,
+            Fault::Nothing { who, access, address: GuestPhys(0x1000), pc },
+            Fault::ExceptionLoop { vector: 4, pc },
+            Fault::NoVector { vector: 0xffff_0004, pc },
+            Fault::IllegalMode { status: 0, pc },
+            Fault::Stuck { pc },
+            Fault::Exhausted { pool: Pool::Sites, limit: 3, pc },
+        ];
+        for sentence in faults.map(|fault| fault.to_string()) {
+            assert!(sentence.contains("at pc 0x40008010"), "{sentence}");
+            assert!(sentence.contains(": "), "{sentence}");
+            assert!(!sentence.contains('.') && !sentence.contains('\n'), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn restarts_are_limited() {
+        let mut health = Health::from_image(1, 2);
+        assert_eq!(health.decide(End::Fault(WINDOW)), Action::Restart);
+        assert_eq!(health.decide(End::Fault(WINDOW)), Action::Restart);
+        assert_eq!(health.decide(End::Fault(WINDOW)), Action::Stop { well: false });
+        assert_eq!(health.restarts(), 2);
+    }
+
+    #[test]
+    fn no_limit_is_no_limit_and_a_reset_by_the_guest_does_not_count() {
+        let mut health = Health::new(OnFault::Restart, 0);
+        for _ in 0..100 {
+            assert_eq!(health.decide(End::Fault(WINDOW)), Action::Restart);
+        }
+        let mut health = Health::new(OnFault::Stop, 1);
+        assert_eq!(health.decide(End::Reset), Action::Restart);
+        assert_eq!(health.restarts(), 0);
+    }
+
+    #[test]
+    fn only_a_zero_status_ends_well() {
+        let mut health = Health::new(OnFault::Restart, 0);
+        assert_eq!(health.decide(End::Exit(0)), Action::Stop { well: true });
+        assert_eq!(health.decide(End::Exit(1)), Action::Stop { well: false });
+        assert_eq!(health.decide(End::Off), Action::Stop { well: true });
+    }
+
+    #[test]
+    fn a_policy_number_without_meaning_stops() {
+        assert_eq!(
+            Health::from_image(77, 0).decide(End::Fault(WINDOW)),
+            Action::Stop { well: false }
+        );
+    }
+
+    #[test]
+    fn notices_of_a_kind_come_once_per_second_and_the_rest_are_counted() {
+        let mut notices = Notices::new();
+        let call = Notice::UndefinedCall { number: 1, pc: 0 };
+        let full = Notice::PoolFull { pool: Pool::Views, limit: 4 };
+        assert_eq!(notices.admit(&call, 10, 100), Some(0));
+        assert_eq!(notices.admit(&call, 11, 100), None);
+        assert_eq!(notices.admit(&call, 109, 100), None);
+        assert_eq!(notices.admit(&full, 109, 100), Some(2));
+        assert_eq!(notices.admit(&call, 110, 100), Some(0));
+    }
+}

@@ -1,0 +1,269 @@
+//! What a guest can do wrong, and the sentence that says so.
+//!
+//! Every sentence names what the guest did, at which address, and the rule it broke or
+//! what its processor does about it. Not responsible for detecting anything, nor for
+//! what follows.
+
+use core::fmt;
+use entresol_abi::GuestPhys;
+
+/// Which part of a guest did something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Its kernel, at virtual PL1.
+    Kernel,
+    /// One of its applications, at virtual PL0.
+    Application,
+}
+
+/// What it did to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Loaded from it.
+    Read,
+    /// Stored to it.
+    Wrote,
+    /// Fetched an instruction from it.
+    Executed,
+}
+
+/// Something of which a VM has a fixed number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// Address-space views.
+    Views,
+    /// Second-level shadow tables.
+    ShadowTables,
+    /// Replaced instructions.
+    Sites,
+}
+
+/// What ended a VM's run. Addresses are the guest's; `pc` is the instruction that did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Touched the hypervisor's window while its own translation was off, so that no
+    /// translation fault could be its own.
+    Window {
+        /// Which part of the guest.
+        who: Who,
+        /// What it did.
+        access: Access,
+        /// Where.
+        address: u32,
+        /// At which instruction.
+        pc: u32,
+    },
+    /// Touched guest-physical memory where nothing is, and could not be told.
+    Nothing {
+        /// Which part of the guest.
+        who: Who,
+        /// What it did.
+        access: Access,
+        /// Where.
+        address: GuestPhys,
+        /// At which instruction.
+        pc: u32,
+    },
+    /// Its exception vector raises the exception it is there to handle.
+    ExceptionLoop {
+        /// The vector.
+        vector: u32,
+        /// Where the first exception of the loop came from.
+        pc: u32,
+    },
+    /// Took an exception, but its vector lies where it cannot execute anything.
+    NoVector {
+        /// The vector.
+        vector: u32,
+        /// Where the exception came from.
+        pc: u32,
+    },
+    /// Wrote a status that names no mode of its processor.
+    IllegalMode {
+        /// The status.
+        status: u32,
+        /// At which instruction.
+        pc: u32,
+    },
+    /// Waits for an interrupt, and none can come.
+    Stuck {
+        /// The waiting instruction.
+        pc: u32,
+    },
+    /// Needs more than the manifest gives it, and recycling does not help.
+    Exhausted {
+        /// Of what.
+        pool: Pool,
+        /// How many it has.
+        limit: u32,
+        /// At which instruction.
+        pc: u32,
+    },
+}
+
+/// Something the guest is told by its own processor, worth a sentence nevertheless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Accessed a system register that its processor does not have.
+    UnknownRegister {
+        /// The instruction.
+        instruction: u32,
+        /// Where it is.
+        pc: u32,
+    },
+    /// Touched guest-physical memory where nothing is.
+    Nothing {
+        /// Which part of the guest.
+        who: Who,
+        /// What it did.
+        access: Access,
+        /// Where.
+        address: GuestPhys,
+        /// At which instruction.
+        pc: u32,
+    },
+    /// Touched the hypervisor's window.
+    Window {
+        /// Which part of the guest.
+        who: Who,
+        /// What it did.
+        access: Access,
+        /// Where.
+        address: u32,
+        /// At which instruction.
+        pc: u32,
+    },
+    /// Its translation tables map memory that is not its own.
+    ForeignMapping {
+        /// The virtual address mapped.
+        address: u32,
+        /// Where to.
+        to: GuestPhys,
+        /// The instruction that used it.
+        pc: u32,
+    },
+    /// Made a call that is not defined.
+    UndefinedCall {
+        /// The function's number.
+        number: u32,
+        /// At which instruction.
+        pc: u32,
+    },
+    /// Filled a pool; the oldest entries are recycled and it runs on, slower.
+    PoolFull {
+        /// Which.
+        pool: Pool,
+        /// How many it has.
+        limit: u32,
+    },
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "guest kernel",
+            Self::Application => "guest application",
+        })
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Wrote => "wrote",
+            Self::Executed => "executed",
+        })
+    }
+}
+
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Views => "address-space views",
+            Self::ShadowTables => "shadow tables",
+            Self::Sites => "replaced instructions",
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Window { who, access, address, pc } => write!(
+                f,
+                "{who} {access} {address:#010x} at pc {pc:#010x}, which is the hypervisor's \
+                 window: no guest may touch it"
+            ),
+            Self::Nothing { who, access, address, pc } => write!(
+                f,
+                "{who} {access} guest-physical {:#010x} at pc {pc:#010x}, where it has neither \
+                 memory nor a device: a guest may touch only what its manifest gives it",
+                address.0
+            ),
+            Self::ExceptionLoop { vector, pc } => write!(
+                f,
+                "guest kernel took an exception at pc {pc:#010x} and its vector at \
+                 {vector:#010x} raises exceptions without end: a vector must be able to run"
+            ),
+            Self::NoVector { vector, pc } => write!(
+                f,
+                "guest kernel took an exception at pc {pc:#010x} but cannot execute its vector \
+                 at {vector:#010x}: a vector must lie in the guest's memory"
+            ),
+            Self::IllegalMode { status, pc } => write!(
+                f,
+                "guest kernel set its status to {status:#010x} at pc {pc:#010x}, which names no \
+                 mode of its processor: a status must name a mode"
+            ),
+            Self::Stuck { pc } => write!(
+                f,
+                "guest kernel waits at pc {pc:#010x} for an interrupt, but none is enabled that \
+                 could come: who waits must have armed what wakes it"
+            ),
+            Self::Exhausted { pool, limit, pc } => write!(
+                f,
+                "guest needs more than its {limit} {pool} at pc {pc:#010x}: a guest may use only \
+                 what its manifest gives it"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownRegister { instruction, pc } => write!(
+                f,
+                "guest kernel executed {instruction:#010x} at pc {pc:#010x}, which accesses a \
+                 system register its processor does not have: it is told so"
+            ),
+            Self::Nothing { who, access, address, pc } => write!(
+                f,
+                "{who} {access} guest-physical {:#010x} at pc {pc:#010x}, where it has neither \
+                 memory nor a device: it takes an abort",
+                address.0
+            ),
+            Self::Window { who, access, address, pc } => write!(
+                f,
+                "{who} {access} {address:#010x} at pc {pc:#010x}, which is the hypervisor's \
+                 window: it takes an abort"
+            ),
+            Self::ForeignMapping { address, to, pc } => write!(
+                f,
+                "guest kernel maps {address:#010x} to guest-physical {:#010x}, which is not its \
+                 own, and used it at pc {pc:#010x}: it takes an abort",
+                to.0
+            ),
+            Self::UndefinedCall { number, pc } => write!(
+                f,
+                "guest kernel made call {number:#010x} at pc {pc:#010x}, which is not defined: \
+                 it is told so"
+            ),
+            Self::PoolFull { pool, limit } => write!(
+                f,
+                "guest uses all of its {limit} {pool}: the oldest are recycled, which costs time"
+            ),
+        }
+    }
+}
