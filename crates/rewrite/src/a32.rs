@@ -1,14 +1,21 @@
 //! Which words of a page are A32 instructions to be replaced.
 //!
 //! Three passes. The first looks at every word once: literals and suspects. The
-//! second follows control flow from the entry, then from what looks like functions.
-//! The third decides about the suspects. Most words are dismissed by one look-up of
-//! bits 27:20, because a kernel's boot scans some millions of words.
+//! second follows control flow from the entry. The third decides about the suspects.
+//! Most words are dismissed by one look-up of bits 27:20, because a kernel's boot
+//! scans some millions of words.
+//!
+//! # What code looks like
+//!
+//! Nine of ten A32 instructions have the condition "always", one value of sixteen;
+//! addresses, small numbers, text and compressed data do not. So a suspect that
+//! control flow does not lead to is believed if it has that condition itself and
+//! three quarters of its neighbours do.
 //!
 //! # Invariants
 //!
-//! Every word is followed at most once as reached and once as swept; the look-ahead
-//! of a sweep ends where the sweep resumes, so the passes stay linear.
+//! Every word is followed at most once, and every suspect looks at sixteen
+//! neighbours, so the passes stay linear.
 
 use entresol_isa::trapword;
 
@@ -16,6 +23,9 @@ use crate::bitmap::Bitmap;
 use crate::{Direction, Found, Page, Reason, Site, Width};
 
 const WORDS: u32 = 1024;
+
+/// How many words on each side count as context.
+const NEIGHBOURS: u32 = 8;
 
 /// May be sensitive, or a trap word.
 const SUSPECT: u8 = 1;
@@ -69,11 +79,8 @@ pub(crate) struct Scan<'a> {
     page: &'a Page,
     /// Words that code loads from.
     literals: Bitmap<32>,
-    /// Words whose address code computes: data or code, so no sweep enters them.
-    addressed: Bitmap<32>,
     suspects: Bitmap<32>,
     reached: Bitmap<32>,
-    swept: Bitmap<32>,
     pending: Bitmap<32>,
 }
 
@@ -83,20 +90,15 @@ impl<'a> Scan<'a> {
         let mut scan = Self {
             page,
             literals: Bitmap::new(),
-            addressed: Bitmap::new(),
             suspects: Bitmap::new(),
             reached: Bitmap::new(),
-            swept: Bitmap::new(),
             pending: Bitmap::new(),
         };
-        let functions = scan.survey();
+        scan.survey();
         if let Some(entry) = entry {
             scan.pending.insert(u32::from(entry >> 2));
-            scan.follow(Reason::Reached);
+            scan.follow();
         }
-        scan.pending = functions;
-        scan.follow(Reason::Swept);
-        scan.sweep();
         scan
     }
 
@@ -109,16 +111,32 @@ impl<'a> Scan<'a> {
         if self.reached.contains(index) {
             return Some(Reason::Reached);
         }
-        self.swept.contains(index).then_some(Reason::Swept)
+        self.is_among_code(index).then_some(Reason::Context)
+    }
+
+    /// Whether the word and three quarters of its neighbours have the condition
+    /// "always", literals and padding aside.
+    fn is_among_code(&self, index: u32) -> bool {
+        if self.word(index) >> 28 != 14 {
+            return false;
+        }
+        let (mut seen, mut always) = (0, 0);
+        for neighbour in index.saturating_sub(NEIGHBOURS)..(index + NEIGHBOURS + 1).min(WORDS) {
+            let word = self.word(neighbour);
+            if word != 0 && !self.literals.contains(neighbour) {
+                seen += 1;
+                always += u32::from(word >> 28 == 14);
+            }
+        }
+        seen > NEIGHBOURS / 2 && always * 4 >= seen * 3
     }
 
     fn word(&self, index: u32) -> u32 {
         usize::try_from(index).ok().and_then(|index| self.page.get(index)).copied().unwrap_or(0)
     }
 
-    /// First pass: literals, suspects; returns the words that begin functions.
-    fn survey(&mut self) -> Bitmap<32> {
-        let mut functions = Bitmap::new();
+    /// First pass: literals and suspects.
+    fn survey(&mut self) {
         for (index, &word) in (0_u32..).zip(self.page) {
             if kind(word) & SUSPECT != 0 || word >> 28 == 15 {
                 self.suspects.insert(index);
@@ -126,12 +144,7 @@ impl<'a> Scan<'a> {
             if word & 0x000f_0000 == 0x000f_0000 && !self.literals.contains(index) {
                 self.note_literal(index, word);
             }
-            // push {..., lr} and the frame-pointer prologue.
-            if word & 0xffff_f000 == 0xe92d_4000 || word & 0xffff_ff00 == 0xe92d_d800 {
-                functions.insert(index);
-            }
         }
-        functions
     }
 
     /// Marks what a pc-relative instruction loads (ARM DDI 0406C, A5.2.8, A5.3, A7.6).
@@ -149,10 +162,6 @@ impl<'a> Scan<'a> {
             self.mark_literal(index, up, split, 2);
         } else if word & 0x0f3f_0e00 == 0x0d1f_0a00 {
             self.mark_literal(index, up, (word & 0xff) << 2, 1 + (word >> 8 & 1));
-        } else if matches!(word & 0x0fff_0000, 0x028f_0000 | 0x024f_0000) {
-            if let Some(target) = address(index, word) {
-                self.addressed.insert(target);
-            }
         } else if word & 0x0fff_fff0 == 0x079f_f100 {
             self.mark_table(index, word);
         }
@@ -183,19 +192,12 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Follows control flow from everything pending.
-    fn follow(&mut self, reason: Reason) {
+    /// Second pass: follows control flow from everything pending.
+    fn follow(&mut self) {
         while let Some(start) = self.pending.pop() {
             let mut index = start;
-            while index < WORDS
-                && !self.reached.contains(index)
-                && !self.literals.contains(index)
-                && (reason == Reason::Reached || !self.swept.contains(index))
-            {
-                match reason {
-                    Reason::Reached => self.reached.insert(index),
-                    _ => self.swept.insert(index),
-                }
+            while index < WORDS && !self.reached.contains(index) && !self.is_literal(index) {
+                self.reached.insert(index);
                 let word = self.word(index);
                 if kind(word) & FLOW != 0 && self.flow(index, word) == Next::Ends {
                     break;
@@ -252,68 +254,6 @@ impl<'a> Scan<'a> {
             }
         }
         ends(word >> 28 == 14 && writes_pc(word))
-    }
-
-    /// Follows the stretches between known code that read like code.
-    fn sweep(&mut self) {
-        // Whether an unknown word here may begin code: after a jump, after a pool.
-        let mut open = false;
-        let mut index = 0;
-        while index < WORDS {
-            let word = self.word(index);
-            if self.is_code(index) {
-                let pool_follows = self.literals.contains(index + 1);
-                open = pool_follows || (kind(word) & FLOW != 0 && is_end(word));
-                index += 1;
-            } else if self.literals.contains(index) || (open && word == 0) {
-                // Pools and padding leave it as it was.
-                index += 1;
-            } else if !open || self.addressed.contains(index) {
-                open = false;
-                index += 1;
-            } else {
-                match self.plausible_run(index) {
-                    Ok(end) => {
-                        self.pending.insert(index);
-                        self.follow(Reason::Swept);
-                        index = end;
-                    }
-                    Err(end) => {
-                        open = false;
-                        index = end;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The end (exclusive) of a run of words from `start` to a jump, a literal or
-    /// known code, if its words read like code; else where it stopped doing so.
-    fn plausible_run(&self, start: u32) -> Result<u32, u32> {
-        let (mut always, mut conditional) = (0_u32, 0_u32);
-        let mut index = start;
-        while index < WORDS && !self.literals.contains(index) && !self.is_code(index) {
-            let word = self.word(index);
-            match word >> 28 {
-                14 => always += 1,
-                15 if !matches!(word >> 24, 0xf1 | 0xf5 | 0xf7 | 0xf8 | 0xfa | 0xfb) => {
-                    return Err(index + 1);
-                }
-                _ => conditional += 1,
-            }
-            index += 1;
-            if conditional > always {
-                return Err(index);
-            }
-            if kind(word) & FLOW != 0 && is_end(word) {
-                return Ok(index);
-            }
-        }
-        if always > 1 { Ok(index) } else { Err(index) }
-    }
-
-    fn is_code(&self, index: u32) -> bool {
-        self.reached.contains(index) || self.swept.contains(index)
     }
 
     /// Third pass: every suspect that is not a literal.
@@ -386,18 +326,6 @@ fn is_useful_cps(word: u32) -> bool {
     match word >> 18 & 3 {
         0 => changes_mode && masks == 0 && mode_fits,
         2 | 3 => masks != 0 && mode_fits,
-        _ => false,
-    }
-}
-
-/// Whether nothing follows a word.
-fn is_end(word: u32) -> bool {
-    match word >> 28 {
-        14 => match word >> 25 & 7 {
-            5 => word >> 24 & 1 == 0,
-            _ => writes_pc(word),
-        },
-        15 => trapword::decode_a32(word).unwrap_or(word) & 0xfe50_0000 == 0xf810_0000,
         _ => false,
     }
 }

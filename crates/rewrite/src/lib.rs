@@ -11,14 +11,13 @@
 //! wrong one. So evidence is graded. Words that code loads from (literal pools) are
 //! data. Encodings with so many fixed bits that data does not imitate them
 //! ([`Reason::Strong`]) are replaced wherever they stand. The others are replaced
-//! only where control flow from the entry leads ([`Reason::Reached`]), or in the
-//! stretches between that code which read like code from their first word to their
-//! last ([`Reason::Swept`]).
+//! only where control flow from the entry leads ([`Reason::Reached`]), or where what
+//! stands around them reads like code ([`Reason::Context`]).
 //!
 //! # Invariants
 //!
 //! - Time is bounded: three passes over the page in A32 and T32, each instruction
-//!   followed at most once. State is three or four bitmaps on the stack, under 1 KiB.
+//!   followed at most once. State is a few bitmaps on the stack, under 1 KiB.
 //! - Scanning a page again, in either instruction set, proposes nothing for words
 //!   that are trap words already.
 //! - [`restore`] with the arguments of a [`scan`] proposes the inverse.
@@ -58,8 +57,8 @@ pub enum Width {
 pub enum Reason {
     /// Control flow from the entry leads there: proven.
     Reached,
-    /// It stands in a stretch that reads like code throughout.
-    Swept,
+    /// What stands around it reads like code.
+    Context,
     /// Its encoding alone is proof enough.
     Strong,
 }

@@ -54,7 +54,7 @@ impl<'a> Scan<'a> {
         if self.reached.contains(index) {
             return Some(Reason::Reached);
         }
-        self.swept.contains(index).then_some(Reason::Swept)
+        self.swept.contains(index).then_some(Reason::Context)
     }
 
     pub(crate) fn half(&self, index: u32) -> u16 {
@@ -220,7 +220,7 @@ impl<'a> Scan<'a> {
                 match self.plausible_run(index) {
                     Ok(end) => {
                         self.pending.insert(index);
-                        self.follow(Reason::Swept);
+                        self.follow(Reason::Context);
                         index = end;
                     }
                     Err(end) => {
