@@ -114,8 +114,8 @@ impl<'a> Scan<'a> {
         self.is_among_code(index).then_some(Reason::Context)
     }
 
-    /// Whether the word and three quarters of its neighbours have the condition
-    /// "always", literals and padding aside.
+    /// Whether the word has the condition "always" and three quarters of its neighbours
+    /// are typical, literals and padding aside.
     fn is_among_code(&self, index: u32) -> bool {
         if self.word(index) >> 28 != 14 {
             return false;
@@ -125,7 +125,7 @@ impl<'a> Scan<'a> {
             let word = self.word(neighbour);
             if word != 0 && !self.literals.contains(neighbour) {
                 seen += 1;
-                always += u32::from(word >> 28 == 14);
+                always += u32::from(is_typical(word));
             }
         }
         seen > NEIGHBOURS / 2 && always * 4 >= seen * 3
@@ -289,6 +289,13 @@ impl<'a> Scan<'a> {
             });
         });
     }
+}
+
+/// Words that are common in code and rare elsewhere: the condition "always", short
+/// conditional branches, barriers.
+fn is_typical(word: u32) -> bool {
+    let branch = word & 0x0f00_0000 == 0x0a00_0000 && matches!(word >> 12 & 0xfff, 0 | 0xfff);
+    word >> 28 == 14 || branch || word & 0xffff_ff00 == 0xf57f_f000
 }
 
 /// Writes of flags and GE bits only: right as they are, in any mode.
