@@ -3,6 +3,8 @@
 //! Every encoding row is filled with random bits, so each class is exercised as
 //! densely as any other, however few words it has.
 
+#![expect(clippy::indexing_slicing, reason = "strategies are not test functions to the lint")]
+
 use entresol_isa::op::Access;
 use entresol_isa::{Class, Encoding, a32, t32, trapword};
 use proptest::prelude::*;

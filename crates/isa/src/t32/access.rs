@@ -117,7 +117,8 @@ fn single(word: u32) -> Option<Access> {
         _ => return None,
     };
     // Signed stores are SIMD; a narrow load to r15 is a preload hint.
-    if (signed && !load) || (!load && rn == 15) || (load && rt == 15 && width != Width::Word) {
+    let preload = load && rt == 15 && width != Width::Word;
+    if preload || (!load && (signed || rn == 15)) {
         return None;
     }
     let plain = |offset, add| Transfer { add, ..transfer(load, width, signed, rt, rn, offset) };
