@@ -212,6 +212,17 @@ impl Window {
         Self { next_device: window::DEVICES, load: HostPhys(load) }
     }
 
+    /// Borrows the image's tables.
+    ///
+    /// # Safety
+    ///
+    /// `len` bytes at `at` are mapped at their own address, and nothing ever writes to them.
+    #[must_use]
+    pub unsafe fn image(&self, at: HostPhys, len: u32) -> &'static [u8] {
+        // SAFETY: the caller's promise.
+        unsafe { core::slice::from_raw_parts(at.0 as *const u8, len as usize) }
+    }
+
     /// Maps all memory ranges into the linear view and fixes the window's permissions:
     /// text read-only and executable, constants read-only, data never executable.
     pub fn finish(&mut self, ram: &[entresol_abi::image::Range]) {

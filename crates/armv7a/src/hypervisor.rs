@@ -556,12 +556,12 @@ impl Hypervisor {
             self.count = index + 1;
         }
         let machine = header.machine.name;
+        let count = self.count;
         self.say(format_args!(
-            "entresol {} on {}: {} vm{}, image {:08x}",
+            "entresol {} on {}: {count} vm{}, image {:08x}",
             env!("CARGO_PKG_VERSION"),
             name(&machine),
-            self.count,
-            if self.count == 1 { "" } else { "s" },
+            if count == 1 { "" } else { "s" },
             header.build,
         ));
     }
@@ -596,7 +596,7 @@ pub(crate) fn name(bytes: &[u8; 16]) -> &str {
 }
 
 /// Nothing is left to do.
-pub(crate) fn halt() -> ! {
+pub fn halt() -> ! {
     loop {
         cp15::wait_for_interrupt();
     }

@@ -36,4 +36,4 @@ pub mod timer;
 mod translation;
 mod trap;
 
-pub use hypervisor::{Setup, start};
+pub use hypervisor::{Setup, halt, start};

@@ -83,7 +83,7 @@ pub(crate) fn forget_asid(asid: u32) {
 pub(crate) fn forget_all() {
     cp15::dsb();
     // SAFETY: losing a cached translation only costs a walk.
-    unsafe { cp15::invalidate_tlb() };
+    unsafe { cp15::invalidate_tlb(0) };
     complete_forgetting();
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn forget_all() {
 #[inline]
 fn complete_forgetting() {
     // SAFETY: losing predictions costs time only.
-    unsafe { cp15::invalidate_branch_predictor() };
+    unsafe { cp15::invalidate_branch_predictor(0) };
     cp15::dsb();
     cp15::isb();
 }
@@ -113,7 +113,7 @@ pub(crate) fn instructions_written(start: HostPhys, len: u32) {
     }
     cp15::dsb();
     // SAFETY: losing cached instructions costs time only.
-    unsafe { cp15::invalidate_instruction_cache() };
+    unsafe { cp15::invalidate_instruction_cache(0) };
     complete_forgetting();
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn instructions_written(start: HostPhys, len: u32) {
 pub(crate) fn forget_instructions() {
     cp15::dsb();
     // SAFETY: losing cached instructions costs time only.
-    unsafe { cp15::invalidate_instruction_cache() };
+    unsafe { cp15::invalidate_instruction_cache(0) };
     complete_forgetting();
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn forget_instructions() {
 #[inline]
 pub(crate) fn forget_branches() {
     // SAFETY: losing predictions costs time only.
-    unsafe { cp15::invalidate_branch_predictor() };
+    unsafe { cp15::invalidate_branch_predictor(0) };
 }
 
 /// Cleans and invalidates one set and way of a data cache, for a guest that asked for

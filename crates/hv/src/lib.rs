@@ -25,5 +25,6 @@ pub mod health;
 pub mod hypercall;
 pub mod pl011;
 pub mod pl031;
+pub mod platform;
 pub mod scheduler;
 pub mod timer;

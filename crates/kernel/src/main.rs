@@ -1,11 +1,59 @@
-//! The hypervisor binary: boot, static storage, wiring.
+//! The hypervisor binary: what it starts from, and the machine it runs on.
+//!
+//! The first instructions are `armv7a`'s; they end in [`kernel_main`] here, in the window
+//! with the MMU on. From then on only traps and interrupts.
+
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(not(target_os = "none"))]
-fn main() {}
+#[cfg(target_os = "none")]
+mod machine;
 
 #[cfg(target_os = "none")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
+mod start {
+    use crate::machine::Machine;
+    use core::panic::PanicInfo;
+    use entresol_abi::image::{Header, Range, table};
+    use entresol_abi::{HostPhys, window};
+    use entresol_armv7a::boot::Window;
+    use entresol_armv7a::{Setup, halt, start};
+
+    unsafe extern "C" {
+        /// One past the core's stack.
+        static __stack_top: u8;
+    }
+
+    /// Continues in the window. `load` is where the binary lies; the image's tables follow
+    /// at `load + RESERVED`.
+    #[unsafe(no_mangle)]
+    extern "C" fn kernel_main(load: u32) -> ! {
+        // SAFETY: called once, by the entry code, with what it found.
+        let mut boot = unsafe { Window::take(load) };
+        let at = HostPhys(load + window::RESERVED);
+        // SAFETY: the entry code maps the megabyte the tables start in; nothing writes to it.
+        let head = unsafe { boot.image(at, 0x10_0000) };
+        let Ok(header) = Header::check(head) else { halt() };
+        let ram = table::<Range>(head, header.ram).unwrap_or(&[]);
+        boot.finish(ram);
+        // SAFETY: all memory is mapped now, and nothing writes to the image.
+        let image = unsafe { boot.image(at, header.image_len) };
+        let Some(machine) = Machine::take(&mut boot, &header.machine) else { halt() };
+        let entries = boot.entries();
+        start(Setup {
+            image,
+            image_at: at,
+            platform: machine,
+            window: &entries,
+            stack: (&raw const __stack_top) as u32,
+        })
+    }
+
+    #[panic_handler]
+    fn panic(_: &PanicInfo<'_>) -> ! {
+        halt()
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("This is the hypervisor; build it for armv7a-none-eabi (cargo xtask build).");
 }
