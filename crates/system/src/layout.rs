@@ -65,7 +65,7 @@ pub struct Full {
 /// What each VM needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
-    /// Bytes of payloads, each rounded up to 4 KiB.
+    /// Bytes of payloads, each rounded up to 4 KiB, and of their table entries.
     pub payloads: u64,
     /// Bytes of pools.
     pub pools: u64,
@@ -88,7 +88,8 @@ pub fn lay_out(machine: &Machine, vms: &[Needs]) -> Result<Layout, Full> {
         .collect();
     // The image is contiguous: take its range first.
     free.sort_by_key(|ram| (!(ram.base..ram.end()).contains(&load), ram.base));
-    let tables = 0x1000;
+    // The header and the tables of up to MAX_VMS VMs, and the gap to the payloads.
+    let tables = 0x2000;
     let image_len = (tables + vms.iter().map(|vm| vm.payloads).sum::<u64>()).next_multiple_of(MIB);
     let pools_len =
         (POOLS_FIXED + vms.iter().map(|vm| vm.pools).sum::<u64>()).next_multiple_of(MIB);

@@ -25,8 +25,6 @@ pub struct Machine {
     pub name: String,
     /// One line for people.
     pub description: String,
-    /// Device-tree `compatible` of its cores.
-    pub cpu: String,
     /// Number of cores the hypervisor uses.
     pub cores: u32,
     /// Its memory.

@@ -150,8 +150,24 @@ pub struct Limits {
     pub sites: Option<Spanned<u32>>,
 }
 
-/// Extra device-tree properties: a string, number, list of either, or `true`.
-pub type Properties = BTreeMap<String, toml::Value>;
+/// Extra device-tree properties, by name.
+pub type Properties = BTreeMap<String, Property>;
+
+/// Value of a device-tree property.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged, expecting = "expected `true`, a number, a string, or a list of either")]
+pub enum Property {
+    /// There or not.
+    Flag(bool),
+    /// A cell.
+    Cell(u32),
+    /// A string.
+    Text(String),
+    /// Cells.
+    Cells(Vec<u32>),
+    /// Strings.
+    Texts(Vec<String>),
+}
 
 /// A number of bytes: `65536`, `"64K"`, `"64M"`, `"1G"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

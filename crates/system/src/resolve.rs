@@ -15,6 +15,7 @@ use crate::{
     placement,
     problem::{Problem, Problems, Source, nearest},
 };
+use entresol_abi::image as abi;
 use std::{
     ops::Range,
     path::{Path, PathBuf},
@@ -143,9 +144,13 @@ fn override_machine(name: &str) -> Result<Machine, Problem> {
 
 fn needs(vm: &Vm) -> Needs {
     let payload = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(0).next_multiple_of(0x1000);
+    let entries = vm.loads.len() * size_of::<abi::Load>()
+        + vm.passthrough.len() * size_of::<abi::Passthrough>();
     let tree = u64::from(vm.device_tree.end - vm.device_tree.start).next_multiple_of(0x1000);
     Needs {
-        payloads: tree + vm.loads.iter().map(|load| payload(&load.bytes)).sum::<u64>(),
+        payloads: u64::try_from(entries).unwrap_or(0)
+            + tree
+            + vm.loads.iter().map(|load| payload(&load.bytes)).sum::<u64>(),
         pools: u64::from(vm.pool_bytes()),
         memory: u64::from(vm.memory),
     }
@@ -174,7 +179,7 @@ impl Checks<'_> {
     }
 
     fn count(&mut self, manifest: &Manifest) {
-        const MOST: usize = entresol_abi::image::MAX_VMS;
+        const MOST: usize = abi::MAX_VMS;
         if manifest.vm.is_empty() {
             let span = manifest.machine.span();
             let help = "add a [[vm]] table with name, image and memory";

@@ -1,0 +1,70 @@
+//! What can be said to `entresol`, and the help for it.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Puts several operating systems on one Arm chip, each in a virtual machine.
+///
+/// A system is described by a manifest. `new` writes one to start from, `check`
+/// judges it, `build` makes a bootable image of it, `run` starts it in QEMU.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit status: 0 done; 1 the manifest, a guest or the run has a problem; \
+                  2 wrong arguments."
+)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a manifest; print the memory and interrupt map
+    Check(Check),
+    /// Build one bootable image (ELF, and raw on demand)
+    Build(Build),
+}
+
+/// The system to work on.
+#[derive(Debug, Args)]
+pub(crate) struct System {
+    /// The manifest
+    #[arg(value_name = "SYSTEM.toml")]
+    pub(crate) manifest: PathBuf,
+    /// Use this machine in place of the manifest's: a name, or a description's path
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) machine: Option<String>,
+    /// The hypervisor's ELF file [default: found beside `entresol` or in its workspace]
+    ///
+    /// Without this option: the file named by the environment variable
+    /// ENTRESOL_HYPERVISOR, else `entresol-kernel` beside the running program, else
+    /// the one `cargo xtask build` made in the workspace.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) hypervisor: Option<PathBuf>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) system: System,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `build`.
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    pub(crate) system: System,
+    /// Write the bootable ELF file here [default: the manifest's name with .elf]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Also write the raw binary here, to be copied to the machine's load address
+    #[arg(long, value_name = "FILE")]
+    pub(crate) raw: Option<PathBuf>,
+}
