@@ -22,11 +22,24 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a manifest to start from
+    New(New),
     /// Check a manifest; print the memory and interrupt map
     Check(Check),
     /// Build one bootable image (ELF, and raw on demand)
     Build(Build),
+    /// Build and run in QEMU, all consoles on this terminal
+    #[command(after_help = KEYS)]
+    Run(Run),
 }
+
+const KEYS: &str = "\
+On a terminal, what you type goes to one VM; Ctrl-A and a key is a command:
+  1 to 9 selects a VM, n the next, 0 the hypervisor, a sends Ctrl-A itself,
+  ? shows help, x ends the machine.
+From a pipe, all input goes to the VM selected by --to.
+
+Exit status: 0 if every VM ended well or you ended the machine; 1 otherwise.";
 
 /// The system to work on.
 #[derive(Debug, Args)]
@@ -67,4 +80,40 @@ pub(crate) struct Build {
     /// Also write the raw binary here, to be copied to the machine's load address
     #[arg(long, value_name = "FILE")]
     pub(crate) raw: Option<PathBuf>,
+}
+
+/// Arguments of `new`.
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// The file to write; it must not exist
+    #[arg(value_name = "SYSTEM.toml")]
+    pub(crate) manifest: PathBuf,
+    /// The machine
+    #[arg(long, value_name = "MACHINE", default_value = "vexpress-a9")]
+    pub(crate) machine: String,
+    /// The first VM's binary
+    #[arg(long, value_name = "FILE", default_value = "guest.elf")]
+    pub(crate) image: String,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) system: System,
+    /// The VM that gets the keyboard first [default: the first]
+    #[arg(long, value_name = "VM")]
+    pub(crate) to: Option<String>,
+    /// Hold input back until that VM has said this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) input_after: Option<String>,
+    /// End the machine after this many seconds, with exit status 1
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Also write the consoles here, line by line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// Pass a further argument to QEMU; may be repeated
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub(crate) qemu: Vec<String>,
 }

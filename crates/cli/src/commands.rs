@@ -1,10 +1,11 @@
 //! What the commands do: each calls the crate that knows how, and prints.
 
-use crate::arguments::{Build, Check, System};
+use crate::arguments::{Build, Check, New, Run, System};
 use entresol_image::{Hypervisor, Image, hypervisor};
-use entresol_system::{self as system, Problems, Report};
+use entresol_run::{Ended, Qemu, interactive};
+use entresol_system::{self as system, Problem, Problems, Report, template};
 use miette::{Diagnostic, Report as Pretty};
-use std::{io, path::Path, process::ExitCode};
+use std::{fs::File, io, io::Write, path::Path, process::ExitCode, time::Duration};
 use thiserror::Error;
 
 /// Why a command failed.
@@ -41,10 +42,22 @@ impl From<entresol_image::Error> for Failure {
     }
 }
 
+impl From<entresol_run::Error> for Failure {
+    fn from(error: entresol_run::Error) -> Self {
+        Self::Other(Pretty::new(error))
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Other(Pretty::new(problem))
+    }
+}
+
 /// A file cannot be written.
 #[derive(Debug, Error, Diagnostic)]
 #[error("cannot write {path}: {error}")]
-#[diagnostic(code(output::unwritable), help("choose another place with -o"))]
+#[diagnostic(code(output::unwritable), help("choose another place"))]
 struct Unwritable {
     path: String,
     error: io::Error,
@@ -52,10 +65,12 @@ struct Unwritable {
 
 type Outcome = Result<ExitCode, Failure>;
 
+fn unwritable(path: &Path, error: io::Error) -> Failure {
+    Failure::Other(Pretty::new(Unwritable { path: path.display().to_string(), error }))
+}
+
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::write(path, bytes).map_err(|error| {
-        Failure::Other(Pretty::new(Unwritable { path: path.display().to_string(), error }))
-    })
+    std::fs::write(path, bytes).map_err(|error| unwritable(path, error))
 }
 
 fn load(arguments: &System) -> Result<system::System, Failure> {
@@ -106,4 +121,75 @@ fn make(arguments: &System) -> Result<(system::System, Image), Failure> {
     let hypervisor = find_hypervisor(arguments)?;
     let image = entresol_image::build(&system, &hypervisor)?;
     Ok((system, image))
+}
+
+/// `entresol new`.
+pub(crate) fn new(arguments: &New) -> Outcome {
+    let path = &arguments.manifest;
+    let text = template::manifest(&arguments.machine, &arguments.image);
+    File::create_new(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| unwritable(path, error))?;
+    eprintln!("{}: edit it, then run `entresol check {0}`", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `entresol run`.
+pub(crate) fn run(arguments: &Run) -> Outcome {
+    let (system, image) = make(&arguments.system)?;
+    let qemu = qemu(&system, &arguments.qemu)?;
+    let names: Vec<String> = system.vms.iter().map(|vm| vm.name.clone()).collect();
+    let keyboard = match &arguments.to {
+        None => 0,
+        Some(name) => names.iter().position(|vm| vm == name).ok_or_else(|| {
+            Problem::new("run::unknown-vm", format!("no VM is called `{name}`"))
+                .help(format!("the VMs are: {}", names.join(", ")))
+        })?,
+    };
+    let log = match &arguments.log {
+        None => None,
+        Some(path) => Some(File::create(path).map_err(|error| unwritable(path, error))?),
+    };
+    let temporary = std::env::temp_dir();
+    let place = |error| unwritable(&temporary, error);
+    let mut file = tempfile::Builder::new()
+        .prefix("entresol-")
+        .suffix(".elf")
+        .tempfile_in(&temporary)
+        .map_err(place)?;
+    file.write_all(&image.to_elf()?).map_err(place)?;
+    let options = interactive::Options {
+        names,
+        keyboard,
+        input_after: arguments.input_after.clone(),
+        limit: arguments.timeout.map(Duration::from_secs),
+        log,
+    };
+    let ended = interactive::run(&qemu, file.path(), options)?;
+    Ok(match ended {
+        Ended::Exit(0) | Ended::Quit => ExitCode::SUCCESS,
+        Ended::Exit(status) => complain(&format!("not every VM ended well (status {status})")),
+        Ended::TimeLimit => complain("the time limit passed; the machine was ended"),
+        Ended::Killed => complain("the machine was killed"),
+    })
+}
+
+fn complain(what: &str) -> ExitCode {
+    eprintln!("entresol: {what}");
+    ExitCode::from(1)
+}
+
+fn qemu(system: &system::System, more: &[String]) -> Result<Qemu, Problem> {
+    let machine = &system.machine;
+    let qemu = machine.qemu.as_ref().ok_or_else(|| {
+        Problem::new("run::no-emulator", format!("QEMU does not emulate {}", machine.name))
+            .help("add a [qemu] table to the machine's description, or use `entresol build`")
+    })?;
+    Ok(Qemu {
+        binary: qemu.binary.clone(),
+        machine: qemu.machine.clone(),
+        cpu: qemu.cpu.clone(),
+        memory: qemu.memory.clone(),
+        args: qemu.args.iter().chain(more).cloned().collect(),
+    })
 }

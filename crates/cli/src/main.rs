@@ -20,8 +20,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
+        Command::New(new) => commands::new(&new),
         Command::Check(check) => commands::check(&check),
         Command::Build(build) => commands::build(&build),
+        Command::Run(run) => commands::run(&run),
     };
     match result {
         Ok(code) => code,

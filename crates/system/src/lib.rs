@@ -15,6 +15,8 @@
 //! - [`resolve`]: whether it makes sense.
 //! - [`layout`]: where things go in the machine's memory.
 //! - [`report`]: the result for people and programs.
+//!
+//! And [`template`]: a manifest to start from.
 
 #![forbid(unsafe_code)]
 
@@ -26,6 +28,7 @@ pub mod placement;
 pub mod problem;
 pub mod report;
 pub mod resolve;
+pub mod template;
 
 pub use machine::Machine;
 pub use problem::{Problem, Problems};
