@@ -254,8 +254,7 @@ mod tests {
 
     #[test]
     fn unaligned_segments_become_whole_words_and_join() {
-        let segment =
-            |at, bytes: &[u8]| Segment { at, bytes: bytes.to_vec(), len: bytes.len() as u64 };
+        let segment = |at, bytes: &[u8]| Segment { at, bytes: bytes.to_vec(), len: length(bytes) };
         let joined = aligned(vec![segment(0x4000_0001, &[1, 2]), segment(0x4000_0003, &[3, 4])]);
         assert_eq!(joined.len(), 1);
         assert_eq!(joined[0].at, 0x4000_0000);

@@ -20,7 +20,11 @@ pub fn source(name: &str, text: &str) -> Source {
 
 /// One mistake.
 #[derive(Debug)]
-pub struct Problem {
+pub struct Problem(Box<Details>);
+
+/// What there is to say about a mistake.
+#[derive(Debug)]
+struct Details {
     code: &'static str,
     message: String,
     help: String,
@@ -32,40 +36,40 @@ impl Problem {
     /// A mistake of kind `code` (as in `manifest::unknown-key`): what is wrong.
     #[must_use]
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Details {
             code,
             message: message.into(),
             help: String::new(),
             source: None,
             labels: Vec::new(),
-        }
+        }))
     }
 
     /// Points at bytes `span` of `source`, with a remark.
     #[must_use]
     pub fn at(mut self, source: &Source, span: Range<usize>, remark: impl Into<String>) -> Self {
-        self.source = Some(source.clone());
-        self.labels.push((span, remark.into()));
+        self.0.source = Some(source.clone());
+        self.0.labels.push((span, remark.into()));
         self
     }
 
     /// Says what to do.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = help.into();
+        self.0.help = help.into();
         self
     }
 
     /// The kind of mistake.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
@@ -73,22 +77,25 @@ impl std::error::Error for Problem {}
 
 impl Diagnostic for Problem {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new(self.code))
+        Some(Box::new(self.0.code))
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        (!self.help.is_empty()).then(|| Box::new(&self.help) as Box<dyn fmt::Display>)
+        if self.0.help.is_empty() { None } else { Some(Box::new(&self.0.help)) }
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.source.as_ref().map(|source| source as &dyn SourceCode)
+        match &self.0.source {
+            Some(source) => Some(source),
+            None => None,
+        }
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let label = |(span, remark): &(Range<usize>, String)| {
             LabeledSpan::new_with_span(Some(remark.clone()), span.clone())
         };
-        Some(Box::new(self.labels.iter().map(label)))
+        Some(Box::new(self.0.labels.iter().map(label)))
     }
 }
 
@@ -109,7 +116,7 @@ impl std::error::Error for Problems {}
 
 impl Diagnostic for Problems {
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        Some(Box::new(self.0.iter().map(|problem| problem as &dyn Diagnostic)))
+        Some(Box::new(self.0.iter().map(|problem| -> &dyn Diagnostic { problem })))
     }
 }
 

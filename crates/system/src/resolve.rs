@@ -251,7 +251,7 @@ impl Checks<'_> {
     /// The memory's size; 1 MiB where it is wrong.
     fn memory(&mut self, memory: &Spanned<Size>) -> u64 {
         let size = memory.get_ref().0;
-        if size == 0 || size % MIB != 0 {
+        if size == 0 || !size.is_multiple_of(MIB) {
             let message = format!("{} of memory is not a multiple of 1 MiB", memory.get_ref());
             let near = size.next_multiple_of(MIB).max(MIB) / MIB;
             let help = format!("use \"{near}M\"");

@@ -57,7 +57,7 @@ impl Checks<'_> {
     ) -> Vec<Passthrough> {
         let mut taken: Vec<(String, Range<u64>, u32)> = BOARD
             .into_iter()
-            .filter(|(name, ..)| !(*name == "uart" && !uart || *name == "rtc" && !rtc))
+            .filter(|(name, ..)| (uart || *name != "uart") && (rtc || *name != "rtc"))
             .map(|(name, range, irq)| (name.to_owned(), range, irq))
             .collect();
         taken.push(("its memory".into(), super::GUEST_MEMORY..super::GUEST_MEMORY + memory, 0));
