@@ -8,15 +8,16 @@
 use crate::{Error, device_tree};
 use entresol_abi::{GuestPhys, HostPhys, image as abi};
 use entresol_system::{System, Vm, layout::Span, machine::padded, manifest::OnFault, placement};
+use std::borrow::Cow;
 use zerocopy::IntoBytes;
 
 /// Payloads start at multiples of this.
 const PAGE: usize = 0x1000;
 
 /// Bytes to be copied into a VM's memory.
-struct Payload {
+struct Payload<'a> {
     to: u32,
-    bytes: Vec<u8>,
+    bytes: Cow<'a, [u8]>,
 }
 
 /// Writes the tables and payloads of `system`.
@@ -48,36 +49,33 @@ pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
         .collect::<Result<_, Error>>()?;
 
     let mut entries = Vec::new();
-    let mut data = Vec::new();
-    let first_payload = cursor.0.next_multiple_of(PAGE);
+    let mut data = Payloads::new(cursor.0.next_multiple_of(PAGE));
     let mut vms = Vec::new();
     for (index, vm) in system.vms.iter().enumerate() {
         for payload in payloads.get(index).into_iter().flatten() {
-            data.resize(data.len().next_multiple_of(PAGE), 0);
             let load = abi::Load {
-                offset: number(first_payload + data.len())?,
+                offset: data.add(&payload.bytes)?,
                 len: number(payload.bytes.len())?,
                 to: GuestPhys(payload.to),
                 reserved: 0,
             };
             entries.extend(load.as_bytes());
-            data.extend(&payload.bytes);
         }
-        entries.extend(vm.passthrough.iter().flat_map(|given| {
-            let entry = passthrough(given);
-            entry.as_bytes().to_vec()
-        }));
+        for given in &vm.passthrough {
+            entries.extend(passthrough(given).as_bytes());
+        }
         let host = system.layout.vms.get(index).map_or(0, |span| span.base);
         let host = HostPhys(u32::try_from(host).map_err(|_| Error::TooLarge)?);
         let (loads, passthrough) = tables.get(index).copied().unwrap_or_default();
         vms.push(describe(vm, host, loads, passthrough));
     }
+    let Payloads { first, mut data, .. } = data;
     data.resize(data.len().next_multiple_of(4), 0);
 
     let mut header = abi::Header {
         magic: abi::MAGIC,
         abi: abi::ABI_VERSION,
-        image_len: number(first_payload + data.len())?,
+        image_len: number(first + data.len())?,
         build: 0,
         load: HostPhys(system.machine.load),
         pools: range(system.layout.pools)?,
@@ -86,7 +84,7 @@ pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
         vms: vms_table,
     };
     let mut rest = [ram.as_bytes(), vms.as_bytes(), &entries].concat();
-    rest.resize(first_payload - size_of::<abi::Header>(), 0);
+    rest.resize(first - size_of::<abi::Header>(), 0);
     rest.extend(data);
     header.build = hash(&[header.as_bytes(), &rest]);
     let mut image = header.as_bytes().to_vec();
@@ -105,6 +103,32 @@ impl Cursor {
     }
 }
 
+/// Payloads, each at a multiple of [`PAGE`], equal ones once.
+struct Payloads<'a> {
+    /// Offset of the first.
+    first: usize,
+    data: Vec<u8>,
+    placed: Vec<(&'a [u8], u32)>,
+}
+
+impl<'a> Payloads<'a> {
+    const fn new(first: usize) -> Self {
+        Self { first, data: Vec::new(), placed: Vec::new() }
+    }
+
+    /// The offset of `bytes`.
+    fn add(&mut self, bytes: &'a [u8]) -> Result<u32, Error> {
+        if let Some((_, offset)) = self.placed.iter().find(|(placed, _)| *placed == bytes) {
+            return Ok(*offset);
+        }
+        self.data.resize(self.data.len().next_multiple_of(PAGE), 0);
+        let offset = number(self.first + self.data.len())?;
+        self.data.extend(bytes);
+        self.placed.push((bytes, offset));
+        Ok(offset)
+    }
+}
+
 fn number(value: usize) -> Result<u32, Error> {
     u32::try_from(value).map_err(|_| Error::TooLarge)
 }
@@ -115,14 +139,14 @@ fn range(span: Span) -> Result<abi::Range, Error> {
 }
 
 /// What is copied into a VM's memory: its files and its device tree.
-fn payloads(vm: &Vm) -> Result<Vec<Payload>, Error> {
+fn payloads(vm: &Vm) -> Result<Vec<Payload<'_>>, Error> {
     let tree = device_tree::generate(vm)?;
     let room = usize::try_from(vm.device_tree.end - vm.device_tree.start).unwrap_or(0);
     if tree.len() > room {
         return Err(Error::LargeTree { vm: vm.name.clone(), len: tree.len(), room });
     }
-    let files = vm.loads.iter().map(|load| Payload { to: load.to, bytes: load.bytes.clone() });
-    Ok(files.chain([Payload { to: vm.device_tree.start, bytes: tree }]).collect())
+    let files = vm.loads.iter().map(|load| Payload { to: load.to, bytes: Cow::from(&load.bytes) });
+    Ok(files.chain([Payload { to: vm.device_tree.start, bytes: Cow::from(tree) }]).collect())
 }
 
 fn passthrough(given: &entresol_system::Passthrough) -> abi::Passthrough {

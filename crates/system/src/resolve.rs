@@ -120,8 +120,7 @@ pub fn resolve(
     let vms: Vec<Vm> = manifest.vm.iter().map(|vm| checks.vm(vm.get_ref(), &machine)).collect();
     checks.names(manifest);
     checks.devices_given_twice(manifest);
-    let needs: Vec<Needs> = vms.iter().map(needs).collect();
-    let layout = match layout::lay_out(&machine, &needs) {
+    let layout = match layout::lay_out(&machine, &needs(&vms)) {
         Ok(layout) => Some(layout),
         Err(full) => {
             checks.full(manifest, &machine, full);
@@ -142,18 +141,27 @@ fn override_machine(name: &str) -> Result<Machine, Problem> {
     })
 }
 
-fn needs(vm: &Vm) -> Needs {
-    let payload = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(0).next_multiple_of(0x1000);
-    let entries = vm.loads.len() * size_of::<abi::Load>()
-        + vm.passthrough.len() * size_of::<abi::Passthrough>();
-    let tree = u64::from(vm.device_tree.end - vm.device_tree.start).next_multiple_of(0x1000);
-    Needs {
-        payloads: u64::try_from(entries).unwrap_or(0)
-            + tree
-            + vm.loads.iter().map(|load| payload(&load.bytes)).sum::<u64>(),
-        pools: u64::from(vm.pool_bytes()),
-        memory: u64::from(vm.memory),
+/// What the machine must have for each VM. Files that several VMs load are in the
+/// image once.
+fn needs(vms: &[Vm]) -> Vec<Needs> {
+    let bytes = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+    let mut seen: Vec<&[u8]> = Vec::new();
+    let mut needs = Vec::new();
+    for vm in vms {
+        let entries = vm.loads.len() * size_of::<abi::Load>()
+            + vm.passthrough.len() * size_of::<abi::Passthrough>();
+        let tree = u64::from(vm.device_tree.end - vm.device_tree.start).next_multiple_of(0x1000);
+        let mut payloads = bytes(entries) + tree;
+        for load in &vm.loads {
+            if !seen.contains(&load.bytes.as_slice()) {
+                seen.push(&load.bytes);
+                payloads += bytes(load.bytes.len()).next_multiple_of(0x1000);
+            }
+        }
+        let (pools, memory) = (u64::from(vm.pool_bytes()), u64::from(vm.memory));
+        needs.push(Needs { payloads, pools, memory });
     }
+    needs
 }
 
 impl Checks<'_> {

@@ -22,8 +22,8 @@ const BOARD: [(&str, Range<u64>, u32); 4] = [
     ("virtio", 0x0a00_0000..0x0a00_4000, 0),
 ];
 
-/// Shared peripheral interrupts of a GIC (ARM IHI 0048B, 2.2.1).
-const SHARED_INTERRUPTS: Range<u32> = 32..1020;
+/// Shared peripheral interrupts of the virtual board's GIC, which has 128 interrupts.
+const SHARED_INTERRUPTS: Range<u32> = 32..128;
 
 impl Checks<'_> {
     /// Whether the VM has the board's UART and RTC.
@@ -74,7 +74,7 @@ impl Checks<'_> {
             }
             if irq != 0 && !SHARED_INTERRUPTS.contains(&irq) {
                 let message = format!("`{name}` cannot have interrupt {irq} in the VM");
-                let help = "set `irq` to a shared peripheral interrupt, 32 to 1019";
+                let help = "set `irq` to a shared peripheral interrupt, 32 to 127";
                 self.wrong("device::interrupt", entry.span(), "this device", message, help);
             }
             for (other, other_range, other_irq) in &taken {
