@@ -141,6 +141,7 @@ pub(crate) fn parse<T: serde::de::DeserializeOwned>(
             ("manifest::missing-key", Some(len)) => span.start..span.start + len,
             _ => span,
         };
+        let message = message.strip_prefix("size: ").unwrap_or(&message);
         Problem::new(code, message).at(source, span, remark).help(help)
     })
 }

@@ -17,8 +17,8 @@ use toml::Spanned;
 /// What the virtual board has below its memory: name, addresses, interrupt.
 const BOARD: [(&str, Range<u64>, u32); 4] = [
     ("the interrupt controller", 0x0800_0000..0x0802_0000, 0),
-    ("uart", 0x0900_0000..0x0900_1000, 33),
-    ("rtc", 0x0901_0000..0x0901_1000, 34),
+    ("the board's uart", 0x0900_0000..0x0900_1000, 33),
+    ("the board's rtc", 0x0901_0000..0x0901_1000, 34),
     ("virtio", 0x0a00_0000..0x0a00_4000, 0),
 ];
 
@@ -57,7 +57,9 @@ impl Checks<'_> {
     ) -> Vec<Passthrough> {
         let mut taken: Vec<(String, Range<u64>, u32)> = BOARD
             .into_iter()
-            .filter(|(name, ..)| (uart || *name != "uart") && (rtc || *name != "rtc"))
+            .filter(|(name, ..)| {
+                (uart || !name.ends_with("uart")) && (rtc || !name.ends_with("rtc"))
+            })
             .map(|(name, range, irq)| (name.to_owned(), range, irq))
             .collect();
         taken.push(("its memory".into(), super::GUEST_MEMORY..super::GUEST_MEMORY + memory, 0));
