@@ -9,6 +9,7 @@ use std::path::PathBuf;
 /// judges it, `build` makes a bootable image of it, `run` starts it in QEMU.
 #[derive(Debug, Parser)]
 #[command(
+    name = "entresol",
     version,
     after_help = "Exit status: 0 done; 1 the manifest, a guest or the run has a problem; \
                   2 wrong arguments."

@@ -16,10 +16,11 @@
 //! - [`layout`]: where things go in the machine's memory.
 //! - [`report`]: the result for people and programs.
 //!
-//! And [`template`]: a manifest to start from.
+//! And [`template`]: a manifest to start from; [`code`]: what in a binary is code.
 
 #![forbid(unsafe_code)]
 
+pub mod code;
 pub mod guest;
 pub mod layout;
 pub mod machine;
