@@ -73,6 +73,16 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes).map_err(|error| unwritable(path, error))
 }
 
+/// Prints a result. Whoever closed the pipe has read enough.
+fn print(text: &str) -> Outcome {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(unwritable(Path::new("standard output"), error))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
 fn load(arguments: &System) -> Result<system::System, Failure> {
     Ok(system::load(&arguments.manifest, arguments.machine.as_deref())?)
 }
@@ -95,11 +105,10 @@ pub(crate) fn check(arguments: &Check) -> Outcome {
     let report = Report::new(&system, text);
     if arguments.json {
         let json = serde_json::to_string_pretty(&report);
-        println!("{}", json.map_err(|error| Failure::Other(Pretty::msg(error)))?);
+        print(&json.map_err(|error| Failure::Other(Pretty::msg(error)))?)
     } else {
-        println!("{report}");
+        print(&report.to_string())
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// `entresol build`.
