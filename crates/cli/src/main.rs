@@ -1,2 +1,35 @@
-//! The `entresol` command.
-fn main() {}
+//! The `entresol` command: reads arguments, calls the crates below, prints.
+//!
+//! It decides nothing itself: manifests are judged by `entresol-system`, images
+//! written by `entresol-image`, emulators driven by `entresol-run`. What is left is
+//! wording, progress and the exit status.
+//!
+//! # Exit status
+//!
+//! 0 done; 1 the manifest, a guest or the run has a problem; 2 wrong arguments.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::New(new) => commands::new(&new),
+        Command::Check(check) => commands::check(&check),
+        Command::Build(build) => commands::build(&build),
+        Command::Run(run) => commands::run(&run),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(1)
+        }
+    }
+}

@@ -1,1 +1,155 @@
 //! The manifest model: spans, checks, layout.
+//!
+//! Takes the path of a manifest and gives a [`System`]: plain data in which every
+//! name is resolved, every file read and every address decided. What is wrong comes
+//! back as [`Problems`], each with the manifest's line and a remedy.
+//!
+//! Not here: writing device trees and the bootable image (`entresol-image`).
+//!
+//! # Modules, in the order in which a manifest passes through them
+//!
+//! - [`manifest`]: what the text says.
+//! - [`machine`]: what the board is.
+//! - [`guest`]: what a guest's binary is.
+//! - [`placement`]: where things go in a guest's memory.
+//! - [`resolve`]: whether it makes sense.
+//! - [`layout`]: where things go in the machine's memory.
+//! - [`report`]: the result for people and programs.
+//!
+//! And [`template`]: a manifest to start from; [`code`]: what in a binary is code.
+
+#![forbid(unsafe_code)]
+
+pub mod code;
+pub mod guest;
+pub mod layout;
+pub mod machine;
+pub mod manifest;
+pub mod placement;
+pub mod problem;
+pub mod report;
+pub mod resolve;
+pub mod template;
+
+pub use machine::Machine;
+pub use problem::{Problem, Problems};
+pub use report::Report;
+
+use entresol_abi::image as abi;
+use layout::Layout;
+use manifest::{Format, OnFault};
+use std::{ops::Range, path::Path};
+
+/// A system, ready to be written.
+#[derive(Clone, Debug)]
+pub struct System {
+    /// The machine it runs on.
+    pub machine: Machine,
+    /// Its virtual machines; the index is the VM's number.
+    pub vms: Vec<Vm>,
+    /// Where everything lies in the machine's memory.
+    pub layout: Layout,
+}
+
+/// A virtual machine, ready to be written.
+#[derive(Clone, Debug)]
+pub struct Vm {
+    /// Its name.
+    pub name: String,
+    /// Format of its binary.
+    pub format: Format,
+    /// Length of its memory, which starts at [`placement::MEMORY`].
+    pub memory: u32,
+    /// 0 (least urgent) to 31.
+    pub priority: u32,
+    /// Whether it has the virtual board's PL011.
+    pub uart: bool,
+    /// Whether it has the virtual board's PL031.
+    pub rtc: bool,
+    /// What to do on a fault.
+    pub on_fault: OnFault,
+    /// How many restarts are allowed, 0 for no limit.
+    pub restarts: u32,
+    /// Whether it starts with the system.
+    pub autostart: bool,
+    /// First instruction; bit 0 means T32.
+    pub entry: u32,
+    /// Kernel command line.
+    pub cmdline: String,
+    /// What is copied into its memory, without the device tree.
+    pub loads: Vec<Load>,
+    /// Where the initial file system is.
+    pub initrd: Option<Range<u32>>,
+    /// Room for the device tree.
+    pub device_tree: Range<u32>,
+    /// A device tree to be merged into the generated one.
+    pub device_tree_additions: Option<Vec<u8>>,
+    /// Devices of the machine it has.
+    pub passthrough: Vec<Passthrough>,
+    /// Sizes of the hypervisor's pools for it.
+    pub pools: Pools,
+}
+
+/// Bytes copied into a guest's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Where they go, a multiple of 4.
+    pub to: u32,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A device of the machine given to a VM.
+#[derive(Clone, Debug)]
+pub struct Passthrough {
+    /// The device.
+    pub device: machine::Device,
+    /// Its address in the VM.
+    pub at: u32,
+    /// Its interrupt in the VM's GIC, 0 for none.
+    pub irq: u32,
+}
+
+/// Sizes of the hypervisor's pools for a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pools {
+    /// Pairs of views kept at once.
+    pub view_pairs: u32,
+    /// Second-level shadow tables kept at once.
+    pub shadow_tables: u32,
+    /// Replaced instructions at once.
+    pub sites: u32,
+}
+
+impl Vm {
+    /// Bytes of pool memory the hypervisor needs for it.
+    #[must_use]
+    pub fn pool_bytes(&self) -> u32 {
+        abi::pool_bytes(&abi::Vm {
+            memory_len: self.memory,
+            view_pairs: self.pools.view_pairs,
+            shadow_tables: self.pools.shadow_tables,
+            sites: self.pools.sites,
+            ..abi::Vm::default()
+        })
+    }
+}
+
+/// Reads the manifest at `path`, and all it names.
+///
+/// `machine` replaces the manifest's machine, if given: a name, or the path of a
+/// description relative to the current directory.
+///
+/// # Errors
+///
+/// Every mistake found.
+pub fn load(path: &Path, machine: Option<&str>) -> Result<System, Problems> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Problem::new("manifest::unreadable", format!("cannot read {}: {error}", path.display()))
+            .help("name a manifest; `entresol new` writes one")
+    })?;
+    let source = problem::source(&path.display().to_string(), &text);
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let manifest = problem::parse(&source, &text)?;
+    resolve::resolve(&manifest, &source, directory, machine)
+}

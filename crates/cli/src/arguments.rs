@@ -1,0 +1,120 @@
+//! What can be said to `entresol`, and the help for it.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Puts several operating systems on one Arm chip, each in a virtual machine.
+///
+/// A system is described by a manifest. `new` writes one to start from, `check`
+/// judges it, `build` makes a bootable image of it, `run` starts it in QEMU.
+#[derive(Debug, Parser)]
+#[command(
+    name = "entresol",
+    version,
+    after_help = "Exit status: 0 done; 1 the manifest, a guest or the run has a problem; \
+                  2 wrong arguments."
+)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a manifest to start from
+    New(New),
+    /// Check a manifest; print the memory and interrupt map
+    Check(Check),
+    /// Build one bootable image (ELF, and raw on demand)
+    Build(Build),
+    /// Build and run in QEMU, all consoles on this terminal
+    #[command(after_help = KEYS)]
+    Run(Run),
+}
+
+const KEYS: &str = "\
+On a terminal, what you type goes to one VM; Ctrl-A and a key is a command:
+  1 to 9 selects a VM, n the next, 0 the hypervisor, a sends Ctrl-A itself,
+  ? shows help, x ends the machine.
+From a pipe, all input goes to the VM selected by --to.
+
+Exit status: 0 if every VM ended well or you ended the machine; 1 otherwise.";
+
+/// The system to work on.
+#[derive(Debug, Args)]
+pub(crate) struct System {
+    /// The manifest
+    #[arg(value_name = "SYSTEM.toml")]
+    pub(crate) manifest: PathBuf,
+    /// Use this machine in place of the manifest's: a name, or a description's path
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) machine: Option<String>,
+    /// The hypervisor's ELF file [default: found beside `entresol` or in its workspace]
+    ///
+    /// Without this option: the file named by the environment variable
+    /// ENTRESOL_HYPERVISOR, else `entresol-kernel` beside the running program, else
+    /// the one `cargo xtask build` made in the workspace.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) hypervisor: Option<PathBuf>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) system: System,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `build`.
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    pub(crate) system: System,
+    /// Write the bootable ELF file here [default: the manifest's name with .elf]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Also write the raw binary here, to be copied to the machine's load address
+    #[arg(long, value_name = "FILE")]
+    pub(crate) raw: Option<PathBuf>,
+}
+
+/// Arguments of `new`.
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// The file to write; it must not exist
+    #[arg(value_name = "SYSTEM.toml")]
+    pub(crate) manifest: PathBuf,
+    /// The machine
+    #[arg(long, value_name = "MACHINE", default_value = "vexpress-a9")]
+    pub(crate) machine: String,
+    /// The first VM's binary
+    #[arg(long, value_name = "FILE", default_value = "guest.elf")]
+    pub(crate) image: String,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) system: System,
+    /// The VM that gets the keyboard first [default: the first]
+    #[arg(long, value_name = "VM")]
+    pub(crate) to: Option<String>,
+    /// Hold input back until that VM has said this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) input_after: Option<String>,
+    /// End the machine after this many seconds, with exit status 1
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Also write the consoles here, line by line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// Pass a further argument to QEMU; may be repeated
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub(crate) qemu: Vec<String>,
+}

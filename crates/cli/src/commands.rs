@@ -1,0 +1,204 @@
+//! What the commands do: each calls the crate that knows how, and prints.
+
+use crate::arguments::{Build, Check, New, Run, System};
+use entresol_image::{Hypervisor, Image, hypervisor};
+use entresol_run::{Ended, Qemu, interactive};
+use entresol_system::{self as system, Problem, Problems, Report, template};
+use miette::{Diagnostic, Report as Pretty};
+use std::{fs::File, io, io::Write, path::Path, process::ExitCode, time::Duration};
+use thiserror::Error;
+
+/// Why a command failed.
+pub(crate) enum Failure {
+    /// The manifest has mistakes.
+    Manifest(Problems),
+    /// Something else, in one report.
+    Other(Pretty),
+}
+
+impl Failure {
+    /// Prints every problem on standard error.
+    pub(crate) fn print(self) {
+        match self {
+            Self::Manifest(Problems(problems)) => {
+                for problem in problems {
+                    eprintln!("{:?}", Pretty::new(problem));
+                }
+            }
+            Self::Other(report) => eprintln!("{report:?}"),
+        }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Manifest(problems)
+    }
+}
+
+impl From<entresol_image::Error> for Failure {
+    fn from(error: entresol_image::Error) -> Self {
+        Self::Other(Pretty::new(error))
+    }
+}
+
+impl From<entresol_run::Error> for Failure {
+    fn from(error: entresol_run::Error) -> Self {
+        Self::Other(Pretty::new(error))
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Other(Pretty::new(problem))
+    }
+}
+
+/// A file cannot be written.
+#[derive(Debug, Error, Diagnostic)]
+#[error("cannot write {path}: {error}")]
+#[diagnostic(code(output::unwritable), help("choose another place"))]
+struct Unwritable {
+    path: String,
+    error: io::Error,
+}
+
+type Outcome = Result<ExitCode, Failure>;
+
+fn unwritable(path: &Path, error: io::Error) -> Failure {
+    Failure::Other(Pretty::new(Unwritable { path: path.display().to_string(), error }))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes).map_err(|error| unwritable(path, error))
+}
+
+/// Prints a result. Whoever closed the pipe has read enough.
+fn print(text: &str) -> Outcome {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(unwritable(Path::new("standard output"), error))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn load(arguments: &System) -> Result<system::System, Failure> {
+    Ok(system::load(&arguments.manifest, arguments.machine.as_deref())?)
+}
+
+fn find_hypervisor(arguments: &System) -> Result<Hypervisor, entresol_image::Error> {
+    Hypervisor::read(&hypervisor::find(arguments.hypervisor.as_deref())?)
+}
+
+/// `entresol check`.
+pub(crate) fn check(arguments: &Check) -> Outcome {
+    let system = load(&arguments.system)?;
+    // Without a hypervisor the manifest can still be judged; only its size is unknown.
+    let text = match find_hypervisor(&arguments.system) {
+        Ok(hypervisor) => Some(hypervisor.text),
+        Err(entresol_image::Error::NoHypervisor(_)) if arguments.system.hypervisor.is_none() => {
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let report = Report::new(&system, text);
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&report);
+        print(&json.map_err(|error| Failure::Other(Pretty::msg(error)))?)
+    } else {
+        print(&report.to_string())
+    }
+}
+
+/// `entresol build`.
+pub(crate) fn build(arguments: &Build) -> Outcome {
+    let (system, image) = make(&arguments.system)?;
+    let elf =
+        arguments.output.clone().unwrap_or_else(|| arguments.system.manifest.with_extension("elf"));
+    write(&elf, &image.to_elf()?)?;
+    eprintln!("{}: {} with {} VMs", elf.display(), system.machine.name, system.vms.len());
+    if let Some(raw) = &arguments.raw {
+        write(raw, &image.to_raw())?;
+        eprintln!("{}: raw, to be copied to {:#010x}", raw.display(), image.load);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make(arguments: &System) -> Result<(system::System, Image), Failure> {
+    let system = load(arguments)?;
+    let hypervisor = find_hypervisor(arguments)?;
+    let image = entresol_image::build(&system, &hypervisor)?;
+    Ok((system, image))
+}
+
+/// `entresol new`.
+pub(crate) fn new(arguments: &New) -> Outcome {
+    let path = &arguments.manifest;
+    let text = template::manifest(&arguments.machine, &arguments.image);
+    File::create_new(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| unwritable(path, error))?;
+    eprintln!("{}: edit it, then run `entresol check {0}`", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `entresol run`.
+pub(crate) fn run(arguments: &Run) -> Outcome {
+    let (system, image) = make(&arguments.system)?;
+    let qemu = qemu(&system, &arguments.qemu)?;
+    let names: Vec<String> = system.vms.iter().map(|vm| vm.name.clone()).collect();
+    let keyboard = match &arguments.to {
+        None => 0,
+        Some(name) => names.iter().position(|vm| vm == name).ok_or_else(|| {
+            Problem::new("run::unknown-vm", format!("no VM is called `{name}`"))
+                .help(format!("the VMs are: {}", names.join(", ")))
+        })?,
+    };
+    let log = match &arguments.log {
+        None => None,
+        Some(path) => Some(File::create(path).map_err(|error| unwritable(path, error))?),
+    };
+    let temporary = std::env::temp_dir();
+    let place = |error| unwritable(&temporary, error);
+    let mut file = tempfile::Builder::new()
+        .prefix("entresol-")
+        .suffix(".elf")
+        .tempfile_in(&temporary)
+        .map_err(place)?;
+    file.write_all(&image.to_elf()?).map_err(place)?;
+    let options = interactive::Options {
+        names,
+        keyboard,
+        input_after: arguments.input_after.clone(),
+        limit: arguments.timeout.map(Duration::from_secs),
+        log,
+    };
+    let ended = interactive::run(&qemu, file.path(), options)?;
+    Ok(match ended {
+        Ended::Exit(0) | Ended::Quit => ExitCode::SUCCESS,
+        Ended::Exit(status) => complain(&format!("not every VM ended well (status {status})")),
+        Ended::TimeLimit => complain("the time limit passed; the machine was ended"),
+        Ended::Killed => complain("the machine was killed"),
+    })
+}
+
+fn complain(what: &str) -> ExitCode {
+    eprintln!("entresol: {what}");
+    ExitCode::from(1)
+}
+
+fn qemu(system: &system::System, more: &[String]) -> Result<Qemu, Problem> {
+    let machine = &system.machine;
+    let qemu = machine.qemu.as_ref().ok_or_else(|| {
+        Problem::new("run::no-emulator", format!("QEMU does not emulate {}", machine.name))
+            .help("add a [qemu] table to the machine's description, or use `entresol build`")
+    })?;
+    Ok(Qemu {
+        binary: qemu.binary.clone(),
+        machine: qemu.machine.clone(),
+        cpu: qemu.cpu.clone(),
+        memory: qemu.memory.clone(),
+        args: qemu.args.iter().chain(more).cloned().collect(),
+    })
+}

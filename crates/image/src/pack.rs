@@ -1,0 +1,197 @@
+//! Tables and payloads, in the layout of [`entresol_abi::image`].
+//!
+//! # Invariants
+//!
+//! Those of [`entresol_abi::image`]; [`abi::Header::check`] is run over the result in
+//! this crate's tests.
+
+use crate::{Error, device_tree};
+use entresol_abi::{GuestPhys, HostPhys, image as abi};
+use entresol_system::{System, Vm, layout::Span, machine::padded, manifest::OnFault, placement};
+use std::borrow::Cow;
+use zerocopy::IntoBytes;
+
+/// Payloads start at multiples of this.
+const PAGE: usize = 0x1000;
+
+/// Bytes to be copied into a VM's memory.
+struct Payload<'a> {
+    to: u32,
+    bytes: Cow<'a, [u8]>,
+}
+
+/// Writes the tables and payloads of `system`.
+///
+/// # Errors
+///
+/// A device tree that cannot be merged or is too large.
+pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
+    let payloads = system.vms.iter().map(payloads).collect::<Result<Vec<_>, _>>()?;
+    let ram: Vec<abi::Range> = system
+        .machine
+        .ram
+        .iter()
+        .map(|ram| range(Span { base: u64::from(ram.base), len: ram.size.0 }))
+        .collect::<Result<_, _>>()?;
+
+    // Tables in order: header, RAM, VMs, then loads and passthroughs of each VM.
+    let mut cursor = Cursor(size_of::<abi::Header>());
+    let ram_table = cursor.table::<abi::Range>(ram.len())?;
+    let vms_table = cursor.table::<abi::Vm>(system.vms.len())?;
+    let tables: Vec<(abi::Table, abi::Table)> = system
+        .vms
+        .iter()
+        .zip(&payloads)
+        .map(|(vm, payloads)| {
+            let loads = cursor.table::<abi::Load>(payloads.len())?;
+            Ok((loads, cursor.table::<abi::Passthrough>(vm.passthrough.len())?))
+        })
+        .collect::<Result<_, Error>>()?;
+
+    let mut entries = Vec::new();
+    let mut data = Payloads::new(cursor.0.next_multiple_of(PAGE));
+    let mut vms = Vec::new();
+    for (index, vm) in system.vms.iter().enumerate() {
+        for payload in payloads.get(index).into_iter().flatten() {
+            let load = abi::Load {
+                offset: data.add(&payload.bytes)?,
+                len: number(payload.bytes.len())?,
+                to: GuestPhys(payload.to),
+                reserved: 0,
+            };
+            entries.extend(load.as_bytes());
+        }
+        for given in &vm.passthrough {
+            entries.extend(passthrough(given).as_bytes());
+        }
+        let host = system.layout.vms.get(index).map_or(0, |span| span.base);
+        let host = HostPhys(u32::try_from(host).map_err(|_| Error::TooLarge)?);
+        let (loads, passthrough) = tables.get(index).copied().unwrap_or_default();
+        vms.push(describe(vm, host, loads, passthrough));
+    }
+    let Payloads { first, mut data, .. } = data;
+    data.resize(data.len().next_multiple_of(4), 0);
+
+    let mut header = abi::Header {
+        magic: abi::MAGIC,
+        abi: abi::ABI_VERSION,
+        image_len: number(first + data.len())?,
+        build: 0,
+        load: HostPhys(system.machine.load),
+        pools: range(system.layout.pools)?,
+        ram: ram_table,
+        machine: system.machine.to_abi(),
+        vms: vms_table,
+    };
+    let mut rest = [ram.as_bytes(), vms.as_bytes(), &entries].concat();
+    rest.resize(first - size_of::<abi::Header>(), 0);
+    rest.extend(data);
+    header.build = hash(&[header.as_bytes(), &rest]);
+    let mut image = header.as_bytes().to_vec();
+    image.extend(rest);
+    Ok(image)
+}
+
+/// Gives out offsets of tables.
+struct Cursor(usize);
+
+impl Cursor {
+    fn table<T>(&mut self, count: usize) -> Result<abi::Table, Error> {
+        let table = abi::Table { offset: number(self.0)?, count: number(count)? };
+        self.0 += count * size_of::<T>();
+        Ok(table)
+    }
+}
+
+/// Payloads, each at a multiple of [`PAGE`], equal ones once.
+struct Payloads<'a> {
+    /// Offset of the first.
+    first: usize,
+    data: Vec<u8>,
+    placed: Vec<(&'a [u8], u32)>,
+}
+
+impl<'a> Payloads<'a> {
+    const fn new(first: usize) -> Self {
+        Self { first, data: Vec::new(), placed: Vec::new() }
+    }
+
+    /// The offset of `bytes`.
+    fn add(&mut self, bytes: &'a [u8]) -> Result<u32, Error> {
+        if let Some((_, offset)) = self.placed.iter().find(|(placed, _)| *placed == bytes) {
+            return Ok(*offset);
+        }
+        self.data.resize(self.data.len().next_multiple_of(PAGE), 0);
+        let offset = number(self.first + self.data.len())?;
+        self.data.extend(bytes);
+        self.placed.push((bytes, offset));
+        Ok(offset)
+    }
+}
+
+fn number(value: usize) -> Result<u32, Error> {
+    u32::try_from(value).map_err(|_| Error::TooLarge)
+}
+
+fn range(span: Span) -> Result<abi::Range, Error> {
+    let low = |value| u32::try_from(value).map_err(|_| Error::TooLarge);
+    Ok(abi::Range { base: HostPhys(low(span.base)?), len: low(span.len)? })
+}
+
+/// What is copied into a VM's memory: its files and its device tree.
+fn payloads(vm: &Vm) -> Result<Vec<Payload<'_>>, Error> {
+    let tree = device_tree::generate(vm)?;
+    let room = usize::try_from(vm.device_tree.end - vm.device_tree.start).unwrap_or(0);
+    if tree.len() > room {
+        return Err(Error::LargeTree { vm: vm.name.clone(), len: tree.len(), room });
+    }
+    let files = vm.loads.iter().map(|load| Payload { to: load.to, bytes: Cow::from(&load.bytes) });
+    Ok(files.chain([Payload { to: vm.device_tree.start, bytes: Cow::from(tree) }]).collect())
+}
+
+fn passthrough(given: &entresol_system::Passthrough) -> abi::Passthrough {
+    abi::Passthrough {
+        host: HostPhys(given.device.base),
+        guest: GuestPhys(given.at),
+        len: u32::try_from(given.device.size.0).unwrap_or(u32::MAX),
+        host_irq: given.device.irq,
+        guest_irq: given.irq,
+        reserved: 0,
+    }
+}
+
+#[expect(clippy::as_conversions, reason = "the number of an enum without fields")]
+fn describe(vm: &Vm, host: HostPhys, loads: abi::Table, passthrough: abi::Table) -> abi::Vm {
+    let flag = |set: bool, bit: u32| if set { bit } else { 0 };
+    abi::Vm {
+        name: padded(&vm.name),
+        memory: GuestPhys(u32::try_from(placement::MEMORY).unwrap_or(0)),
+        host,
+        memory_len: vm.memory,
+        entry: GuestPhys(vm.entry),
+        r1: u32::MAX,
+        r2: GuestPhys(vm.device_tree.start),
+        priority: vm.priority,
+        flags: flag(vm.autostart, abi::flags::AUTOSTART)
+            | flag(vm.uart, abi::flags::UART)
+            | flag(vm.rtc, abi::flags::RTC),
+        on_fault: match vm.on_fault {
+            OnFault::Stop => abi::OnFault::Stop as u32,
+            OnFault::Restart => abi::OnFault::Restart as u32,
+            OnFault::ResetMachine => abi::OnFault::ResetMachine as u32,
+        },
+        restarts: vm.restarts,
+        loads,
+        passthrough,
+        view_pairs: vm.pools.view_pairs,
+        shadow_tables: vm.pools.shadow_tables,
+        sites: vm.pools.sites,
+        reserved: 0,
+    }
+}
+
+/// 32-bit FNV-1a: tells images apart, protects nothing.
+fn hash(parts: &[&[u8]]) -> u32 {
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    parts.iter().copied().flatten().fold(0x811c_9dc5, step)
+}

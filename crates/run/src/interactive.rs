@@ -1,0 +1,245 @@
+//! `entresol run`: all consoles on the terminal, the keyboard to one of them.
+//!
+//! One loop takes events in turn: what the machine says, what the user types, a
+//! signal, the time limit. Typed bytes can be held back until the selected VM has
+//! said a given text, since a guest that is not up yet would lose them.
+
+use crate::{
+    consoles::{Consoles, Form},
+    keys::{Action, HELP, Keys},
+    process::{Ended, Error, Event, Process, forward},
+    qemu::Qemu,
+    terminal::Raw,
+};
+use entresol_abi::console::{Channel, Demultiplexer, Multiplexer};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Write},
+    path::Path,
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How to run.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Names of the VMs, in order.
+    pub names: Vec<String>,
+    /// Index of the VM that gets the keyboard first.
+    pub keyboard: usize,
+    /// Hold typed bytes back until that VM has said this.
+    pub input_after: Option<String>,
+    /// End the machine after this long.
+    pub limit: Option<Duration>,
+    /// Write complete lines of all consoles here too.
+    pub log: Option<File>,
+}
+
+/// Runs `image` until it ends, the user ends it, or a signal or the limit does.
+///
+/// # Errors
+///
+/// When QEMU cannot be started or the log cannot be written.
+pub fn run(qemu: &Qemu, image: &Path, options: Options) -> Result<Ended, Error> {
+    let (sender, events) = mpsc::channel();
+    let mut process = Process::start(qemu, image, &sender)?;
+    watch_signals(&sender)?;
+    let keyboard = io::stdin().is_terminal();
+    // Raw mode before the first read; left when this function is.
+    let raw = if keyboard { Some(Raw::enter()?) } else { None };
+    thread::spawn(move || forward(io::stdin(), &sender, Event::Typed));
+
+    let mut screen = Screen::new(options, keyboard);
+    screen.greet(keyboard)?;
+    let mut complaints = Vec::new();
+    let ended = loop {
+        match events.recv_timeout(screen.left()) {
+            Ok(Event::Serial(bytes)) => screen.said(&bytes, &process)?,
+            Ok(Event::Complaint(bytes)) => complaints.extend(bytes),
+            Ok(Event::Typed(bytes)) => {
+                if screen.typed(&bytes, &process)? {
+                    break Ended::Quit;
+                }
+            }
+            Ok(Event::Signal(_)) => break Ended::Killed,
+            Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => {
+                break wait(&mut process)?;
+            }
+            Err(RecvTimeoutError::Timeout) if screen.passed() => break Ended::TimeLimit,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    };
+    process.kill();
+    while let Ok(Event::Complaint(bytes)) = events.recv_timeout(Duration::from_millis(50)) {
+        complaints.extend(bytes);
+    }
+    screen.finish(&complaints)?;
+    drop(raw);
+    Ok(ended)
+}
+
+/// The machine closed its UART: QEMU ends at once, or is stuck.
+fn wait(process: &mut Process) -> Result<Ended, Error> {
+    let patience = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < patience {
+        if let Some(ended) = process.ended()? {
+            return Ok(ended);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Ok(Ended::Killed)
+}
+
+fn watch_signals(events: &Sender<Event>) -> Result<(), Error> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let events = events.clone();
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Everything between the machine's UART and the user.
+struct Screen {
+    consoles: Consoles,
+    keys: Keys,
+    log: Option<(File, Consoles)>,
+    demultiplexer: Demultiplexer,
+    multiplexer: Multiplexer,
+    deadline: Option<Instant>,
+    held: Option<Held>,
+}
+
+/// Typed bytes that wait for a text.
+struct Held {
+    text: Vec<u8>,
+    said: Vec<u8>,
+    typed: Vec<u8>,
+}
+
+impl Screen {
+    fn new(options: Options, keyboard: bool) -> Self {
+        let colour = std::env::var_os("NO_COLOR").is_none();
+        let form = if io::stdout().is_terminal() { Form::Live { colour } } else { Form::Lines };
+        let first = u8::try_from(options.keyboard + 1).unwrap_or(1);
+        let vms = u8::try_from(options.names.len()).unwrap_or(u8::MAX);
+        Self {
+            consoles: Consoles::new(form, &options.names),
+            keys: Keys::new(Channel(first), vms, keyboard),
+            log: options.log.map(|file| (file, Consoles::new(Form::Lines, &options.names))),
+            demultiplexer: Demultiplexer::new(),
+            multiplexer: Multiplexer::new(),
+            deadline: options.limit.map(|limit| Instant::now() + limit),
+            held: options.input_after.map(|text| Held {
+                text: text.into_bytes(),
+                said: Vec::new(),
+                typed: Vec::new(),
+            }),
+        }
+    }
+
+    fn left(&self) -> Duration {
+        const OFTEN: Duration = Duration::from_secs(1);
+        self.deadline.map_or(OFTEN, |end| end.saturating_duration_since(Instant::now()))
+    }
+
+    fn passed(&self) -> bool {
+        self.deadline.is_some_and(|end| Instant::now() >= end)
+    }
+
+    fn greet(&mut self, keyboard: bool) -> io::Result<()> {
+        if !keyboard {
+            return Ok(());
+        }
+        let name = self.consoles.name(self.keys.selected());
+        self.remark(&format!("the keyboard goes to {name}; Ctrl-A ? for help, Ctrl-A x to end"))
+    }
+
+    fn said(&mut self, bytes: &[u8], process: &Process) -> Result<(), Error> {
+        let mut shown = Vec::new();
+        let mut logged = Vec::new();
+        for byte in bytes {
+            let Some((channel, byte)) = self.demultiplexer.push(*byte) else { continue };
+            self.consoles.push(channel, byte, &mut shown);
+            if let Some((_, consoles)) = &mut self.log {
+                consoles.push(channel, byte, &mut logged);
+            }
+            if let Some(held) = self.held.as_mut().filter(|_| channel == self.keys.selected()) {
+                held.said.push(byte);
+                if held.said.ends_with(&held.text) {
+                    let typed = std::mem::take(&mut held.typed);
+                    self.held = None;
+                    self.send(self.keys.selected(), &typed, process);
+                }
+            }
+        }
+        if let Some((file, _)) = &mut self.log {
+            file.write_all(&logged)?;
+        }
+        Ok(show(&shown)?)
+    }
+
+    /// Acts on typed bytes; true when the machine is to be ended.
+    fn typed(&mut self, bytes: &[u8], process: &Process) -> Result<bool, Error> {
+        for byte in bytes {
+            match self.keys.push(*byte) {
+                None => {}
+                Some(Action::Send(channel, byte)) => match &mut self.held {
+                    Some(held) => held.typed.push(byte),
+                    None => self.send(channel, &[byte], process),
+                },
+                Some(Action::Selected(channel)) => {
+                    let name = self.consoles.name(channel);
+                    self.remark(&format!("the keyboard goes to {name}"))?;
+                }
+                Some(Action::NoSuch(channel)) => {
+                    self.remark(&format!("there is no VM {}", channel.0))?;
+                }
+                Some(Action::Help) => self.remark(HELP)?,
+                Some(Action::Quit) => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn send(&mut self, channel: Channel, bytes: &[u8], process: &Process) {
+        let framed = |byte: &u8| self.multiplexer.frame(channel, *byte).as_slice().to_vec();
+        process.send(bytes.iter().flat_map(framed).collect());
+    }
+
+    fn remark(&mut self, text: &str) -> io::Result<()> {
+        let mut out = Vec::new();
+        self.consoles.remark(text, &mut out);
+        show(&out)
+    }
+
+    fn finish(&mut self, complaints: &[u8]) -> Result<(), Error> {
+        let mut out = Vec::new();
+        self.consoles.finish(&mut out);
+        if let Some((file, consoles)) = &mut self.log {
+            let mut logged = Vec::new();
+            consoles.finish(&mut logged);
+            file.write_all(&logged)?;
+        }
+        if !complaints.is_empty() {
+            let complaints = String::from_utf8_lossy(complaints);
+            self.consoles.remark(&format!("QEMU: {}", complaints.trim_end()), &mut out);
+        }
+        Ok(show(&out)?)
+    }
+}
+
+fn show(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}

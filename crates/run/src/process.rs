@@ -1,0 +1,163 @@
+//! One running QEMU, from start to end.
+//!
+//! Three threads stand between the pipes and the owner: one collects what the
+//! machine's UART says, one what QEMU says on standard error, one writes input, so
+//! that neither side can block the other. Everything arrives as [`Event`]s on one
+//! channel, which the owner may share with sources of its own.
+//!
+//! # Invariants
+//!
+//! 1. QEMU does not outlive its [`Process`]: dropping it kills and reaps the child.
+//! 2. Only that child is killed, by SIGKILL, because QEMU has ignored SIGTERM while
+//!    idle under `sleep=off`.
+
+use crate::qemu::Qemu;
+use miette::Diagnostic;
+use std::{
+    io::{self, Read, Write},
+    path::Path,
+    process::{Child, ExitStatus},
+    sync::mpsc::{self, Sender},
+    thread,
+};
+use thiserror::Error;
+
+/// Why a run failed.
+#[derive(Debug, Error, Diagnostic)]
+pub enum Error {
+    /// QEMU is not there.
+    #[error("cannot start {binary}: {error}")]
+    #[diagnostic(
+        code(run::no_qemu),
+        help("install QEMU for Arm (Debian: qemu-system-arm), or correct the machine's [qemu]")
+    )]
+    NoQemu {
+        /// The program.
+        binary: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Reading or writing failed.
+    #[error("the terminal or log failed: {0}")]
+    #[diagnostic(code(run::io))]
+    Io(#[from] io::Error),
+}
+
+/// What happens while a machine runs.
+#[derive(Debug)]
+pub enum Event {
+    /// The machine's UART said this.
+    Serial(Vec<u8>),
+    /// QEMU itself said this, on standard error.
+    Complaint(Vec<u8>),
+    /// The machine's UART is closed: QEMU ended or is about to.
+    Closed,
+    /// The user typed this.
+    Typed(Vec<u8>),
+    /// A signal asks to stop.
+    Signal(i32),
+}
+
+/// How a machine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this status: 0 if every VM ended well.
+    Exit(i32),
+    /// QEMU was killed by someone else.
+    Killed,
+    /// The time limit passed; it was ended.
+    TimeLimit,
+    /// The user ended it.
+    Quit,
+}
+
+/// A running QEMU.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    input: Sender<Vec<u8>>,
+}
+
+impl Process {
+    /// Starts `image`; events go to `events`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoQemu`].
+    pub fn start(qemu: &Qemu, image: &Path, events: &Sender<Event>) -> Result<Self, Error> {
+        let mut child = qemu
+            .command(image)
+            .spawn()
+            .map_err(|error| Error::NoQemu { binary: qemu.binary.clone(), error })?;
+        let (input, typed) = mpsc::channel::<Vec<u8>>();
+        if let Some(mut stdin) = child.stdin.take() {
+            thread::spawn(move || {
+                for bytes in typed {
+                    // A machine that ended takes no more input.
+                    if stdin.write_all(&bytes).and_then(|()| stdin.flush()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        if let Some(stdout) = child.stdout.take() {
+            let events = events.clone();
+            thread::spawn(move || {
+                forward(stdout, &events, Event::Serial);
+                events.send(Event::Closed).ok();
+            });
+        }
+        if let Some(stderr) = child.stderr.take() {
+            let events = events.clone();
+            thread::spawn(move || forward(stderr, &events, Event::Complaint));
+        }
+        Ok(Self { child, input })
+    }
+
+    /// Sends bytes to the machine's UART; never blocks.
+    pub fn send(&self, bytes: Vec<u8>) {
+        // The writer is gone only when the machine is: input is then of no use.
+        self.input.send(bytes).ok();
+    }
+
+    /// How it ended, if it did.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot tell.
+    pub fn ended(&mut self) -> Result<Option<Ended>, Error> {
+        Ok(self.child.try_wait()?.map(meaning))
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        // Both fail only when it has ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn meaning(status: ExitStatus) -> Ended {
+    status.code().map_or(Ended::Killed, Ended::Exit)
+}
+
+/// Sends everything read from `source` until it ends.
+pub(crate) fn forward(
+    mut source: impl Read,
+    events: &Sender<Event>,
+    event: impl Fn(Vec<u8>) -> Event,
+) {
+    let mut buffer = [0; 4096];
+    while let Ok(len @ 1..) = source.read(&mut buffer) {
+        let bytes = buffer.get(..len).unwrap_or_default().to_vec();
+        if events.send(event(bytes)).is_err() {
+            return;
+        }
+    }
+}

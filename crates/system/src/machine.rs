@@ -1,0 +1,289 @@
+//! What a board is: the descriptions in `machines/`, read as data.
+//!
+//! Those shipped with the tool are compiled into it, so that an installed tool
+//! needs no files; a manifest may name a file of the same form instead. Nothing
+//! here knows a particular board.
+
+use crate::manifest::{Properties, Size};
+use crate::problem::{Problem, Source, parse, source};
+use entresol_abi::{HostPhys, image as abi};
+use serde::Deserialize;
+use std::path::Path;
+
+/// Descriptions compiled into the tool.
+const SHIPPED: [(&str, &str); 3] = [
+    ("vexpress-a9", include_str!("../../../machines/vexpress-a9.toml")),
+    ("xilinx-zynq-a9", include_str!("../../../machines/xilinx-zynq-a9.toml")),
+    ("virt-a15", include_str!("../../../machines/virt-a15.toml")),
+];
+
+/// A machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Machine {
+    /// Its name, at most 16 bytes.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// Number of cores the hypervisor uses.
+    pub cores: u32,
+    /// Its memory.
+    pub ram: Vec<Ram>,
+    /// Where the bootable image is loaded, a multiple of 1 MiB in its memory.
+    pub load: u32,
+    /// What happens when every VM is off.
+    pub power_off: PowerOff,
+    /// Interrupt controller.
+    pub gic: Gic,
+    /// The timer the hypervisor owns.
+    pub timer: Timer,
+    /// The UART that carries all consoles.
+    pub uart: Uart,
+    /// How QEMU emulates it.
+    pub qemu: Option<Qemu>,
+    /// Devices that can be given to a VM.
+    #[serde(default)]
+    pub device: Vec<Device>,
+}
+
+/// A range of memory.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ram {
+    /// First byte, a multiple of 1 MiB.
+    pub base: u32,
+    /// Length, a multiple of 1 MiB.
+    pub size: Size,
+}
+
+/// What happens when every VM is off.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PowerOff {
+    /// Wait for interrupts for ever.
+    Idle,
+    /// Exit the emulator.
+    Semihosting,
+}
+
+/// A GICv2.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gic {
+    /// Distributor.
+    pub distributor: u32,
+    /// CPU interface.
+    pub cpu: u32,
+}
+
+/// The timer the hypervisor owns.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timer {
+    /// Which one.
+    pub kind: TimerKind,
+    /// Its registers, if it has any in memory.
+    #[serde(default)]
+    pub base: u32,
+    /// Its interrupt.
+    pub irq: u32,
+    /// Its ticks per second.
+    pub hz: u32,
+}
+
+/// Timers known to the hypervisor.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimerKind {
+    /// Generic timer by CP15.
+    Generic,
+    /// Cortex-A9 MPCore global timer.
+    A9Global,
+}
+
+/// The UART that carries all consoles.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uart {
+    /// Which one.
+    pub kind: UartKind,
+    /// Its registers.
+    pub base: u32,
+    /// Its interrupt.
+    pub irq: u32,
+}
+
+/// UARTs known to the hypervisor.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UartKind {
+    /// ARM PL011.
+    Pl011,
+    /// Cadence, as in the Zynq-7000.
+    Cadence,
+}
+
+/// How QEMU emulates a machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Qemu {
+    /// The program.
+    #[serde(default = "qemu_system_arm")]
+    pub binary: String,
+    /// Argument of `-M`.
+    pub machine: String,
+    /// Argument of `-cpu`.
+    pub cpu: Option<String>,
+    /// Argument of `-m`.
+    pub memory: String,
+    /// Further arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+}
+
+fn qemu_system_arm() -> String {
+    "qemu-system-arm".to_owned()
+}
+
+/// A device that can be given to a VM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Device {
+    /// Its name in manifests.
+    pub name: String,
+    /// Its registers, a multiple of 4 KiB.
+    pub base: u32,
+    /// Length of its registers, a multiple of 4 KiB.
+    #[serde(default = "one_page")]
+    pub size: Size,
+    /// Its interrupt, 0 for none.
+    #[serde(default)]
+    pub irq: u32,
+    /// Device-tree `compatible`.
+    #[serde(default)]
+    pub compatible: Vec<String>,
+    /// Frequency of the clock that feeds all of `clock-names`.
+    pub clock_hz: Option<u32>,
+    /// Device-tree `clock-names`.
+    #[serde(default)]
+    pub clock_names: Vec<String>,
+    /// Further device-tree properties.
+    #[serde(default)]
+    pub properties: Properties,
+}
+
+fn one_page() -> Size {
+    Size(0x1000)
+}
+
+impl Machine {
+    /// Names of the machines that come with the tool.
+    pub fn shipped() -> impl Iterator<Item = &'static str> {
+        SHIPPED.iter().map(|(name, _)| *name)
+    }
+
+    /// The machine that comes with the tool under this name.
+    ///
+    /// # Errors
+    ///
+    /// `None` when there is none; a mistake in a shipped description is a bug that
+    /// this crate's tests exclude.
+    pub(crate) fn named(name: &str) -> Option<Result<Self, Problem>> {
+        let (name, text) = SHIPPED.iter().find(|(shipped, _)| *shipped == name)?;
+        Some(Self::read(&source(&format!("{name}.toml"), text), text))
+    }
+
+    /// The machine described in a file.
+    pub(crate) fn file(path: &Path) -> Option<Result<Self, Problem>> {
+        let text = std::fs::read_to_string(path).ok()?;
+        Some(Self::read(&source(&path.display().to_string(), &text), &text))
+    }
+
+    fn read(source: &Source, text: &str) -> Result<Self, Problem> {
+        let machine: Self = parse(source, text)?;
+        let problem = |message: String| {
+            Problem::new("machine::invalid", message)
+                .at(source, 0..text.find('\n').unwrap_or(text.len()), "in this description")
+                .help("correct the machine's description; the book's how-to explains each key")
+        };
+        if machine.name.is_empty() || machine.name.len() > 16 {
+            return Err(problem("a machine's name has 1 to 16 bytes".into()));
+        }
+        let in_ram = |ram: &Ram| {
+            let base = u64::from(ram.base);
+            (base..base + ram.size.0).contains(&u64::from(machine.load))
+        };
+        if machine.load & 0xf_ffff != 0 || !machine.ram.iter().any(in_ram) {
+            let load = machine.load;
+            return Err(problem(format!("load {load:#010x} is not a whole MiB inside `ram`")));
+        }
+        for ram in &machine.ram {
+            let end = u64::from(ram.base) + ram.size.0;
+            if ram.base & 0xf_ffff != 0 || ram.size.0 & 0xf_ffff != 0 || end > 1 << 32 {
+                let base = ram.base;
+                return Err(problem(format!(
+                    "RAM at {base:#010x} is not in whole MiB below 4 GiB"
+                )));
+            }
+        }
+        for device in &machine.device {
+            if device.base & 0xfff != 0 || device.size.0 & 0xfff != 0 || device.size.0 == 0 {
+                return Err(problem(format!("device {} is not in whole 4 KiB pages", device.name)));
+            }
+        }
+        Ok(machine)
+    }
+
+    /// As the hypervisor reads it.
+    #[must_use]
+    #[expect(clippy::as_conversions, reason = "the number of an enum without fields")]
+    pub fn to_abi(&self) -> abi::Machine {
+        abi::Machine {
+            name: padded(&self.name),
+            gic_distributor: HostPhys(self.gic.distributor),
+            gic_cpu: HostPhys(self.gic.cpu),
+            timer: match self.timer.kind {
+                TimerKind::Generic => abi::Timer::Generic as u32,
+                TimerKind::A9Global => abi::Timer::A9Global as u32,
+            },
+            timer_base: HostPhys(self.timer.base),
+            timer_irq: self.timer.irq,
+            timer_hz: self.timer.hz,
+            uart: match self.uart.kind {
+                UartKind::Pl011 => abi::Uart::Pl011 as u32,
+                UartKind::Cadence => abi::Uart::Cadence as u32,
+            },
+            uart_base: HostPhys(self.uart.base),
+            uart_irq: self.uart.irq,
+            power_off: match self.power_off {
+                PowerOff::Idle => abi::PowerOff::Idle as u32,
+                PowerOff::Semihosting => abi::PowerOff::Semihosting as u32,
+            },
+            cores: self.cores,
+        }
+    }
+}
+
+/// `name`, zero padded (and cut) to 16 bytes.
+#[must_use]
+pub fn padded(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_description_is_sound_and_named_as_its_file() {
+        for name in Machine::shipped() {
+            let machine = Machine::named(name).unwrap().unwrap();
+            assert_eq!(machine.name, name);
+            assert!(machine.qemu.is_some());
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The result of a check, for people and programs: memory and interrupts.
+//!
+//! [`Report`] is what `entresol check` prints: as text by [`std::fmt::Display`], as
+//! JSON by serde. Addresses are numbers in JSON.
+
+use crate::{System, layout::Span, manifest::Size};
+use entresol_abi::window;
+use serde::Serialize;
+use std::fmt;
+
+/// A checked system.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The machine's name.
+    pub machine: String,
+    /// The machine's memory, in order.
+    pub memory: Vec<Area>,
+    /// Interrupts in use, in order.
+    pub interrupts: Vec<Interrupt>,
+    /// The virtual machines.
+    pub vms: Vec<VmReport>,
+    /// Memory used by the hypervisor.
+    pub hypervisor: Hypervisor,
+}
+
+/// A range of the machine's memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct Area {
+    /// First byte.
+    pub base: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// What it holds.
+    pub what: String,
+}
+
+/// An interrupt of the machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Interrupt {
+    /// Its number at the machine's GIC.
+    pub number: u32,
+    /// The device that raises it.
+    pub device: String,
+    /// Who gets it.
+    pub owner: String,
+    /// Its number in the VM that gets it.
+    pub guest_number: Option<u32>,
+}
+
+/// A virtual machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct VmReport {
+    /// Its name.
+    pub name: String,
+    /// Format of its binary.
+    pub format: String,
+    /// Its priority.
+    pub priority: u32,
+    /// First instruction; bit 0 means T32.
+    pub entry: u32,
+    /// Its physical memory and devices, in order.
+    pub memory: Vec<Area>,
+    /// Bytes of pools the hypervisor keeps for it.
+    pub pools: u32,
+    /// Pairs of views kept at once.
+    pub view_pairs: u32,
+    /// Second-level shadow tables kept at once.
+    pub shadow_tables: u32,
+    /// Replaced instructions at once.
+    pub sites: u32,
+}
+
+/// Memory used by the hypervisor.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hypervisor {
+    /// Bytes of its code, if its binary was there to be measured.
+    pub text: Option<u64>,
+    /// Bytes of its window: text, data and stacks.
+    pub window: u64,
+    /// Bytes of tables and payloads.
+    pub image: u64,
+    /// Bytes of page-table pools and records.
+    pub pools: u64,
+}
+
+impl Report {
+    /// Reports on `system`; `text` is the size of the hypervisor's code, if known.
+    #[must_use]
+    pub fn new(system: &System, text: Option<u64>) -> Self {
+        let layout = &system.layout;
+        let area =
+            |span: Span, what: &str| Area { base: span.base, len: span.len, what: what.into() };
+        let mut memory = vec![
+            area(layout.hypervisor, "hypervisor"),
+            area(layout.image, "tables and guests' files"),
+            area(layout.pools, "page-table pools"),
+        ];
+        for (vm, span) in system.vms.iter().zip(&layout.vms) {
+            memory.push(area(*span, &format!("memory of {}", vm.name)));
+        }
+        memory.extend(unused(system, &memory));
+        memory.sort_by_key(|area| area.base);
+        Self {
+            machine: system.machine.name.clone(),
+            memory,
+            interrupts: interrupts(system),
+            vms: system.vms.iter().map(VmReport::new).collect(),
+            hypervisor: Hypervisor {
+                text,
+                window: u64::from(window::RESERVED),
+                image: layout.image.len,
+                pools: layout.pools.len,
+            },
+        }
+    }
+}
+
+/// What of the machine's memory nothing lies in.
+fn unused(system: &System, used: &[Area]) -> Vec<Area> {
+    let mut unused = Vec::new();
+    for ram in &system.machine.ram {
+        let mut base = u64::from(ram.base);
+        let end = base + ram.size.0;
+        let mut inside: Vec<&Area> =
+            used.iter().filter(|area| area.base >= base && area.base < end).collect();
+        inside.sort_by_key(|area| area.base);
+        for area in inside {
+            if area.base > base {
+                unused.push(Area { base, len: area.base - base, what: "unused".into() });
+            }
+            base = area.base + area.len;
+        }
+        if end > base {
+            unused.push(Area { base, len: end - base, what: "unused".into() });
+        }
+    }
+    unused
+}
+
+fn interrupts(system: &System) -> Vec<Interrupt> {
+    let machine = &system.machine;
+    let own = |number, device: &str| Interrupt {
+        number,
+        device: device.into(),
+        owner: "hypervisor".into(),
+        guest_number: None,
+    };
+    let mut interrupts = vec![own(machine.timer.irq, "timer"), own(machine.uart.irq, "console")];
+    for vm in &system.vms {
+        for given in vm.passthrough.iter().filter(|given| given.device.irq != 0) {
+            interrupts.push(Interrupt {
+                number: given.device.irq,
+                device: given.device.name.clone(),
+                owner: vm.name.clone(),
+                guest_number: Some(given.irq),
+            });
+        }
+    }
+    interrupts.sort_by_key(|interrupt| interrupt.number);
+    interrupts
+}
+
+impl VmReport {
+    fn new(vm: &crate::Vm) -> Self {
+        let area = |base: u32, len: u64, what: &str| Area {
+            base: u64::from(base),
+            len,
+            what: what.to_owned(),
+        };
+        let mut memory = vec![
+            area(0x0800_0000, 0x1_0000, "interrupt distributor"),
+            area(0x0801_0000, 0x1_0000, "interrupt CPU interface"),
+            area(0x4000_0000, u64::from(vm.memory), "memory"),
+        ];
+        if vm.uart {
+            memory.push(area(0x0900_0000, 0x1000, "uart, interrupt 33"));
+        }
+        if vm.rtc {
+            memory.push(area(0x0901_0000, 0x1000, "rtc, interrupt 34"));
+        }
+        for given in &vm.passthrough {
+            let irq =
+                if given.irq == 0 { String::new() } else { format!(", interrupt {}", given.irq) };
+            let what = format!("{} of the machine{irq}", given.device.name);
+            memory.push(area(given.at, given.device.size.0, &what));
+        }
+        for load in &vm.loads {
+            let is_initrd = vm.initrd.as_ref().is_some_and(|initrd| initrd.start == load.to);
+            let what = if is_initrd { "  initrd" } else { "  image" };
+            memory.push(area(load.to, u64::try_from(load.bytes.len()).unwrap_or(0), what));
+        }
+        let tree = &vm.device_tree;
+        memory.push(area(tree.start, u64::from(tree.end - tree.start), "  device tree"));
+        memory.sort_by_key(|area| (area.base, std::cmp::Reverse(area.len)));
+        Self {
+            name: vm.name.clone(),
+            format: vm.format.to_string(),
+            priority: vm.priority,
+            entry: vm.entry,
+            memory,
+            pools: vm.pool_bytes(),
+            view_pairs: vm.pools.view_pairs,
+            shadow_tables: vm.pools.shadow_tables,
+            sites: vm.pools.sites,
+        }
+    }
+}
+
+impl fmt::Display for Area {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.base + self.len.max(1) - 1;
+        let size = Size(self.len).to_string();
+        write!(f, "  {:#010x}..={last:#010x} {size:>12}  {}", self.base, self.what)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Memory of {}", self.machine)?;
+        for area in &self.memory {
+            writeln!(f, "{area}")?;
+        }
+        writeln!(f, "\nInterrupts")?;
+        for Interrupt { number, device, owner, guest_number } in &self.interrupts {
+            write!(f, "  {number:>4}  {device:<12} {owner}")?;
+            match guest_number {
+                Some(guest) => writeln!(f, ", there {guest}")?,
+                None => writeln!(f)?,
+            }
+        }
+        for vm in &self.vms {
+            writeln!(f, "\nVM {} ({}, priority {})", vm.name, vm.format, vm.priority)?;
+            for area in &vm.memory {
+                writeln!(f, "{area}")?;
+            }
+            let set = if vm.entry & 1 == 1 { "T32" } else { "A32" };
+            writeln!(f, "  entry {:#010x} ({set})", vm.entry & !1)?;
+            writeln!(
+                f,
+                "  pools {}: {} view pairs, {} shadow tables, {} replaced instructions",
+                Size(u64::from(vm.pools)),
+                vm.view_pairs,
+                vm.shadow_tables,
+                vm.sites
+            )?;
+        }
+        let Hypervisor { text, window, image, pools } = &self.hypervisor;
+        writeln!(f, "\nRAM outside guests")?;
+        match text {
+            Some(text) => writeln!(f, "  hypervisor text {text} bytes")?,
+            None => writeln!(f, "  hypervisor text unknown: the hypervisor is not built")?,
+        }
+        writeln!(f, "  hypervisor's window {}", Size(*window))?;
+        writeln!(f, "  tables and guests' files {}", Size(*image))?;
+        write!(f, "  page-table pools {}", Size(*pools))
+    }
+}
