@@ -21,11 +21,18 @@
     reason = "addresses and registers are 32 bits on the only target of this crate"
 )]
 
+pub mod app;
 #[cfg_attr(feature = "vexpress", path = "board_vexpress.rs")]
 pub mod board;
 pub mod console;
+pub mod cp15;
+pub mod gic;
 pub mod hypercall;
+pub mod sandbox;
 pub mod start;
+pub mod timer;
+pub mod translation;
+pub mod trap;
 
 pub use entresol_abi as abi;
 
