@@ -318,3 +318,9 @@ unsafe extern "C" fn found_exception() {
         svc = const offset_of!(State, svc),
     )
 }
+
+/// Where the sandbox's vectors are: for guests that test other places for vectors.
+#[must_use]
+pub fn vectors_address() -> u32 {
+    sandbox_vectors as *const () as usize as u32
+}

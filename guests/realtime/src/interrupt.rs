@@ -71,7 +71,7 @@ pub(crate) unsafe extern "C" fn entry() {
 extern "C" fn handle(now: u64) {
     let acknowledged = gic::acknowledge();
     // SAFETY: the kernel masks interrupts while it uses it.
-    let shared = unsafe { &mut *(&raw mut SHARED) };
+    let shared = unsafe { &mut *ptr::addr_of_mut!(SHARED) };
     shared.next += shared.interval;
     while shared.next <= now {
         shared.next += shared.interval;

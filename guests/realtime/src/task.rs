@@ -65,11 +65,11 @@ impl Task {
     /// Makes the address spaces, turns the MMU on. Called once.
     pub(crate) fn new() -> Self {
         // SAFETY: called once, and nothing else uses the tables.
-        let kernel = unsafe { &mut *(&raw mut KERNEL_TABLE) };
+        let kernel = unsafe { &mut *ptr::addr_of_mut!(KERNEL_TABLE) };
         // SAFETY: as above.
-        let table = unsafe { &mut *(&raw mut TASK_TABLE) };
+        let table = unsafe { &mut *ptr::addr_of_mut!(TASK_TABLE) };
         // SAFETY: as above.
-        let pages = unsafe { &mut *(&raw mut TASK_PAGES) };
+        let pages = unsafe { &mut *ptr::addr_of_mut!(TASK_PAGES) };
         for each in [&mut *kernel, &mut *table] {
             each.section(board::MEMORY, board::MEMORY, Access::KERNEL);
             each.section(board::UART, board::UART, Access::DEVICE);
