@@ -4,34 +4,29 @@
 //! entered, then everything that differs from what was loaded:
 //!
 //! ```text
-//! on.svc.a32.cpsie_i.eq: v=1 lr=40013084 psr=.. entry=.. r0=.. und_sp=..
+//! on.svc.a32.cpsie_i.eq: v=1 lr=+08 psr=.. entry=.. r0=.. und_sp=..
 //! ```
 //!
-//! `v` is the vector, `lr` and `psr` are what the processor saved, `entry` is the status
-//! after entry; aborts add `fsr` and `far`; `m100` is the word at offset 0x100 of the
+//! `v` is the vector, `lr` and `psr` are what the processor saved (`lr` from the start of the
+//! code if it lies there), `entry` is the status after entry; aborts add `fsr` and `far`; `m100` is the word at offset 0x100 of the
 //! scratch page. Addresses are the same in every run of one binary.
 
 use crate::case::{Case, Code, END_A32, END_T32, Mode, Set, Value, bank};
 use core::fmt;
 use core::ptr;
 use entresol_guest::sandbox::{self, Bank, State, vector};
-use entresol_guest::{cp15, gic, print, println};
+use entresol_guest::{board, cp15, gic, print, println};
 
-/// A page that both privileges may read, write and execute.
-#[repr(C, align(0x1000))]
-pub(crate) struct Page([u32; 1024]);
+// Pages in memory behind the image, at places that do not depend on how it is linked.
 
-impl Page {
-    pub(crate) const ZERO: Self = Self([0; 1024]);
-}
-
-/// Where snippets are copied.
-pub(crate) static mut CODE: Page = Page::ZERO;
-/// What snippets read and write.
-pub(crate) static mut SCRATCH: Page = Page::ZERO;
-
+/// Where snippets are copied. Both privileges may do anything with it.
+const CODE: usize = board::MEMORY + 0xe_0000;
+/// What snippets read and write. Both privileges may do anything with it.
+const SCRATCH: usize = board::MEMORY + 0xe_1000;
 /// What only PL1 may touch once the MMU is on.
-pub(crate) static mut KERNEL: Page = Page::ZERO;
+const KERNEL: usize = board::MEMORY + 0xe_2000;
+/// What is mapped in every way by [`permissions`](crate::permissions).
+pub(crate) const TARGET: usize = board::MEMORY + 0xe_3000;
 
 /// Byte offset of the end marker in A32 in the page of code.
 const END_A32_AT: usize = 0xf00;
@@ -44,6 +39,9 @@ const FLAGS: u32 = 0xa80a_0000;
 const MASKED: u32 = 0xc0;
 /// CPSR.T.
 const T32: u32 = 1 << 5;
+
+/// IFSR without what would be the domain, which only some processors report there.
+pub(crate) const IFSR: u32 = !0xf0;
 
 /// Whether the MMU is on, as printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,11 +66,11 @@ enum Place {
 }
 
 pub(crate) fn code_address() -> usize {
-    (&raw const CODE).addr()
+    CODE
 }
 
 pub(crate) fn scratch_address() -> usize {
-    (&raw const SCRATCH).addr()
+    SCRATCH
 }
 
 /// Runs a case from all its modes, with and without conditions.
@@ -199,7 +197,7 @@ fn resolve(value: Value) -> u32 {
     match value {
         Value::Word(word) => word,
         Value::Scratch(offset) => scratch_address() as u32 + offset,
-        Value::Kernel(offset) => (&raw const KERNEL).addr() as u32 + offset,
+        Value::Kernel(offset) => KERNEL as u32 + offset,
         Value::EndA32 => (code_address() + END_A32_AT) as u32,
         Value::EndT32 => (code_address() + END_T32_AT) as u32,
     }
@@ -303,18 +301,21 @@ fn write_scratch(offset: u32, value: u32) {
 
 fn scratch() -> [u32; 1024] {
     // SAFETY: only snippets use the scratch page, and none is running.
-    unsafe { (&raw const SCRATCH).cast::<[u32; 1024]>().read_volatile() }
+    unsafe { ptr::with_exposed_provenance::<[u32; 1024]>(SCRATCH).read_volatile() }
 }
 
 /// Prints the exception and every register that changed.
 pub(crate) fn report(loaded: &State, found: &State) {
-    print!(
-        " v={} lr={:08x} psr={:08x} entry={:08x}",
-        found.vector, found.pc, found.psr, found.entry_psr
-    );
+    print!(" v={} lr=", found.vector);
+    match found.pc.wrapping_sub(loaded.pc) {
+        // Builds differ in where the snippets lie.
+        near @ 0..0x200 => print!("+{near:02x}"),
+        _ => print!("{:08x}", found.pc),
+    }
+    print!(" psr={:08x} entry={:08x}", found.psr, found.entry_psr);
     match found.vector {
         vector::DATA => print!(" fsr={:03x} far={:08x}", found.dfsr, found.dfar),
-        vector::PREFETCH => print!(" fsr={:03x} far={:08x}", found.ifsr, found.ifar),
+        vector::PREFETCH => print!(" fsr={:03x} far={:08x}", found.ifsr & IFSR, found.ifar),
         _ => {}
     }
     for (number, (loaded, found)) in loaded.r.iter().zip(&found.r).enumerate() {

@@ -56,6 +56,9 @@ fn move_to_pc(phase: Phase) {
 }
 
 /// Every operation that can write pc, arranged to give lr.
+///
+/// The manual makes all of them exception returns; QEMU only SUBS and MOVS. The others
+/// are marked `manual`: there a run on QEMU is wrong and one under Entresol may be right.
 fn operations_to_pc(phase: Phase) {
     let forms = [
         ("ands", crate::a32!("mvn r1, #0", "ands pc, lr, r1")),
@@ -76,7 +79,9 @@ fn operations_to_pc(phase: Phase) {
     ];
     for (form, code) in forms {
         for status in [0x6000_0010, 0x9000_00df, 0x3000_00d2] {
-            let name = Name::new(format_args!("{form}_pc.{status:08x}"));
+            let returns_on_qemu = matches!(form, "subs_reg" | "rors" | "lsls" | "movs_r3");
+            let manual = if returns_on_qemu { "" } else { ".manual" };
+            let name = Name::new(format_args!("{form}_pc{manual}.{status:08x}"));
             let set = [Set::Lr(Value::EndA32), Set::Spsr(status)];
             let modes = &Mode::SUPERVISOR;
             harness::run(

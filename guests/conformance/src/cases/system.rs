@@ -84,7 +84,8 @@ fn registers(phase: Phase) {
                     "mov r4, #0x8000001f",
                     "mcr p15, 0, r4, c12, c0, 0",
                     "mrc p15, 0, r5, c12, c0, 0",
-                    "mcr p15, 0, r3, c12, c0, 0"
+                    "mcr p15, 0, r3, c12, c0, 0",
+                    "mov r3, #0"
                 ),
             ),
             at_pl1(
@@ -150,7 +151,7 @@ fn from_user_mode(phase: Phase) {
     );
 }
 
-/// Address translation operations.
+/// Address translation operations; attributes of memory are cut off, processors differ.
 fn translations(phase: Phase) {
     let pages = [
         ("scratch", Value::Scratch(0x123)),
@@ -159,10 +160,50 @@ fn translations(phase: Phase) {
     ];
     for (page, value) in pages {
         let operations = [
-            ("ats1cpr", a32!("mcr p15, 0, r7, c7, c8, 0", "isb", "mrc p15, 0, r0, c7, c4, 0")),
-            ("ats1cpw", a32!("mcr p15, 0, r7, c7, c8, 1", "isb", "mrc p15, 0, r0, c7, c4, 0")),
-            ("ats1cur", a32!("mcr p15, 0, r7, c7, c8, 2", "isb", "mrc p15, 0, r0, c7, c4, 0")),
-            ("ats1cuw", a32!("mcr p15, 0, r7, c7, c8, 3", "isb", "mrc p15, 0, r0, c7, c4, 0")),
+            (
+                "ats1cpr",
+                a32!(
+                    "mcr p15, 0, r7, c7, c8, 0",
+                    "isb",
+                    "mrc p15, 0, r0, c7, c4, 0",
+                    "tst r0, #1",
+                    "lsreq r0, r0, #12",
+                    "lsleq r0, r0, #12"
+                ),
+            ),
+            (
+                "ats1cpw",
+                a32!(
+                    "mcr p15, 0, r7, c7, c8, 1",
+                    "isb",
+                    "mrc p15, 0, r0, c7, c4, 0",
+                    "tst r0, #1",
+                    "lsreq r0, r0, #12",
+                    "lsleq r0, r0, #12"
+                ),
+            ),
+            (
+                "ats1cur",
+                a32!(
+                    "mcr p15, 0, r7, c7, c8, 2",
+                    "isb",
+                    "mrc p15, 0, r0, c7, c4, 0",
+                    "tst r0, #1",
+                    "lsreq r0, r0, #12",
+                    "lsleq r0, r0, #12"
+                ),
+            ),
+            (
+                "ats1cuw",
+                a32!(
+                    "mcr p15, 0, r7, c7, c8, 3",
+                    "isb",
+                    "mrc p15, 0, r0, c7, c4, 0",
+                    "tst r0, #1",
+                    "lsreq r0, r0, #12",
+                    "lsleq r0, r0, #12"
+                ),
+            ),
         ];
         for (operation, code) in operations {
             let name = crate::name::Name::new(format_args!("{operation}_{page}"));
@@ -330,7 +371,7 @@ fn timers(phase: Phase) {
             "movhi r1, #1",
             "movls r1, #2",
             "lsr r0, r0, #1",
-            "nop"
+            "cmp r0, r0"
         ),
     );
     at(
