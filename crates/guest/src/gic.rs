@@ -1,0 +1,65 @@
+//! The GICv2, for one processor.
+//!
+//! # Manuals
+//!
+//! ARM IHI 0048B, chapter 4.
+
+use crate::board::{GIC_CPU, GIC_DISTRIBUTOR};
+use core::ptr::with_exposed_provenance_mut;
+
+/// Interrupt number that means "none".
+pub const SPURIOUS: u32 = 1023;
+
+const GICD_CTLR: usize = GIC_DISTRIBUTOR;
+const GICD_ISENABLER: usize = GIC_DISTRIBUTOR + 0x100;
+const GICD_ICENABLER: usize = GIC_DISTRIBUTOR + 0x180;
+const GICD_IPRIORITYR: usize = GIC_DISTRIBUTOR + 0x400;
+const GICD_SGIR: usize = GIC_DISTRIBUTOR + 0xf00;
+const GICC_CTLR: usize = GIC_CPU;
+const GICC_PMR: usize = GIC_CPU + 0x4;
+const GICC_IAR: usize = GIC_CPU + 0xc;
+const GICC_EOIR: usize = GIC_CPU + 0x10;
+
+/// Turns distributor and CPU interface on; every interrupt is still disabled.
+pub fn init() {
+    write(GICD_CTLR, 1);
+    write(GICC_PMR, 0xf0);
+    write(GICC_CTLR, 1);
+}
+
+/// Enables an interrupt, at the middle priority.
+pub fn enable(interrupt: u32) {
+    let address = with_exposed_provenance_mut::<u8>(GICD_IPRIORITYR + interrupt as usize);
+    // SAFETY: the board has a GIC there; priorities have byte access.
+    unsafe { address.write_volatile(0x80) }
+    write(GICD_ISENABLER + (interrupt as usize / 32) * 4, 1 << (interrupt % 32));
+}
+
+/// Disables an interrupt.
+pub fn disable(interrupt: u32) {
+    write(GICD_ICENABLER + (interrupt as usize / 32) * 4, 1 << (interrupt % 32));
+}
+
+/// Sends a software generated interrupt (0 to 15) to this processor.
+pub fn send_to_self(interrupt: u32) {
+    write(GICD_SGIR, (0b10 << 24) | interrupt);
+}
+
+/// Takes the most urgent pending interrupt: its acknowledge word, [`SPURIOUS`] if none.
+#[must_use]
+pub fn acknowledge() -> u32 {
+    let address = with_exposed_provenance_mut::<u32>(GICC_IAR);
+    // SAFETY: the board has a GIC there.
+    unsafe { address.read_volatile() }
+}
+
+/// Ends what [`acknowledge`] took.
+pub fn end(acknowledged: u32) {
+    write(GICC_EOIR, acknowledged);
+}
+
+fn write(register: usize, value: u32) {
+    let address = with_exposed_provenance_mut::<u32>(register);
+    // SAFETY: the board has a GIC there, and its registers are not memory of Rust's.
+    unsafe { address.write_volatile(value) }
+}
