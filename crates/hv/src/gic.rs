@@ -127,7 +127,7 @@ impl Gic {
     pub fn write_distributor(&mut self, offset: u32, width: Width, value: u32) {
         let lanes = Lanes::new(offset, width);
         self.distributor.write(lanes.register, lanes.mask, lanes.place(value));
-        self.settle();
+        self.settle_groups();
     }
 
     /// Reads the CPU interface's frame; `GICC_IAR` and `GICC_AIAR` acknowledge.
@@ -159,7 +159,7 @@ impl Gic {
             }
             register => {
                 self.interface.write(register, lanes.mask, value);
-                self.settle();
+                self.settle_groups();
             }
         }
     }
@@ -170,7 +170,7 @@ impl Gic {
 
     /// The most urgent pending interrupt of the enabled groups.
     fn first(&self) -> Option<u32> {
-        self.distributor.first(self.interface.enabled_groups())
+        self.distributor.first().map(|(irq, _)| irq)
     }
 
     fn highest_pending(&self) -> u32 {
@@ -195,16 +195,23 @@ impl Gic {
         irq | source << 10
     }
 
+    /// Works out what the vCPU would take now, after groups may have changed.
+    fn settle_groups(&mut self) {
+        let groups = self.distributor.enabled_groups() & self.interface.enabled_groups();
+        self.distributor.forward(groups);
+        self.settle();
+    }
+
     /// Works out what the vCPU would take now.
     fn settle(&mut self) {
-        let distributor = &self.distributor;
-        let interface = &self.interface;
-        self.best = distributor
-            .first(interface.enabled_groups())
-            .filter(|irq| interface.accepts(distributor.level(*irq), distributor.group_one(*irq)));
-        let fast = |irq| interface.fiq_enabled() && !distributor.group_one(irq);
-        self.fiq = self.best.is_some_and(fast);
-        self.irq = self.best.is_some() && !self.fiq;
+        (self.best, self.irq, self.fiq) = (None, false, false);
+        let Some((irq, level)) = self.distributor.first() else { return };
+        let group_one = self.distributor.group_one(irq);
+        if self.interface.accepts(level, group_one) {
+            self.best = Some(irq);
+            self.fiq = self.interface.fiq_enabled() && !group_one;
+            self.irq = !self.fiq;
+        }
     }
 }
 

@@ -71,8 +71,7 @@ impl Reference {
         };
         (0..128_u32).filter(|irq| deliverable(&self.interrupts[index(*irq)])).min_by_key(|irq| {
             let interrupt = &self.interrupts[index(*irq)];
-            // Group 0 comes before group 1 of the same priority.
-            (interrupt.priority, interrupt.group_one, *irq)
+            (interrupt.priority, *irq)
         })
     }
 
