@@ -41,6 +41,10 @@ pub const PHYSICAL_TIMER_IRQ: u32 = 30;
 /// The virtual timer's interrupt: PPI 11.
 pub const VIRTUAL_TIMER_IRQ: u32 = 27;
 
+/// What a guest reads and writes once for every interrupt, decoded before all else.
+const ACKNOWLEDGE: GuestPhys = GuestPhys(GIC_INTERFACE.0 + 0x0c);
+const END: GuestPhys = GuestPhys(GIC_INTERFACE.0 + 0x10);
+
 /// What the board's frames span.
 const FIRST: u32 = GIC_DISTRIBUTOR.0;
 const LAST: u32 = RTC.0 + 0xfff;
@@ -115,6 +119,9 @@ impl Board {
     ///
     /// [`BusError`] when nothing answers; nothing has changed then.
     pub fn read(&mut self, gpa: GuestPhys, width: Width, now: u64) -> Result<u32, BusError> {
+        if gpa == ACKNOWLEDGE && width == Width::Word {
+            return Ok(self.gic.acknowledge());
+        }
         Ok(match self.frame(gpa, width)? {
             Frame::Distributor(offset) => self.gic.read_distributor(offset, width),
             Frame::Interface(offset) => self.gic.read_interface(offset, width),
@@ -144,6 +151,10 @@ impl Board {
         value: u32,
         now: u64,
     ) -> Result<(), BusError> {
+        if gpa == END && width == Width::Word {
+            self.gic.end(value);
+            return Ok(());
+        }
         match self.frame(gpa, width)? {
             Frame::Distributor(offset) => self.gic.write_distributor(offset, width, value),
             Frame::Interface(offset) => self.gic.write_interface(offset, width, value),
@@ -215,6 +226,23 @@ impl Board {
     #[must_use]
     pub const fn deadline(&self) -> Option<u64> {
         self.deadline
+    }
+
+    /// Whether anything on the board can end a wait for an interrupt that begins now:
+    /// one asserted, a timer or alarm running, or a console that listens, each with its
+    /// interrupt let through. Interrupts passed through are the caller's to ask for
+    /// ([`Gic::would_assert`]).
+    #[must_use]
+    pub fn may_wake(&self, now: u64) -> bool {
+        let gic = &self.gic;
+        let timer = &self.timer;
+        let has_uart = self.flags & flags::UART != 0;
+        self.irq()
+            || self.fiq()
+            || timer.deadline_physical(now).is_some() && gic.would_assert(PHYSICAL_TIMER_IRQ)
+            || timer.deadline_virtual(now).is_some() && gic.would_assert(VIRTUAL_TIMER_IRQ)
+            || self.rtc.deadline().is_some() && gic.would_assert(RTC_IRQ)
+            || has_uart && self.uart.listens() && gic.would_assert(UART_IRQ)
     }
 
     fn frame(&self, gpa: GuestPhys, width: Width) -> Result<Frame, BusError> {
@@ -319,6 +347,26 @@ mod tests {
         assert!(board.irq());
         assert_eq!(board.read(UART, Width::Byte, 10), Ok(u32::from(b'y')));
         assert!(!board.irq());
+    }
+
+    #[test]
+    fn a_wait_can_end_only_by_what_is_armed_and_let_through() {
+        let mut board = board();
+        assert!(!board.may_wake(10), "nothing is armed");
+        board.write_timer(Register::VirtualCompare, 500, 10);
+        board.write_timer(Register::VirtualControl, 1, 10);
+        assert!(board.may_wake(10));
+        board.write_timer(Register::VirtualControl, 3, 10);
+        assert!(!board.may_wake(10), "masked in the timer");
+        write(&mut board, at(UART, 0x38), 1 << 4, 10);
+        assert!(board.may_wake(10), "input may come");
+        write(&mut board, at(GIC_DISTRIBUTOR, 0x184), 2, 10);
+        assert!(!board.may_wake(10), "disabled in the distributor");
+        board.write_timer(Register::VirtualControl, 1, 10);
+        board.update(510);
+        assert!(board.may_wake(510), "asserted");
+        assert_eq!(acknowledge(&mut board, 510), VIRTUAL_TIMER_IRQ);
+        assert!(!board.may_wake(510), "active, and nobody ends it");
     }
 
     #[test]

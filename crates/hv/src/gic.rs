@@ -92,6 +92,14 @@ impl Gic {
         self.fiq
     }
 
+    /// Whether the vCPU's input would be asserted if this interrupt became pending now.
+    #[must_use]
+    pub fn would_assert(&self, irq: u32) -> bool {
+        let distributor = &self.distributor;
+        distributor.would_deliver(irq)
+            && self.interface.accepts(distributor.level(irq), distributor.group_one(irq))
+    }
+
     /// Reads `GICC_IAR`: makes the most urgent interrupt active and names it.
     pub fn acknowledge(&mut self) -> u32 {
         match self.best {

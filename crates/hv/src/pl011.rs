@@ -153,6 +153,12 @@ impl Pl011 {
         self.raw & self.mask != 0
     }
 
+    /// Whether a byte that arrives would interrupt.
+    #[must_use]
+    pub const fn listens(&self) -> bool {
+        self.mask & interrupts::RECEIVE != 0
+    }
+
     /// Bytes a FIFO holds: one with the FIFOs disabled.
     const fn depth(&self) -> u32 {
         if self.line_control & FIFO_ENABLE != 0 { DEPTH } else { 1 }

@@ -131,6 +131,12 @@ impl Distributor {
         None
     }
 
+    /// Whether an interrupt is deliverable once it is pending.
+    pub(super) fn would_deliver(&self, irq: u32) -> bool {
+        let group = if self.group_one(irq) { groups::ONE } else { groups::ZERO };
+        self.enabled.contains(irq) && !self.active.contains(irq) && self.forwarded & group != 0
+    }
+
     /// The groups enabled here.
     pub(super) const fn enabled_groups(&self) -> u32 {
         self.control
