@@ -1,12 +1,12 @@
 //! Virtual GICv2: the interrupt controller a guest sees.
 //!
-//! Two register frames, the [`distributor`] and the CPU [`interface`], joined here:
+//! Two register frames, the `distributor` and the CPU `interface`, joined here:
 //! after every change the most urgent interrupt that the vCPU would take is worked out
 //! once and kept, so that [`Gic::asserted`], asked at every return to a guest, is one
 //! load.
 //!
 //! One vCPU for now. What is banked per CPU is word 0 of each set, the software
-//! interrupts' sources and the whole of [`interface::Interface`]; a second vCPU adds
+//! interrupts' sources and the whole of `Interface`; a second vCPU adds
 //! one more of each, and targets, which are ignored here as on a uniprocessor GIC.
 //!
 //! 128 interrupts, 32 priority levels as on the Cortex-A9, two groups without the
@@ -15,7 +15,7 @@
 //!
 //! # Invariants
 //!
-//! `best`, `irq` and `fiq` are what [`Gic::settle`] computes; every method that changes
+//! `best`, `irq` and `fiq` are what `Gic::settle` computes; every method that changes
 //! the distributor or the interface ends with it.
 //!
 //! Manual: ARM IHI 0048B (GICv2).
