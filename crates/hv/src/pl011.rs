@@ -4,12 +4,12 @@
 //! ([`Pl011::take_tx`]) and brings what was received ([`Pl011::push_rx`]). Bytes it does
 //! not take fill the FIFO, and the guest waits as it would for a real line.
 //!
-//! The line is as fast as the caller takes bytes, and has no modem. As on QEMU's `virt`, for which guests
-//! are built: sending and receiving work whether or not the UART is enabled (early
-//! consoles rely on it), and the receive interrupt is raised by every byte, whatever
-//! `UARTIFLS` asks for, so it needs no time-out. The transmit interrupt is raised when
-//! the FIFO drains to its trigger level: after every write, if it is emptied each time. There is no DMA,
-//! no loop-back and no SIR.
+//! The line is as fast as the caller takes bytes, and has no modem. As on QEMU's `virt`,
+//! for which guests are built: sending and receiving work whether or not the UART is
+//! enabled (early consoles rely on it), and the receive interrupt is raised by every
+//! byte, whatever `UARTIFLS` asks for, so it needs no time-out. The transmit interrupt
+//! is raised when the FIFO drains to its trigger level: after every write, if it is
+//! emptied each time. There is no DMA, no loop-back and no SIR.
 //!
 //! Manual: ARM DDI 0183G, chapter 3.
 

@@ -253,7 +253,7 @@ fn apply(gic: &mut Gic, model: &mut Reference, taken: &mut Vec<u32>, step: Step)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn behaves_as_a_list_of_interrupts_would(steps in prop::collection::vec(steps(), 0..120)) {
