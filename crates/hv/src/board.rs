@@ -41,6 +41,10 @@ pub const PHYSICAL_TIMER_IRQ: u32 = 30;
 /// The virtual timer's interrupt: PPI 11.
 pub const VIRTUAL_TIMER_IRQ: u32 = 27;
 
+/// What a guest reads and writes once for every interrupt, decoded before all else.
+const ACKNOWLEDGE: GuestPhys = GuestPhys(GIC_INTERFACE.0 + 0x0c);
+const END: GuestPhys = GuestPhys(GIC_INTERFACE.0 + 0x10);
+
 /// What the board's frames span.
 const FIRST: u32 = GIC_DISTRIBUTOR.0;
 const LAST: u32 = RTC.0 + 0xfff;
@@ -115,6 +119,9 @@ impl Board {
     ///
     /// [`BusError`] when nothing answers; nothing has changed then.
     pub fn read(&mut self, gpa: GuestPhys, width: Width, now: u64) -> Result<u32, BusError> {
+        if gpa == ACKNOWLEDGE && width == Width::Word {
+            return Ok(self.gic.acknowledge());
+        }
         Ok(match self.frame(gpa, width)? {
             Frame::Distributor(offset) => self.gic.read_distributor(offset, width),
             Frame::Interface(offset) => self.gic.read_interface(offset, width),
@@ -144,6 +151,10 @@ impl Board {
         value: u32,
         now: u64,
     ) -> Result<(), BusError> {
+        if gpa == END && width == Width::Word {
+            self.gic.end(value);
+            return Ok(());
+        }
         match self.frame(gpa, width)? {
             Frame::Distributor(offset) => self.gic.write_distributor(offset, width, value),
             Frame::Interface(offset) => self.gic.write_interface(offset, width, value),
@@ -217,6 +228,23 @@ impl Board {
         self.deadline
     }
 
+    /// Whether anything on the board can end a wait for an interrupt that begins now:
+    /// one asserted, a timer or alarm running, or a console that listens, each with its
+    /// interrupt let through. Interrupts passed through are the caller's to ask for
+    /// ([`Gic::would_assert`]).
+    #[must_use]
+    pub fn may_wake(&self, now: u64) -> bool {
+        let gic = &self.gic;
+        let timer = &self.timer;
+        let has_uart = self.flags & flags::UART != 0;
+        self.irq()
+            || self.fiq()
+            || timer.deadline_physical(now).is_some() && gic.would_assert(PHYSICAL_TIMER_IRQ)
+            || timer.deadline_virtual(now).is_some() && gic.would_assert(VIRTUAL_TIMER_IRQ)
+            || self.rtc.deadline().is_some() && gic.would_assert(RTC_IRQ)
+            || has_uart && self.uart.listens() && gic.would_assert(UART_IRQ)
+    }
+
     fn frame(&self, gpa: GuestPhys, width: Width) -> Result<Frame, BusError> {
         let frame = match gpa.0 >> 16 {
             0x0800 => Frame::Distributor(gpa.0 - GIC_DISTRIBUTOR.0),
@@ -243,146 +271,4 @@ impl Default for Board {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::timer::Register;
-    use proptest::prelude::*;
-
-    const HZ: u32 = 1000;
-
-    fn at(base: GuestPhys, offset: u32) -> GuestPhys {
-        GuestPhys(base.0 + offset)
-    }
-
-    fn write(board: &mut Board, gpa: GuestPhys, value: u32, now: u64) {
-        board.write(gpa, Width::Word, value, now).unwrap();
-    }
-
-    /// A board as a kernel leaves it: the GIC on, all interrupts enabled.
-    fn board() -> Board {
-        let mut board = Board::new();
-        board.reset(10, HZ, flags::UART | flags::RTC);
-        write(&mut board, at(GIC_DISTRIBUTOR, 0x000), 1, 10);
-        write(&mut board, at(GIC_DISTRIBUTOR, 0x100), u32::MAX, 10);
-        write(&mut board, at(GIC_DISTRIBUTOR, 0x104), u32::MAX, 10);
-        write(&mut board, at(GIC_INTERFACE, 0x00), 1, 10);
-        write(&mut board, at(GIC_INTERFACE, 0x04), 0xff, 10);
-        board
-    }
-
-    fn acknowledge(board: &mut Board, now: u64) -> u32 {
-        board.read(at(GIC_INTERFACE, 0x0c), Width::Word, now).unwrap()
-    }
-
-    #[test]
-    fn a_timer_interrupts_at_its_deadline_until_it_is_moved() {
-        let mut board = board();
-        board.write_timer(Register::VirtualCompare, 500, 20);
-        board.write_timer(Register::VirtualControl, 1, 20);
-        assert_eq!(board.deadline(), Some(510), "the virtual count began at 10");
-        board.update(509);
-        assert!(!board.irq());
-        board.update(510);
-        assert!(board.irq());
-        assert_eq!(board.deadline(), None);
-        assert_eq!(acknowledge(&mut board, 510), VIRTUAL_TIMER_IRQ);
-        board.write_timer(Register::VirtualCompare, 1000, 511);
-        write(&mut board, at(GIC_INTERFACE, 0x10), VIRTUAL_TIMER_IRQ, 511);
-        assert!(!board.irq());
-        assert_eq!(board.deadline(), Some(1010));
-    }
-
-    #[test]
-    fn both_timers_and_the_clock_share_the_deadline() {
-        let mut board = board();
-        board.write_timer(Register::PhysicalCompare, 4000, 10);
-        board.write_timer(Register::PhysicalControl, 1, 10);
-        write(&mut board, at(RTC, 0x04), 2, 10);
-        write(&mut board, at(RTC, 0x10), 1, 10);
-        assert_eq!(board.deadline(), Some(2010));
-        board.update(2010);
-        assert_eq!(acknowledge(&mut board, 2010), RTC_IRQ);
-        assert_eq!(board.deadline(), Some(4000));
-    }
-
-    #[test]
-    fn sending_and_receiving_interrupt_without_an_update() {
-        let mut board = board();
-        write(&mut board, at(UART, 0x38), 1 << 4 | 1 << 5, 10);
-        write(&mut board, UART, u32::from(b'x'), 10);
-        assert_eq!(board.take_tx(), Some(b'x'));
-        assert_eq!(acknowledge(&mut board, 10), UART_IRQ);
-        write(&mut board, at(UART, 0x44), 1 << 5, 10);
-        write(&mut board, at(GIC_INTERFACE, 0x10), UART_IRQ, 10);
-        assert!(!board.irq());
-        assert!(board.push_rx(b'y'));
-        assert!(board.irq());
-        assert_eq!(board.read(UART, Width::Byte, 10), Ok(u32::from(b'y')));
-        assert!(!board.irq());
-    }
-
-    #[test]
-    fn an_absent_device_is_not_there() {
-        let mut board = Board::new();
-        board.reset(0, HZ, 0);
-        assert_eq!(board.read(UART, Width::Word, 0), Err(BusError::Unmapped));
-        assert_eq!(board.write(RTC, Width::Word, 0, 0), Err(BusError::Unmapped));
-        assert!(!board.push_rx(b'x'));
-        assert!(board.read(GIC_DISTRIBUTOR, Width::Word, 0).is_ok());
-    }
-
-    #[test]
-    fn a_misaligned_access_is_refused() {
-        let mut board = board();
-        let gpa = at(UART, 0x19);
-        assert_eq!(board.read(gpa, Width::Half, 0), Err(BusError::Misaligned));
-        assert!(board.read(gpa, Width::Byte, 0).is_ok());
-    }
-
-    #[test]
-    fn memory_is_not_a_device() {
-        assert!(!Board::is_device(GuestPhys(0x4000_0000)));
-        assert!(!Board::is_device(GuestPhys(0x07ff_ffff)));
-        assert!(!Board::is_device(GuestPhys(0x0901_1000)));
-        assert!(Board::is_device(GuestPhys(0x0901_0fff)));
-        assert!(Board::is_device(GIC_INTERFACE));
-    }
-
-    #[test]
-    fn a_reset_forgets_everything_but_the_time() {
-        let mut board = board();
-        board.gic.set_line(40, true);
-        board.write_timer(Register::VirtualControl, 1, 20);
-        assert!(board.irq());
-        board.reset(100, HZ, flags::UART);
-        board.update(200);
-        assert!(!board.irq());
-        assert_eq!(board.timer.virtual_count(200), 100);
-    }
-
-    proptest! {
-        #[test]
-        fn every_access_is_answered_where_there_is_a_device(
-            address in any::<u32>(), width in 0_u32..3, value in any::<u32>(), now in any::<u64>()
-        ) {
-            let mut board = board();
-            let width = match width { 0 => Width::Byte, 1 => Width::Half, _ => Width::Word };
-            // Half of the addresses near a device.
-            let near = match address & 7 {
-                0 => address & 0xffff | GIC_DISTRIBUTOR.0,
-                1 => address & 0xffff | GIC_INTERFACE.0,
-                2 => address & 0xfff | UART.0,
-                3 => address & 0xfff | RTC.0,
-                _ => address,
-            };
-            let gpa = GuestPhys(near);
-            for result in [
-                board.read(gpa, width, now).map(|_| ()),
-                board.write(gpa, width, value, now),
-                board.read(gpa, width, now).map(|_| ()),
-            ] {
-                prop_assert!(result.is_err() || Board::is_device(gpa));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,12 +1,12 @@
 //! Virtual GICv2: the interrupt controller a guest sees.
 //!
-//! Two register frames, the [`distributor`] and the CPU [`interface`], joined here:
+//! Two register frames, the `distributor` and the CPU `interface`, joined here:
 //! after every change the most urgent interrupt that the vCPU would take is worked out
 //! once and kept, so that [`Gic::asserted`], asked at every return to a guest, is one
 //! load.
 //!
 //! One vCPU for now. What is banked per CPU is word 0 of each set, the software
-//! interrupts' sources and the whole of [`interface::Interface`]; a second vCPU adds
+//! interrupts' sources and the whole of `Interface`; a second vCPU adds
 //! one more of each, and targets, which are ignored here as on a uniprocessor GIC.
 //!
 //! 128 interrupts, 32 priority levels as on the Cortex-A9, two groups without the
@@ -15,7 +15,7 @@
 //!
 //! # Invariants
 //!
-//! `best`, `irq` and `fiq` are what [`Gic::settle`] computes; every method that changes
+//! `best`, `irq` and `fiq` are what `Gic::settle` computes; every method that changes
 //! the distributor or the interface ends with it.
 //!
 //! Manual: ARM IHI 0048B (GICv2).
@@ -92,6 +92,14 @@ impl Gic {
         self.fiq
     }
 
+    /// Whether the vCPU's input would be asserted if this interrupt became pending now.
+    #[must_use]
+    pub fn would_assert(&self, irq: u32) -> bool {
+        let distributor = &self.distributor;
+        distributor.would_deliver(irq)
+            && self.interface.accepts(distributor.level(irq), distributor.group_one(irq))
+    }
+
     /// Reads `GICC_IAR`: makes the most urgent interrupt active and names it.
     pub fn acknowledge(&mut self) -> u32 {
         match self.best {
@@ -127,7 +135,7 @@ impl Gic {
     pub fn write_distributor(&mut self, offset: u32, width: Width, value: u32) {
         let lanes = Lanes::new(offset, width);
         self.distributor.write(lanes.register, lanes.mask, lanes.place(value));
-        self.settle();
+        self.settle_groups();
     }
 
     /// Reads the CPU interface's frame; `GICC_IAR` and `GICC_AIAR` acknowledge.
@@ -159,7 +167,7 @@ impl Gic {
             }
             register => {
                 self.interface.write(register, lanes.mask, value);
-                self.settle();
+                self.settle_groups();
             }
         }
     }
@@ -170,7 +178,7 @@ impl Gic {
 
     /// The most urgent pending interrupt of the enabled groups.
     fn first(&self) -> Option<u32> {
-        self.distributor.first(self.interface.enabled_groups())
+        self.distributor.first().map(|(irq, _)| irq)
     }
 
     fn highest_pending(&self) -> u32 {
@@ -195,16 +203,23 @@ impl Gic {
         irq | source << 10
     }
 
+    /// Works out what the vCPU would take now, after groups may have changed.
+    fn settle_groups(&mut self) {
+        let groups = self.distributor.enabled_groups() & self.interface.enabled_groups();
+        self.distributor.forward(groups);
+        self.settle();
+    }
+
     /// Works out what the vCPU would take now.
     fn settle(&mut self) {
-        let distributor = &self.distributor;
-        let interface = &self.interface;
-        self.best = distributor
-            .first(interface.enabled_groups())
-            .filter(|irq| interface.accepts(distributor.level(*irq), distributor.group_one(*irq)));
-        let fast = |irq| interface.fiq_enabled() && !distributor.group_one(irq);
-        self.fiq = self.best.is_some_and(fast);
-        self.irq = self.best.is_some() && !self.fiq;
+        (self.best, self.irq, self.fiq) = (None, false, false);
+        let Some((irq, level)) = self.distributor.first() else { return };
+        let group_one = self.distributor.group_one(irq);
+        if self.interface.accepts(level, group_one) {
+            self.best = Some(irq);
+            self.fiq = self.interface.fiq_enabled() && !group_one;
+            self.irq = !self.fiq;
+        }
     }
 }
 

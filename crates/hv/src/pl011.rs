@@ -1,14 +1,15 @@
 //! Virtual PL011 UART: the console a guest sees.
 //!
 //! Not responsible for where bytes go: the caller takes what was sent after each write
-//! ([`Pl011::take_tx`]) and brings what was received ([`Pl011::push_rx`]).
+//! ([`Pl011::take_tx`]) and brings what was received ([`Pl011::push_rx`]). Bytes it does
+//! not take fill the FIFO, and the guest waits as it would for a real line.
 //!
-//! The line is infinitely fast and has no modem. As on QEMU's `virt`, for which guests
-//! are built: sending and receiving work whether or not the UART is enabled (early
-//! consoles rely on it), and the receive interrupt is raised by every byte, whatever
-//! `UARTIFLS` asks for, so it needs no time-out. The transmit interrupt is raised when
-//! the FIFO drains to its trigger level, that is, after every write. There is no DMA,
-//! no loop-back and no SIR.
+//! The line is as fast as the caller takes bytes, and has no modem. As on QEMU's `virt`,
+//! for which guests are built: sending and receiving work whether or not the UART is
+//! enabled (early consoles rely on it), and the receive interrupt is raised by every
+//! byte, whatever `UARTIFLS` asks for, so it needs no time-out. The transmit interrupt
+//! is raised when the FIFO drains to its trigger level: after every write, if it is
+//! emptied each time. There is no DMA, no loop-back and no SIR.
 //!
 //! Manual: ARM DDI 0183G, chapter 3.
 
@@ -138,7 +139,8 @@ impl Pl011 {
         accepted
     }
 
-    /// The next byte the guest has sent. Called until `None` after every write.
+    /// The next byte the guest has sent. Called after every write until `None`, or until
+    /// there is no room for more.
     pub fn take_tx(&mut self) -> Option<u8> {
         let byte = self.transmit.pop();
         if byte.is_some() && self.transmit.len <= self.transmit_trigger() {
@@ -151,6 +153,12 @@ impl Pl011 {
     #[must_use]
     pub const fn irq(&self) -> bool {
         self.raw & self.mask != 0
+    }
+
+    /// Whether a byte that arrives would interrupt.
+    #[must_use]
+    pub const fn listens(&self) -> bool {
+        self.mask & interrupts::RECEIVE != 0
     }
 
     /// Bytes a FIFO holds: one with the FIFOs disabled.

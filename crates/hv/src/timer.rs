@@ -164,14 +164,23 @@ impl Timer {
     /// asserted at `now`; `None` when that takes a guest's write first.
     #[must_use]
     pub fn deadline(&self, now: u64) -> Option<u64> {
-        let virtual_ = self
-            .virtual_
-            .deadline(self.virtual_count(now))
-            .and_then(|count| count.checked_add(self.offset));
-        match (self.physical.deadline(now), virtual_) {
+        match (self.deadline_physical(now), self.deadline_virtual(now)) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
+    }
+
+    /// The same for the physical timer's output alone.
+    #[must_use]
+    pub fn deadline_physical(&self, now: u64) -> Option<u64> {
+        self.physical.deadline(now)
+    }
+
+    /// The same for the virtual timer's output alone.
+    #[must_use]
+    pub fn deadline_virtual(&self, now: u64) -> Option<u64> {
+        let count = self.virtual_.deadline(self.virtual_count(now))?;
+        count.checked_add(self.offset)
     }
 }
 

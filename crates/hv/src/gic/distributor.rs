@@ -1,22 +1,26 @@
 //! The distributor: the state of every interrupt, and which are deliverable.
 //!
-//! Not responsible for priorities masks and preemption (the CPU interface's).
+//! Not responsible for priority masks and preemption (the CPU interface's).
 //!
-//! State is kept as sets, a bit for each interrupt, as the registers show it. What is
-//! pending, enabled and not active is *filed* in a [`Queue`] per group. A register
-//! write touches one word of a set and files the bits of that word that changed: the
-//! cost of what a guest can ask is bounded by 32 filings.
+//! State is kept as sets, a bit for each interrupt, as the registers show it, and for
+//! each priority level the set of its interrupts. What is deliverable is a set, too:
+//! pending, enabled, not active, its group enabled. So a register write changes a word
+//! or two, and the most urgent interrupt is found by intersecting the deliverable set
+//! with those of the levels in use, most urgent first: one for a kernel that knows one
+//! priority, 32 at most. No loop here depends on how many interrupts are pending.
 //!
 //! # Invariants
 //!
-//! - Bit *n* of `filed` is set exactly when interrupt *n* is in its group's queue at
-//!   its level; [`Distributor::file`] restores this after every change of a set.
+//! - `deliverable` is what [`Distributor::refresh`] computes; every change of another
+//!   set refreshes the word it changed.
+//! - Every interrupt is in the member set of its level and no other; bit *n* of `used`
+//!   is set exactly when member set *n* is not empty.
 //! - A software interrupt's latch is set exactly when it has a source.
 //! - Software interrupts are edge-triggered, enabled and have no line.
 //!
 //! Manual: ARM IHI 0048B, 4.3 (registers), 1.4.2 and 3.2 (states).
 
-use super::set::{Queue, Set, bit};
+use super::set::{Set, WORDS};
 use super::{INTERRUPTS, LEVELS, groups};
 use crate::bus::{index, low_byte};
 
@@ -60,16 +64,21 @@ pub(super) struct Distributor {
     line: Set,
     active: Set,
     edge: Set,
-    filed: Set,
+    deliverable: Set,
+    /// The groups that distributor and interface both enable.
+    forwarded: u32,
+    members: [Set; 32],
+    used: u32,
     level: [u8; 128],
     sources: [u8; 16],
-    queues: [Queue; 2],
 }
 
-const _: () = assert!(INTERRUPTS == 128);
+const _: () = assert!(INTERRUPTS == 128 && LEVELS == 32);
 
 impl Distributor {
     pub(super) const fn new() -> Self {
+        let mut members = [Set::EMPTY; 32];
+        members[0] = Set::FULL;
         Self {
             control: 0,
             group: Set::EMPTY,
@@ -78,10 +87,12 @@ impl Distributor {
             line: Set::EMPTY,
             active: Set::EMPTY,
             edge: Set::of_private(SOFTWARE),
-            filed: Set::EMPTY,
+            deliverable: Set::EMPTY,
+            forwarded: 0,
+            members,
+            used: 1,
             level: [0; 128],
             sources: [0; 16],
-            queues: [Queue::new(), Queue::new()],
         }
     }
 
@@ -98,20 +109,46 @@ impl Distributor {
         } else {
             self.line.remove(irq);
         }
-        self.file(irq / 32);
+        self.refresh(irq / 32);
         true
     }
 
-    /// The most urgent deliverable interrupt of the groups that are enabled here and
-    /// among `groups`.
-    pub(super) fn first(&self, groups: u32) -> Option<u32> {
-        let [zero, one] = &self.queues;
-        let enabled = self.control & groups;
-        let zero = if enabled & groups::ZERO != 0 { zero.first() } else { None };
-        let one = if enabled & groups::ONE != 0 { one.first() } else { None };
-        match (zero, one) {
-            (Some(a), Some(b)) if self.level(b) < self.level(a) => Some(b),
-            (a, b) => a.or(b),
+    /// The most urgent deliverable interrupt with its level: the lowest number of the
+    /// lowest level.
+    pub(super) fn first(&self) -> Option<(u32, u32)> {
+        if self.deliverable.is_empty() {
+            return None;
+        }
+        let mut levels = self.used;
+        while levels != 0 {
+            let level = levels.trailing_zeros();
+            levels &= levels - 1;
+            let members = self.members.get(index(level))?;
+            if let Some(irq) = members.first_common(&self.deliverable) {
+                return Some((irq, level));
+            }
+        }
+        None
+    }
+
+    /// Whether an interrupt is deliverable once it is pending.
+    pub(super) fn would_deliver(&self, irq: u32) -> bool {
+        let group = if self.group_one(irq) { groups::ONE } else { groups::ZERO };
+        self.enabled.contains(irq) && !self.active.contains(irq) && self.forwarded & group != 0
+    }
+
+    /// The groups enabled here.
+    pub(super) const fn enabled_groups(&self) -> u32 {
+        self.control
+    }
+
+    /// Says which groups are enabled here and in the interface.
+    pub(super) fn forward(&mut self, groups: u32) {
+        if self.forwarded != groups {
+            self.forwarded = groups;
+            for word in 0..WORDS {
+                self.refresh(word);
+            }
         }
     }
 
@@ -144,13 +181,13 @@ impl Distributor {
             None => self.latched.remove(irq),
         }
         self.active.insert(irq);
-        self.file(irq / 32);
+        self.refresh(irq / 32);
         source
     }
 
     pub(super) fn deactivate(&mut self, irq: u32) {
         self.active.remove(irq);
-        self.file(irq / 32);
+        self.refresh(irq / 32);
     }
 
     pub(super) fn read(&self, register: u32) -> u32 {
@@ -184,7 +221,7 @@ impl Distributor {
         let settable = if word == 0 { value & !SOFTWARE } else { value };
         match register {
             CTLR => self.control = (self.control & !mask | value) & groups::BOTH,
-            IGROUPR..ISENABLER => self.regroup(word, self.group.word(word) & !mask | value),
+            IGROUPR..ISENABLER => self.group.set_word(word, self.group.word(word) & !mask | value),
             ISENABLER..ICENABLER => {
                 self.enabled.set_word(word, self.enabled.word(word) | settable);
             }
@@ -217,7 +254,7 @@ impl Distributor {
             }
             _ => return,
         }
-        self.file(word);
+        self.refresh(word);
     }
 
     /// Pending bits of a word: latched, or a level-sensitive line that is high.
@@ -225,54 +262,36 @@ impl Distributor {
         self.latched.word(word) | self.line.word(word) & !self.edge.word(word)
     }
 
-    /// Files the interrupts of a word whose deliverability changed.
-    fn file(&mut self, word: u32) {
-        let deliverable = self.pending(word) & self.enabled.word(word) & !self.active.word(word);
-        let mut changed = deliverable ^ self.filed.word(word);
-        self.filed.set_word(word, deliverable);
-        while changed != 0 {
-            let irq = word * 32 + changed.trailing_zeros();
-            changed &= changed - 1;
-            let level = self.level(irq);
-            self.queue(irq).file(level, irq, deliverable & bit(irq) != 0);
-        }
-    }
-
-    fn queue(&mut self, irq: u32) -> &mut Queue {
-        let group_one = self.group_one(irq);
-        let [zero, one] = &mut self.queues;
-        if group_one { one } else { zero }
-    }
-
-    /// Takes a word's interrupts out of their queues before they change groups; the
-    /// caller files them again.
-    fn regroup(&mut self, word: u32, group: u32) {
-        let mut moving = self.filed.word(word) & (self.group.word(word) ^ group);
-        self.filed.set_word(word, self.filed.word(word) & !moving);
-        while moving != 0 {
-            let irq = word * 32 + moving.trailing_zeros();
-            moving &= moving - 1;
-            let level = self.level(irq);
-            self.queue(irq).file(level, irq, false);
-        }
-        self.group.set_word(word, group);
+    /// Works out which interrupts of a word are deliverable.
+    fn refresh(&mut self, word: u32) {
+        let group = self.group.word(word);
+        let zero = if self.forwarded & groups::ZERO != 0 { !group } else { 0 };
+        let one = if self.forwarded & groups::ONE != 0 { group } else { 0 };
+        let deliverable =
+            self.pending(word) & self.enabled.word(word) & !self.active.word(word) & (zero | one);
+        self.deliverable.set_word(word, deliverable);
     }
 
     fn set_level(&mut self, irq: u32, level: u32) {
         let old = self.level(irq);
         let Some(slot) = self.level.get_mut(index(irq)) else { return };
         *slot = low_byte(level % LEVELS);
-        if self.filed.contains(irq) {
-            let queue = self.queue(irq);
-            queue.file(old, irq, false);
-            queue.file(level, irq, true);
+        if let Some(members) = self.members.get_mut(index(old)) {
+            members.remove(irq);
+            if members.is_empty() {
+                self.used &= !(1 << old);
+            }
+        }
+        if let Some(members) = self.members.get_mut(index(level % LEVELS)) {
+            members.insert(irq);
+            self.used |= 1 << (level % LEVELS);
         }
     }
 
     /// `GICD_ICFGR`: two bits for each of 16 interrupts, the upper one is edge.
     fn configuration(&self, register: u32) -> u32 {
         let half = self.edge.word(register / 2) >> (register % 2 * 16);
-        (0..16).filter(|n| half & 1 << n != 0).fold(0, |word, n| word | 2 << (2 * n))
+        spread(half & 0xffff) << 1
     }
 
     fn configure(&mut self, register: u32, mask: u32, value: u32) {
@@ -281,10 +300,9 @@ impl Distributor {
             return;
         }
         let (word, shift) = (register / 2, register % 2 * 16);
-        let merged = self.configuration(register) & !mask | value;
-        let half = (0..16).filter(|n| merged & 2 << (2 * n) != 0).fold(0, |half, n| half | 1 << n);
+        let half = gather((self.configuration(register) & !mask | value) >> 1);
         self.edge.set_word(word, self.edge.word(word) & !(0xffff << shift) | half << shift);
-        self.file(word);
+        self.refresh(word);
     }
 
     /// `GICD_SGIR`, 4.3.15: this CPU is number 0, and the only one.
@@ -307,8 +325,25 @@ impl Distributor {
         } else {
             self.latched.insert(irq);
         }
-        self.file(irq / 32);
+        self.refresh(irq / 32);
     }
+}
+
+/// Moves bit *n* of a half word to bit *2n*.
+const fn spread(half: u32) -> u32 {
+    let word = (half | half << 8) & 0x00ff_00ff;
+    let word = (word | word << 4) & 0x0f0f_0f0f;
+    let word = (word | word << 2) & 0x3333_3333;
+    (word | word << 1) & 0x5555_5555
+}
+
+/// Moves bit *2n* of a word to bit *n*; the others are lost.
+const fn gather(word: u32) -> u32 {
+    let word = word & 0x5555_5555;
+    let word = (word | word >> 1) & 0x3333_3333;
+    let word = (word | word >> 2) & 0x0f0f_0f0f;
+    let word = (word | word >> 4) & 0x00ff_00ff;
+    (word | word >> 8) & 0xffff
 }
 
 /// Four byte registers as one word.

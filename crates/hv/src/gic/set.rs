@@ -1,31 +1,19 @@
-//! Sets of interrupts, one bit each, and the queue of deliverable ones by priority.
-//!
-//! Not responsible for why an interrupt is deliverable: the distributor files it.
-//!
-//! The queue keeps one set for each priority level and a word that says which of them
-//! are not empty, so that the most urgent interrupt is found in two counts of zeros
-//! and at most four word reads, whatever a guest has made pending.
-//!
-//! # Invariants
-//!
-//! Kept by [`Queue::file`]: bit *n* of `levels` is set exactly
-//! when set *n* is not empty.
+//! Sets of interrupts, one bit each.
 
-use super::{INTERRUPTS, LEVELS};
+use super::INTERRUPTS;
 use crate::bus::index;
 
 /// Words of a [`Set`].
 pub(super) const WORDS: u32 = INTERRUPTS / 32;
-const WORD_COUNT: usize = 4;
-const LEVEL_COUNT: usize = 32;
-const _: () = assert!(WORDS == 4 && LEVELS == 32);
+const _: () = assert!(WORDS == 4);
 
 /// A set of interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Set([u32; WORD_COUNT]);
+pub(super) struct Set([u32; 4]);
 
 impl Set {
-    pub(super) const EMPTY: Self = Self([0; WORD_COUNT]);
+    pub(super) const EMPTY: Self = Self([0; 4]);
+    pub(super) const FULL: Self = Self([u32::MAX; 4]);
 
     /// The set whose first word is `word`.
     pub(super) const fn of_private(word: u32) -> Self {
@@ -49,56 +37,54 @@ impl Set {
     }
 
     pub(super) fn insert(&mut self, irq: u32) {
-        self.set_word(irq / 32, self.word(irq / 32) | bit(irq));
+        if let Some(slot) = self.0.get_mut(index(irq / 32)) {
+            *slot |= bit(irq);
+        }
     }
 
     pub(super) fn remove(&mut self, irq: u32) {
-        self.set_word(irq / 32, self.word(irq / 32) & !bit(irq));
+        if let Some(slot) = self.0.get_mut(index(irq / 32)) {
+            *slot &= !bit(irq);
+        }
     }
 
-    fn first(&self) -> Option<u32> {
-        (0..WORDS)
-            .zip(self.0)
-            .find_map(|(word, bits)| (bits != 0).then(|| word * 32 + bits.trailing_zeros()))
+    pub(super) const fn is_empty(&self) -> bool {
+        let [a, b, c, d] = self.0;
+        a | b | c | d == 0
+    }
+
+    /// The lowest interrupt in both sets.
+    pub(super) const fn first_common(&self, other: &Self) -> Option<u32> {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        let (from, bits) = match (a & e, b & f, c & g, d & h) {
+            (0, 0, 0, 0) => return None,
+            (0, 0, 0, bits) => (96, bits),
+            (0, 0, bits, _) => (64, bits),
+            (0, bits, ..) => (32, bits),
+            (bits, ..) => (0, bits),
+        };
+        Some(from + bits.trailing_zeros())
     }
 }
 
 /// An interrupt's bit in its word of a set.
-pub(super) const fn bit(irq: u32) -> u32 {
+const fn bit(irq: u32) -> u32 {
     1 << (irq % 32)
 }
 
-/// Deliverable interrupts by priority level.
-#[derive(Clone, Debug)]
-pub(super) struct Queue {
-    levels: u32,
-    sets: [Set; LEVEL_COUNT],
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Queue {
-    pub(super) const fn new() -> Self {
-        Self { levels: 0, sets: [Set::EMPTY; LEVEL_COUNT] }
-    }
-
-    /// Says whether `irq` is deliverable at `level`.
-    pub(super) fn file(&mut self, level: u32, irq: u32, deliverable: bool) {
-        let Some(set) = self.sets.get_mut(index(level % LEVELS)) else { return };
-        if deliverable {
-            set.insert(irq);
-            self.levels |= 1 << (level % LEVELS);
-        } else {
-            set.remove(irq);
-            if *set == Set::EMPTY {
-                self.levels &= !(1 << (level % LEVELS));
-            }
+    #[test]
+    fn the_first_common_member_is_the_lowest() {
+        for word in 0..WORDS {
+            let mut set = Set::EMPTY;
+            set.set_word(word, 0x8000_0100);
+            assert_eq!(set.first_common(&Set::FULL), Some(word * 32 + 8));
+            set.remove(word * 32 + 8);
+            assert_eq!(set.first_common(&Set::FULL), Some(word * 32 + 31));
+            assert_eq!(set.first_common(&Set::EMPTY), None);
         }
-    }
-
-    /// The most urgent deliverable interrupt: lowest level, then lowest number.
-    pub(super) fn first(&self) -> Option<u32> {
-        if self.levels == 0 {
-            return None;
-        }
-        self.sets.get(index(self.levels.trailing_zeros()))?.first()
     }
 }
