@@ -55,11 +55,11 @@ pub mod psci {
     /// It is so.
     pub const SUCCESS: u32 = 0;
     /// An argument is out of range (-2).
-    pub const INVALID_PARAMETERS: u32 = -2_i32 as u32;
+    pub const INVALID_PARAMETERS: u32 = (-2_i32).cast_unsigned();
     /// Not permitted (-3).
-    pub const DENIED: u32 = -3_i32 as u32;
+    pub const DENIED: u32 = (-3_i32).cast_unsigned();
     /// The vCPU is on already (-4).
-    pub const ALREADY_ON: u32 = -4_i32 as u32;
+    pub const ALREADY_ON: u32 = (-4_i32).cast_unsigned();
 }
 
 impl Function {

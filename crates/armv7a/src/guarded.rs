@@ -39,10 +39,10 @@ macro_rules! guarded {
 }
 
 guarded!(load_word, ".text.guarded.0", load "ldrt r0, [r0]");
-guarded!(load_half, ".text.guarded.1", load "ldrht r0, [r0]");
+guarded!(load_half, ".text.guarded.1", load "ldrht r0, [r0], #0");
 guarded!(load_byte, ".text.guarded.2", load "ldrbt r0, [r0]");
 guarded!(store_word, ".text.guarded.3", store "strt r1, [r0]");
-guarded!(store_half, ".text.guarded.4", store "strht r1, [r0]");
+guarded!(store_half, ".text.guarded.4", store "strht r1, [r0], #0");
 guarded!(store_byte, ".text.guarded.5", store "strbt r1, [r0]");
 
 /// Cleans and invalidates the data-cache line of an address (DCCIMVAC, B4.2.1).

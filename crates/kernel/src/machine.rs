@@ -101,7 +101,7 @@ impl Platform for Machine {
 
     fn acknowledge(&mut self) -> Interrupt {
         let Some(interrupt) = self.gic.acknowledge() else { return Interrupt::Spurious };
-        let number = interrupt.number();
+        let number = interrupt.irq();
         let result = if number == self.description.timer_irq {
             match &mut self.timer {
                 Timer::Generic(timer) => timer.disarm(),
