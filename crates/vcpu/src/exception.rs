@@ -13,7 +13,8 @@
 //!
 //! Manuals: ARM DDI 0406C, B1.8 (handling), B1.9 (by exception), B1.8.3 (return).
 
-use crate::state::{Mode, Vcpu, psr};
+use crate::mode::{Mode, psr};
+use crate::state::Vcpu;
 
 /// An exception a guest can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

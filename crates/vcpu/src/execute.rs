@@ -22,8 +22,9 @@ use entresol_isa::op::{Multiple, Op, Source};
 use crate::cp15::Timer;
 use crate::exception::Exception;
 use crate::memory::{Abort, Memory};
+use crate::mode::{Mode, psr};
 use crate::outcome::{Effect, Outcome};
-use crate::state::{Mode, Vcpu, psr};
+use crate::state::Vcpu;
 use crate::transfer::registers;
 
 /// CPSR bits that `mrs` shows: all but the execution state T, J and IT (B9.3.8).

@@ -6,7 +6,8 @@
 
 use entresol_isa::op::Operand;
 
-use crate::state::{Vcpu, psr};
+use crate::mode::psr;
+use crate::state::Vcpu;
 
 /// Shifts by an encoded constant (`DecodeImmShift`, `Shift`).
 #[inline]

@@ -15,9 +15,10 @@
 use entresol_isa::op::{Access, Multiple, Offset, Transfer, Width};
 
 use crate::memory::{Abort, Memory};
+use crate::mode::psr;
 use crate::outcome::Outcome;
 use crate::shift::shift_by_constant;
-use crate::state::{Vcpu, psr};
+use crate::state::Vcpu;
 
 /// Where an instruction transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -85,7 +85,8 @@ fn compare_values_are_written_whole() {
 #[test]
 fn an_application_has_what_the_kernel_opened() {
     // CNTKCTL bit, 32-bit registers (crm, opc2), 64-bit ones (opc1) (B8.1.3).
-    let rows: [(u32, &[(u8, u8)], &[u8]); 4] = [
+    type Row = (u32, &'static [(u8, u8)], &'static [u8]);
+    let rows: [Row; 4] = [
         (1, &[(0, 0)], &[0]),
         (1 << 1, &[(0, 0)], &[1]),
         (1 << 8, &[(3, 0), (3, 1)], &[3]),

@@ -1,6 +1,6 @@
 //! The table walk, permissions and fault status (B3.5, B3.7, B3.13).
 
-use entresol_vcpu::walk::*;
+use entresol_vcpu::walk::walk;
 use entresol_vcpu::*;
 use proptest::prelude::*;
 
@@ -40,7 +40,7 @@ fn without_a_page_table_every_address_is_itself() {
     let mapping = look(&Cp15::new(), &Machine::default(), VA).unwrap();
     assert_eq!((mapping.gpa, mapping.size), (GuestPhys(VA), Size::Flat));
     for privileged in [false, true] {
-        assert_eq!(permissions(&mapping, privileged, 0, false), Access::ALL);
+        assert_eq!(permissions(&mapping, privileged, 0, false), Permissions::ALL);
         assert_eq!(check(&mapping, &Cp15::new(), privileged, Purpose::Execute), Ok(()));
     }
 }
@@ -197,7 +197,7 @@ fn permissions_are_those_of_the_table() {
             {
                 let access = permissions(&mapping, privileged, cp15().dacr, false);
                 let execute = read && never == 0;
-                assert_eq!(access, Access { read, write, execute }, "{ap:#b} {privileged}");
+                assert_eq!(access, Permissions { read, write, execute }, "{ap:#b} {privileged}");
                 for (purpose, allowed) in
                     [(Purpose::Read, read), (Purpose::Write, write), (Purpose::Execute, execute)]
                 {
@@ -234,7 +234,7 @@ fn domains_come_before_permissions() {
         cp15.dacr = access << 10;
         let mapping = look(&cp15, &memory, VA).unwrap();
         let allowed = permissions(&mapping, false, cp15.dacr, false);
-        assert_eq!(allowed, if expected { Access::ALL } else { Access::NONE });
+        assert_eq!(allowed, if expected { Permissions::ALL } else { Permissions::NONE });
         let checked = check(&mapping, &cp15, false, Purpose::Execute);
         match access {
             3 => assert_eq!(checked, Ok(()), "XN is not checked for a manager"),
