@@ -225,6 +225,9 @@ impl Vcpu {
     #[inline]
     pub fn set_mode(&mut self, new: Mode) {
         let old = self.mode();
+        if old == new {
+            return;
+        }
         self.status = self.status & !psr::MODE | new.bits();
         let (from, to) = (old.bank(), new.bank());
         if from == to {

@@ -91,6 +91,7 @@ impl Vcpu {
     }
 
     /// Makes a transfer with the permissions of the current mode, or of the application.
+    #[inline(never)]
     pub(crate) fn transfer<M: Memory>(
         &mut self,
         transfer: &Transfer,
@@ -241,8 +242,16 @@ impl Vcpu {
 }
 
 /// Numbers of the registers in a list, ascending.
-pub(crate) fn registers(list: u16) -> impl Iterator<Item = u8> {
-    (0..16).filter(move |register| list >> register & 1 == 1)
+#[inline]
+pub(crate) fn registers(mut list: u16) -> impl Iterator<Item = u8> {
+    core::iter::from_fn(move || {
+        if list == 0 {
+            return None;
+        }
+        let [register, ..] = list.trailing_zeros().to_le_bytes();
+        list &= list - 1;
+        Some(register)
+    })
 }
 
 /// What `ldrb`, `ldrsh` and the like make of what they loaded.
