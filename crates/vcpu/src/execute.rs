@@ -59,8 +59,7 @@ impl Vcpu {
                         None => return UNDEFINED,
                     },
                 };
-                let spsr = self.spsr();
-                self.return_to(pc, spsr);
+                self.return_by_spsr(pc);
                 Outcome::Jumped
             }
             Op::Coprocessor(access) => self.coprocessor(access, length, machine),
@@ -167,8 +166,7 @@ impl Vcpu {
                 self.set_register(register, value);
             }
         }
-        let spsr = self.spsr();
-        self.return_to(pc, spsr);
+        self.return_by_spsr(pc);
         Outcome::Jumped
     }
 

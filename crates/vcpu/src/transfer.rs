@@ -234,7 +234,8 @@ impl Vcpu {
             self.psr |= psr::T;
             self.pc = value & !1;
         } else {
-            self.psr &= !psr::T;
+            // A load of pc ends an IT block; one that does not is UNPREDICTABLE.
+            self.psr &= !(psr::T | psr::IT);
             self.pc = value & !3;
         }
         Outcome::Jumped

@@ -11,6 +11,7 @@ mod instructions;
 mod machine;
 mod modes;
 mod multiple;
+mod random;
 mod system;
 mod timer;
 mod transfers;

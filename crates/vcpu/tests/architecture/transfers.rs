@@ -4,7 +4,7 @@ use entresol_isa::op::*;
 use entresol_vcpu::*;
 use proptest::prelude::*;
 
-use crate::machine::{Machine, vcpu};
+use crate::machine::{Machine, assert_invariants, vcpu};
 
 const WORD: Transfer = Transfer {
     load: true,
@@ -149,6 +149,10 @@ fn a_load_of_pc_selects_the_instruction_set() {
     machine.put(0x1004, 0x3_0000);
     assert_eq!(run(&mut vcpu, pc, &mut machine), Outcome::Jumped);
     assert_eq!((vcpu.pc, vcpu.thumb()), (0x3_0000, false));
+    // In the middle of an IT block, which is UNPREDICTABLE.
+    vcpu.return_to(0x8000, 0x0c33);
+    assert_eq!(run(&mut vcpu, pc, &mut machine), Outcome::Jumped);
+    assert_invariants(&vcpu);
 }
 
 #[test]
