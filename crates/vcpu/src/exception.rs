@@ -117,7 +117,7 @@ impl Vcpu {
 
     /// [`Vcpu::return_to`] with SPSR, in line: for the return every kernel makes after every
     /// interrupt and system call.
-    #[inline]
+    #[inline(always)]
     pub fn return_by_spsr(&mut self, pc: u32) {
         let spsr = self.spsr();
         self.resume(pc, spsr);

@@ -166,7 +166,8 @@ impl Vcpu {
                 self.set_register(register, value);
             }
         }
-        self.return_by_spsr(pc);
+        let spsr = self.spsr();
+        self.return_to(pc, spsr);
         Outcome::Jumped
     }
 
