@@ -13,7 +13,8 @@
 //!
 //! Manuals: ARM DDI 0406C, B1.8 (handling), B1.9 (by exception), B1.8.3 (return).
 
-use crate::state::{Mode, Vcpu, psr};
+use crate::mode::{Mode, psr};
+use crate::state::Vcpu;
 
 /// An exception a guest can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +111,20 @@ impl Vcpu {
     /// What is UNPREDICTABLE stays harmless: a mode that does not exist leaves the mode
     /// as it is, Jazelle and ThumbEE states are left out, IT state without T32 is
     /// dropped, the address is aligned.
-    #[inline]
     pub fn return_to(&mut self, pc: u32, cpsr: u32) {
+        self.resume(pc, cpsr);
+    }
+
+    /// [`Vcpu::return_to`] with SPSR, in line: for the return every kernel makes after every
+    /// interrupt and system call.
+    #[inline(always)]
+    pub fn return_by_spsr(&mut self, pc: u32) {
+        let spsr = self.spsr();
+        self.resume(pc, spsr);
+    }
+
+    #[inline(always)]
+    fn resume(&mut self, pc: u32, cpsr: u32) {
         let real = if cpsr & psr::T == 0 { psr::REAL & !psr::IT } else { psr::REAL };
         self.psr = cpsr & real | Mode::USER.bits();
         let masks = psr::A | psr::I | psr::F;

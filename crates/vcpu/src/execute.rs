@@ -17,17 +17,22 @@
 //!
 //! Manual: ARM DDI 0406C, B9.3 (system instructions), A8.8 (others).
 
-use entresol_isa::op::{Multiple, Op, Source};
+use entresol_isa::op::{Multiple, Op, Operand, Source};
 
 use crate::cp15::Timer;
 use crate::exception::Exception;
 use crate::memory::{Abort, Memory};
+use crate::mode::{Mode, psr};
 use crate::outcome::{Effect, Outcome};
-use crate::state::{Mode, Vcpu, psr};
+use crate::state::Vcpu;
 use crate::transfer::registers;
 
 /// CPSR bits that `mrs` shows: all but the execution state T, J and IT (B9.3.8).
 const READABLE: u32 = 0xf8ff_03df;
+
+/// Opcodes of the two returns kernels use.
+const SUB: u8 = 0b0010;
+const MOV: u8 = 0b1101;
 
 const UNDEFINED: Outcome = Outcome::Inject(Exception::Undefined);
 
@@ -45,14 +50,17 @@ impl Vcpu {
                 if !self.mode().has_spsr() {
                     return UNDEFINED;
                 }
-                match self.compute(opcode, rn, operand) {
-                    Some(pc) => {
-                        let spsr = self.spsr();
-                        self.return_to(pc, spsr);
-                        Outcome::Jumped
-                    }
-                    None => UNDEFINED,
-                }
+                let pc = match (opcode, operand) {
+                    // movs pc, rm and subs pc, rn, #n: what kernels use.
+                    (MOV, Operand::Shifted { rm, kind: 0, amount: 0 }) => self.register(rm),
+                    (SUB, Operand::Immediate(value)) => self.register(rn).wrapping_sub(value),
+                    _ => match self.compute(opcode, rn, operand) {
+                        Some(pc) => pc,
+                        None => return UNDEFINED,
+                    },
+                };
+                self.return_by_spsr(pc);
+                Outcome::Jumped
             }
             Op::Coprocessor(access) => self.coprocessor(access, length, machine),
             Op::CoprocessorPair(access) => self.coprocessor_pair(access, length, machine),
@@ -137,6 +145,7 @@ impl Vcpu {
     }
 
     /// `ldm {.., pc}^` (B9.3.5).
+    #[inline(never)]
     fn load_return<M: Memory>(&mut self, multiple: &Multiple, memory: &mut M) -> Outcome {
         if !self.mode().has_spsr() {
             return UNDEFINED;
@@ -163,6 +172,7 @@ impl Vcpu {
     }
 
     /// `ldm ^` without pc (B9.3.6). It has no writeback.
+    #[inline(never)]
     fn load_user<M: Memory>(
         &mut self,
         multiple: &Multiple,
@@ -182,6 +192,7 @@ impl Vcpu {
     }
 
     /// `stm ^` (B9.3.17). It has no writeback.
+    #[inline(never)]
     fn store_user<M: Memory>(
         &mut self,
         multiple: &Multiple,
@@ -198,6 +209,7 @@ impl Vcpu {
     }
 
     /// `rfe` (B9.3.13).
+    #[inline(never)]
     fn return_from<M: Memory>(&mut self, multiple: &Multiple, memory: &mut M) -> Outcome {
         if !self.privileged() {
             return UNDEFINED;
@@ -216,6 +228,7 @@ impl Vcpu {
     }
 
     /// `srs` (B9.3.16).
+    #[inline(never)]
     fn store_return<M: Memory>(
         &mut self,
         mode: u8,
@@ -266,6 +279,7 @@ impl Vcpu {
     }
 
     /// `vmrs` (A8.8.348, B9.3.18).
+    #[inline(never)]
     fn read_float_status(&mut self, rt: u8, reg: u8, length: u32) -> Outcome {
         if reg == FPSCR {
             return self.use_float();
@@ -285,6 +299,7 @@ impl Vcpu {
     }
 
     /// `vmsr` (A8.8.349, B9.3.19).
+    #[inline(never)]
     fn write_float_status(&mut self, rt: u8, reg: u8, length: u32) -> Outcome {
         if reg == FPSCR {
             return self.use_float();

@@ -13,8 +13,11 @@
 pub mod cp15;
 pub mod exception;
 mod execute;
+pub mod fault;
 pub mod memory;
+pub mod mode;
 pub mod outcome;
+pub mod permission;
 mod shift;
 pub mod state;
 pub mod transfer;
@@ -22,7 +25,10 @@ pub mod walk;
 
 pub use cp15::{Cp15, Identity, Raw, Timer};
 pub use exception::{Exception, advance_it, it_condition};
+pub use fault::{Cause, WalkFault, fsr};
 pub use memory::{Abort, Memory};
+pub use mode::{Mode, bank, psr};
 pub use outcome::{CacheOp, Context, Effect, Outcome, TlbOp, Translate};
-pub use state::{Bank, Mode, Vcpu, Vfp, psr};
-pub use walk::GuestPhys;
+pub use permission::{Permissions, Purpose, check, permissions};
+pub use state::{Bank, Vcpu, Vfp};
+pub use walk::{Attributes, GuestPhys, Mapping, Size, translate};

@@ -8,9 +8,9 @@
 use entresol_isa::op::Width;
 
 use crate::exception::Exception;
+use crate::fault::{Cause, fsr};
 use crate::outcome::Outcome;
 use crate::state::Vcpu;
-use crate::walk::{Cause, fsr};
 
 /// A guest's memory, by virtual address.
 pub trait Memory {

@@ -6,7 +6,8 @@
 
 use entresol_isa::op::Operand;
 
-use crate::state::{Vcpu, psr};
+use crate::mode::psr;
+use crate::state::Vcpu;
 
 /// Shifts by an encoded constant (`DecodeImmShift`, `Shift`).
 #[inline]
@@ -44,7 +45,7 @@ const fn rotation(amount: u8) -> u32 {
 impl Vcpu {
     /// Result of an ALU instruction, by bits 24:21 of its A32 encoding. Comparisons have
     /// none: they give nothing.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn compute(&self, opcode: u8, rn: u8, operand: Operand) -> Option<u32> {
         let carry = self.psr & psr::C != 0;
         let second = match operand {

@@ -25,127 +25,7 @@
 //! Manuals: ARM DDI 0406C, B1.3 (modes and registers), B1.3.3 (program status).
 
 use crate::cp15::Cp15;
-
-/// Fields of a program status register (ARM DDI 0406C, B1.3.3).
-pub mod psr {
-    /// Mode.
-    pub const MODE: u32 = 0x1f;
-    /// Thumb state.
-    pub const T: u32 = 1 << 5;
-    /// Fast interrupts masked.
-    pub const F: u32 = 1 << 6;
-    /// Interrupts masked.
-    pub const I: u32 = 1 << 7;
-    /// Asynchronous aborts masked.
-    pub const A: u32 = 1 << 8;
-    /// Big-endian data.
-    pub const E: u32 = 1 << 9;
-    /// Greater-or-equal flags.
-    pub const GE: u32 = 0xf << 16;
-    /// If-then state, in two pieces.
-    pub const IT: u32 = 0x0600_fc00;
-    /// Jazelle state; never set in a guest.
-    pub const J: u32 = 1 << 24;
-    /// Condition flags and Q.
-    pub const FLAGS: u32 = 0x1f << 27;
-    /// Carry flag.
-    pub const C: u32 = 1 << 29;
-
-    /// What the real processor keeps for a guest.
-    pub const REAL: u32 = FLAGS | IT | GE | E | T;
-    /// What only the guest believes in.
-    pub const VIRTUAL: u32 = A | I | F | MODE;
-}
-
-/// A mode of the virtual processor: one of the seven of a processor seen from its
-/// Non-secure PL1 and PL0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct Mode(u32);
-
-impl Mode {
-    /// Application.
-    pub const USER: Self = Self(0x10);
-    /// Fast interrupt.
-    pub const FIQ: Self = Self(0x11);
-    /// Interrupt.
-    pub const IRQ: Self = Self(0x12);
-    /// Supervisor.
-    pub const SUPERVISOR: Self = Self(0x13);
-    /// Abort.
-    pub const ABORT: Self = Self(0x17);
-    /// Undefined.
-    pub const UNDEFINED: Self = Self(0x1b);
-    /// System: privileged, with the registers of [`Mode::USER`].
-    pub const SYSTEM: Self = Self(0x1f);
-
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::USER,
-        Self::FIQ,
-        Self::IRQ,
-        Self::SUPERVISOR,
-        Self::ABORT,
-        Self::UNDEFINED,
-        Self::SYSTEM,
-    ];
-
-    /// The mode in bits 4:0 of a status value, unless there is no such mode.
-    #[inline]
-    #[must_use]
-    pub const fn decode(status: u32) -> Option<Self> {
-        const LEGAL: u32 =
-            1 << 0x10 | 1 << 0x11 | 1 << 0x12 | 1 << 0x13 | 1 << 0x17 | 1 << 0x1b | 1 << 0x1f;
-        let bits = status & psr::MODE;
-        if LEGAL >> bits & 1 == 1 { Some(Self(bits)) } else { None }
-    }
-
-    /// As in bits 4:0 of a status register.
-    #[inline]
-    #[must_use]
-    pub const fn bits(self) -> u32 {
-        self.0
-    }
-
-    /// Index of its bank in [`Vcpu::banks`].
-    #[inline]
-    #[must_use]
-    pub const fn bank(self) -> usize {
-        match self.0 {
-            0x13 => bank::SUPERVISOR,
-            0x12 => bank::IRQ,
-            0x17 => bank::ABORT,
-            0x1b => bank::UNDEFINED,
-            0x11 => bank::FIQ,
-            _ => bank::USER,
-        }
-    }
-
-    /// Whether it has a saved status: every mode but User and System.
-    #[inline]
-    #[must_use]
-    pub const fn has_spsr(self) -> bool {
-        self.bank() != bank::USER
-    }
-}
-
-/// Indices of [`Vcpu::banks`].
-pub mod bank {
-    /// User and System.
-    pub const USER: usize = 0;
-    /// Supervisor.
-    pub const SUPERVISOR: usize = 1;
-    /// Abort.
-    pub const ABORT: usize = 2;
-    /// Undefined.
-    pub const UNDEFINED: usize = 3;
-    /// Interrupt.
-    pub const IRQ: usize = 4;
-    /// Fast interrupt.
-    pub const FIQ: usize = 5;
-    /// How many there are.
-    pub const COUNT: usize = 6;
-}
+use crate::mode::{Mode, bank, psr};
 
 /// Registers a mode has to itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -209,8 +89,8 @@ impl Vcpu {
         Self {
             regs: [0; 15],
             pc: 0,
-            psr: Mode::USER.0,
-            status: Mode::SUPERVISOR.0 | psr::A | psr::I | psr::F,
+            psr: Mode::USER.bits(),
+            status: Mode::SUPERVISOR.bits() | psr::A | psr::I | psr::F,
             pending: 0,
             banks: [Bank { sp: 0, lr: 0, spsr: 0 }; bank::COUNT],
             fiq_regs: [0; 5],
@@ -248,14 +128,14 @@ impl Vcpu {
     #[inline]
     #[must_use]
     pub const fn mode(&self) -> Mode {
-        Mode(self.status & psr::MODE)
+        Mode::of_status(self.status)
     }
 
     /// Whether the guest's kernel runs, not its application.
     #[inline]
     #[must_use]
     pub const fn privileged(&self) -> bool {
-        self.status & psr::MODE != Mode::USER.0
+        self.status & psr::MODE != Mode::USER.bits()
     }
 
     /// Whether instructions are T32.
@@ -345,7 +225,10 @@ impl Vcpu {
     #[inline]
     pub fn set_mode(&mut self, new: Mode) {
         let old = self.mode();
-        self.status = self.status & !psr::MODE | new.0;
+        if old == new {
+            return;
+        }
+        self.status = self.status & !psr::MODE | new.bits();
         let (from, to) = (old.bank(), new.bank());
         if from == to {
             return;

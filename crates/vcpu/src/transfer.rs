@@ -15,9 +15,10 @@
 use entresol_isa::op::{Access, Multiple, Offset, Transfer, Width};
 
 use crate::memory::{Abort, Memory};
+use crate::mode::psr;
 use crate::outcome::Outcome;
 use crate::shift::shift_by_constant;
-use crate::state::{Vcpu, psr};
+use crate::state::Vcpu;
 
 /// Where an instruction transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,7 @@ impl Vcpu {
     }
 
     /// Makes a transfer with the permissions of the current mode, or of the application.
+    #[inline(never)]
     pub(crate) fn transfer<M: Memory>(
         &mut self,
         transfer: &Transfer,
@@ -232,7 +234,8 @@ impl Vcpu {
             self.psr |= psr::T;
             self.pc = value & !1;
         } else {
-            self.psr &= !psr::T;
+            // A load of pc ends an IT block; one that does not is UNPREDICTABLE.
+            self.psr &= !(psr::T | psr::IT);
             self.pc = value & !3;
         }
         Outcome::Jumped
@@ -240,8 +243,16 @@ impl Vcpu {
 }
 
 /// Numbers of the registers in a list, ascending.
-pub(crate) fn registers(list: u16) -> impl Iterator<Item = u8> {
-    (0..16).filter(move |register| list >> register & 1 == 1)
+#[inline]
+pub(crate) fn registers(mut list: u16) -> impl Iterator<Item = u8> {
+    core::iter::from_fn(move || {
+        if list == 0 {
+            return None;
+        }
+        let [register, ..] = list.trailing_zeros().to_le_bytes();
+        list &= list - 1;
+        Some(register)
+    })
 }
 
 /// What `ldrb`, `ldrsh` and the like make of what they loaded.

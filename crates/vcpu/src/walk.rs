@@ -12,11 +12,12 @@
 //!
 //! [`Identity::from_machine`]: crate::Identity::from_machine
 //!
-//! Manuals: ARM DDI 0406C, B3.5 (format and walk), B3.7 (permissions), B3.12.3
-//! (order of faults), B3.13.3 (fault status).
+//! Manuals: ARM DDI 0406C, B3.5 (format and walk), B3.12.3 (order of faults).
 
 use crate::cp15::Cp15;
+use crate::fault::{Cause, WalkFault};
 use crate::outcome::Translate;
+use crate::permission::{Purpose, check};
 use crate::state::Vcpu;
 
 pub use entresol_abi::GuestPhys;
@@ -141,108 +142,6 @@ impl Mapping {
     }
 }
 
-/// What may be done with a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "three independent permissions")]
-pub struct Access {
-    /// Load from it.
-    pub read: bool,
-    /// Store to it.
-    pub write: bool,
-    /// Execute it.
-    pub execute: bool,
-}
-
-impl Access {
-    /// Nothing.
-    pub const NONE: Self = Self { read: false, write: false, execute: false };
-    /// Everything.
-    pub const ALL: Self = Self { read: true, write: true, execute: true };
-}
-
-/// What an access wants to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Load.
-    Read,
-    /// Store.
-    Write,
-    /// Fetch an instruction.
-    Execute,
-}
-
-/// Why an access fails: FS\[4:0\] of a fault status register (B3.13.3, table B3-23).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Cause {
-    /// Misaligned.
-    Alignment = 0b00001,
-    /// Access flag, section.
-    AccessFlagSection = 0b00011,
-    /// No section.
-    TranslationSection = 0b00101,
-    /// Access flag, page.
-    AccessFlagPage = 0b00110,
-    /// No page.
-    TranslationPage = 0b00111,
-    /// Synchronous external abort.
-    External = 0b01000,
-    /// No access by the domain of a section.
-    DomainSection = 0b01001,
-    /// No access by the domain of a page.
-    DomainPage = 0b01011,
-    /// First-level descriptor cannot be read.
-    ExternalFirst = 0b01100,
-    /// Section does not permit it.
-    PermissionSection = 0b01101,
-    /// Second-level descriptor cannot be read.
-    ExternalSecond = 0b01110,
-    /// Page does not permit it.
-    PermissionPage = 0b01111,
-}
-
-impl Cause {
-    #[allow(clippy::as_conversions, reason = "the discriminants are the field's values")]
-    const fn bits(self) -> u32 {
-        self as u32
-    }
-}
-
-/// A failed walk or a refused access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WalkFault {
-    /// Why.
-    pub cause: Cause,
-    /// Domain; 0 where the architecture has none to report.
-    pub domain: u32,
-}
-
-impl WalkFault {
-    /// As DFSR reports it.
-    #[inline]
-    #[must_use]
-    pub const fn dfsr(self, write: bool) -> u32 {
-        fsr(self.cause, self.domain, write)
-    }
-
-    /// As IFSR reports it.
-    #[inline]
-    #[must_use]
-    pub const fn ifsr(self) -> u32 {
-        fsr(self.cause, 0, false)
-    }
-}
-
-/// A fault status in the short-descriptor format: FS, domain and WnR in place. IFSR has
-/// neither of the last two.
-#[inline]
-#[must_use]
-pub const fn fsr(cause: Cause, domain: u32, write: bool) -> u32 {
-    const WNR: u32 = 1 << 11;
-    let status = cause.bits();
-    (status & 0x10) << 6 | status & 0xf | (domain & 0xf) << 4 | if write { WNR } else { 0 }
-}
-
 const SCTLR_M: u32 = 1;
 const SCTLR_EE: u32 = 1 << 25;
 const SCTLR_AFE: u32 = 1 << 29;
@@ -252,7 +151,7 @@ const TTBCR_PD1: u32 = 1 << 5;
 /// Finds what the guest maps at `va`. `read` gives a word of guest memory as the
 /// little-endian machine reads it, or nothing where there is none.
 ///
-/// Does not check domains and permissions; see [`check`] and [`permissions`].
+/// Does not check domains and permissions; see [`crate::permission`].
 ///
 /// # Errors
 ///
@@ -350,90 +249,6 @@ const fn flat(va: u32) -> Mapping {
         attributes: Attributes(3 << 4),
         privileged_execute_never: false,
     }
-}
-
-/// Access by the domain of a mapping: DACR's two bits.
-#[inline]
-const fn domain_access(mapping: &Mapping, dacr: u32) -> u32 {
-    dacr >> (mapping.domain * 2) & 3
-}
-
-const MANAGER: u32 = 3;
-const CLIENT: u32 = 1;
-
-/// What may be done with a page by the guest's kernel (`privileged`) or application.
-/// `afe` is SCTLR.AFE. The reserved AP 0b100 and the reserved domain access 0b10 permit nothing.
-#[inline]
-#[must_use]
-pub const fn permissions(mapping: &Mapping, privileged: bool, dacr: u32, afe: bool) -> Access {
-    if matches!(mapping.size, Size::Flat) {
-        return Access::ALL;
-    }
-    match domain_access(mapping, dacr) {
-        MANAGER => Access::ALL,
-        CLIENT => client_permissions(mapping, privileged, afe),
-        _ => Access::NONE,
-    }
-}
-
-#[inline]
-const fn client_permissions(mapping: &Mapping, privileged: bool, afe: bool) -> Access {
-    // Bit n for AP[2:0] = n (B3.7.1, table B3-8).
-    const KERNEL_READ: u32 = 0b1110_1110;
-    const KERNEL_WRITE: u32 = 0b0000_1110;
-    const APPLICATION_READ: u32 = 0b1100_1100;
-    const APPLICATION_WRITE: u32 = 0b0000_1000;
-    let (readers, writers) = if privileged {
-        (KERNEL_READ, KERNEL_WRITE)
-    } else {
-        (APPLICATION_READ, APPLICATION_WRITE)
-    };
-    // With an access flag, AP[2:1] says what AP[2:0] with AP[0] set does (table B3-7).
-    let ap = if afe { mapping.attributes.ap() | 1 } else { mapping.attributes.ap() };
-    let read = readers >> ap & 1 == 1;
-    let write = writers >> ap & 1 == 1;
-    let never =
-        mapping.attributes.execute_never() || privileged && mapping.privileged_execute_never;
-    Access { read, write, execute: read && !never }
-}
-
-/// Checks domain, then permission.
-///
-/// # Errors
-///
-/// Domain or permission fault.
-#[inline]
-pub const fn check(
-    mapping: &Mapping,
-    cp15: &Cp15,
-    privileged: bool,
-    purpose: Purpose,
-) -> Result<(), WalkFault> {
-    let page = match mapping.size {
-        Size::Flat => return Ok(()),
-        Size::Small | Size::Large => true,
-        Size::Section | Size::Supersection => false,
-    };
-    let domain = mapping.domain;
-    match domain_access(mapping, cp15.dacr) {
-        MANAGER => return Ok(()),
-        CLIENT => {}
-        _ => {
-            let cause = if page { Cause::DomainPage } else { Cause::DomainSection };
-            return Err(WalkFault { cause, domain });
-        }
-    }
-    let access = client_permissions(mapping, privileged, cp15.sctlr & SCTLR_AFE != 0);
-    let allowed = match purpose {
-        Purpose::Read => access.read,
-        Purpose::Write => access.write,
-        Purpose::Execute => access.execute,
-    };
-    if allowed {
-        return Ok(());
-    }
-    let cause = if page { Cause::PermissionPage } else { Cause::PermissionSection };
-    Err(WalkFault { cause, domain })
 }
 
 /// Completes [`Effect::Translate`]: walks and sets PAR. Memory attributes in it are 0.

@@ -15,8 +15,9 @@ use entresol_isa::op::{Coprocessor, CoprocessorPair};
 
 use crate::cp15::timer::{self, Timer};
 use crate::exception::Exception;
+use crate::mode::psr;
 use crate::outcome::{Context, Effect, Outcome};
-use crate::state::{Vcpu, psr};
+use crate::state::Vcpu;
 
 /// Names a register: CRn, opc1, CRm, opc2, a hexadecimal digit each.
 #[inline]
