@@ -34,8 +34,8 @@ use crate::pages::{Critical, Pages};
 use crate::tables::{Kind, Tables};
 use crate::translation::{self, Memory, Rights, WALK_ATTRIBUTES, WINDOW_DOMAIN};
 use entresol_abi::{GuestPhys, HostPhys, window};
-use entresol_vcpu::cp15::Cp15;
-use entresol_vcpu::walk::{self, Mapping, Purpose, Size, WalkFault};
+use entresol_vcpu::walk::{self, Mapping, Size};
+use entresol_vcpu::{Cp15, Purpose, WalkFault, check, permissions};
 
 /// Most pairs of one VM.
 pub(crate) const MAX_PAIRS: usize = 17;
@@ -458,13 +458,13 @@ impl Shadow {
             Attempt::Fetch => Purpose::Execute,
         };
         let walked = walk::walk(cp15, address, |at| memory.load(linear, at))
-            .and_then(|mapping| walk::check(&mapping, cp15, privileged, purpose).map(|()| mapping));
+            .and_then(|mapping| check(&mapping, cp15, privileged, purpose).map(|()| mapping));
         let mapping = match walked {
             Ok(mapping) => mapping,
             Err(fault) => return Resolved::Fault(fault),
         };
         let afe = cp15.sctlr & SCTLR_AFE != 0;
-        let allowed = walk::permissions(&mapping, privileged, cp15.dacr, afe);
+        let allowed = permissions(&mapping, privileged, cp15.dacr, afe);
         let side = Side::of(privileged);
         let at = mapping.gpa;
         let Some(host) = self.memory.host(at) else {

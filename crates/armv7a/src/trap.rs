@@ -29,9 +29,9 @@ use entresol_hv::timer as board_timer;
 use entresol_isa::op::{Access, Condition, InstructionSet, Op, Width};
 use entresol_isa::{a32, t32, trapword};
 use entresol_vcpu::cp15::timer::Register;
-use entresol_vcpu::walk::{self, Cause};
+use entresol_vcpu::walk;
 use entresol_vcpu::{
-    Abort, CacheOp, Context, Effect, Exception, Memory, Outcome, Timer, TlbOp, it_condition, psr,
+    Abort, CacheOp, Cause, Context, Effect, Purpose, check, fsr, Exception, Memory, Outcome, Timer, TlbOp, it_condition, psr,
 };
 
 /// How often one access may need something new: code made data, a fill, a second page.
@@ -283,9 +283,9 @@ impl Hypervisor {
         let memory = guest.shadow.memory;
         let cp15 = &guest.vcpu.cp15;
         let write = attempt == Attempt::Write;
-        let purpose = if write { walk::Purpose::Write } else { walk::Purpose::Read };
+        let purpose = if write { Purpose::Write } else { Purpose::Read };
         walk::walk(cp15, address, |at| memory.load(&linear, at))
-            .and_then(|mapping| walk::check(&mapping, cp15, false, purpose))
+            .and_then(|mapping| check(&mapping, cp15, false, purpose))
             .map_err(|fault| Exception::DataAbort { dfsr: fault.dfsr(write), dfar: address })
     }
 
@@ -506,7 +506,7 @@ impl Hypervisor {
             return self.fault(Fault::Window { who, access, address, pc });
         }
         self.notice(Notice::Window { who, access, address, pc });
-        let status = walk::fsr(Cause::TranslationSection, 0, access == Did::Wrote);
+        let status = fsr(Cause::TranslationSection, 0, access == Did::Wrote);
         self.inject(match access {
             Did::Executed => Exception::PrefetchAbort { ifsr: status, ifar: address },
             _ => Exception::DataAbort { dfsr: status, dfar: address },
@@ -645,7 +645,7 @@ const fn did(attempt: Attempt) -> Did {
 }
 
 const fn external(attempt: Attempt) -> u32 {
-    walk::fsr(Cause::External, 0, matches!(attempt, Attempt::Write))
+    fsr(Cause::External, 0, matches!(attempt, Attempt::Write))
 }
 
 /// What an emulated instruction may use: the guest's memory by its own view, its timer.
@@ -739,7 +739,7 @@ impl Bus<'_> {
         if address & !0xfff == self.page {
             Ok(GuestPhys(self.at | address & 0xfff))
         } else {
-            Err(Abort::Fault { fsr: walk::fsr(Cause::External, 0, write), far: address })
+            Err(Abort::Fault { fsr: fsr(Cause::External, 0, write), far: address })
         }
     }
 }
@@ -756,7 +756,7 @@ impl Memory for Bus<'_> {
     fn load(&mut self, address: u32, width: Width, _: bool) -> Result<u32, Abort> {
         let at = self.place(address, false)?;
         self.board.read(at, bus_width(width), self.now).map_err(|_| Abort::Fault {
-            fsr: walk::fsr(Cause::External, 0, false),
+            fsr: fsr(Cause::External, 0, false),
             far: address,
         })
     }
@@ -764,7 +764,7 @@ impl Memory for Bus<'_> {
     fn store(&mut self, address: u32, width: Width, value: u32, _: bool) -> Result<(), Abort> {
         let at = self.place(address, true)?;
         self.board.write(at, bus_width(width), value, self.now).map_err(|_| Abort::Fault {
-            fsr: walk::fsr(Cause::External, 0, true),
+            fsr: fsr(Cause::External, 0, true),
             far: address,
         })
     }
