@@ -449,7 +449,7 @@ impl Hypervisor {
         maintenance::instructions_written(vm.host, 0);
         drop(linear);
         guest.vcpu.reset(vm.entry.0, 0, vm.r1, vm.r2.0);
-        guest.dacr = Shadow::domains(0);
+        guest.dacr = Shadow::domains(&guest.vcpu.cp15);
         guest.board.reset(now, hz, vm.flags);
         guest.notices = 0;
         guest.last = crate::guest::LastException::default();

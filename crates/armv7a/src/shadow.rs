@@ -46,6 +46,8 @@ const TOP: u32 = window::BASE >> 20;
 /// First entry of the top second-level table that belongs to the guest.
 const TOP_GUEST: u32 = (window::END >> 12) & 0xff;
 
+/// SCTLR.M.
+const SCTLR_M: u32 = 1;
 /// SCTLR.AFE.
 const SCTLR_AFE: u32 = 1 << 29;
 
@@ -421,12 +423,15 @@ impl Shadow {
     }
 
     /// DACR the machine must run the guest with, for the value the guest believes in.
+    /// With the guest's MMU off there are no domains.
     ///
     /// No access stays no access; a manager is a client whose entries were filled with
     /// every right, so they are dropped when that changes.
     #[inline]
-    pub(crate) fn domains(dacr: u32) -> u32 {
-        (dacr & 0x5555_5555) | 1 << (WINDOW_DOMAIN * 2)
+    pub(crate) fn domains(cp15: &Cp15) -> u32 {
+        const CLIENTS: u32 = 0x5555_5555;
+        let dacr = if cp15.sctlr & SCTLR_M == 0 { CLIENTS } else { cp15.dacr };
+        dacr & CLIENTS | 1 << (WINDOW_DOMAIN * 2)
     }
 
     /// Whether entries must be dropped when DACR changes from `old` to `new`.

@@ -319,7 +319,7 @@ impl Hypervisor {
         match effect {
             Effect::Context { register: Context::Dacr, old } => {
                 let new = guest.vcpu.cp15.dacr;
-                guest.dacr = Shadow::domains(new);
+                guest.dacr = Shadow::domains(&guest.vcpu.cp15);
                 if guest.shadow.domains_matter(old, new) {
                     guest.shadow.drop_all(&mut Self::linear(&mut self.view));
                 }
@@ -331,6 +331,7 @@ impl Hypervisor {
                 let linear = &mut Self::linear(&mut self.view);
                 match register {
                     Context::Sctlr => {
+                        guest.dacr = Shadow::domains(cp15);
                         if (old ^ cp15.sctlr) & !1 & SCTLR_TRANSLATION != 0 {
                             guest.shadow.drop_all(linear);
                         }
