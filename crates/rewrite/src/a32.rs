@@ -111,15 +111,13 @@ impl<'a> Scan<'a> {
         if self.reached.contains(index) {
             return Some(Reason::Reached);
         }
-        self.is_among_code(index).then_some(Reason::Context)
+        let code = self.word(index) >> 28 == 14 && self.is_among_code(index);
+        code.then_some(Reason::Context)
     }
 
-    /// Whether the word has the condition "always" and three quarters of its neighbours
-    /// are typical, literals and padding aside.
+    /// Whether three quarters of the words around, literals and padding aside, are
+    /// typical of code.
     fn is_among_code(&self, index: u32) -> bool {
-        if self.word(index) >> 28 != 14 {
-            return false;
-        }
         let (mut seen, mut always) = (0, 0);
         for neighbour in index.saturating_sub(NEIGHBOURS)..(index + NEIGHBOURS + 1).min(WORDS) {
             let word = self.word(neighbour);
@@ -149,10 +147,16 @@ impl<'a> Scan<'a> {
 
     /// Marks what a pc-relative instruction loads (ARM DDI 0406C, A5.2.8, A5.3, A7.6).
     fn note_literal(&mut self, index: u32, word: u32) {
-        if word >> 28 == 15 {
+        if word & 0x0fff_fff0 == 0x079f_f100 {
+            self.mark_table(index, word);
             return;
         }
         let up = word >> 23 & 1 == 1;
+        // A word of data that looks like a load must not protect code. Most loads are
+        // unconditional and from a pool behind; the others need a context.
+        if word >> 28 == 15 || ((!up || word >> 28 != 14) && !self.is_among_code(index)) {
+            return;
+        }
         let split = word >> 4 & 0xf0 | word & 15;
         if word & 0x0f3f_0000 == 0x051f_0000 {
             self.mark_literal(index, up, word & 0xfff, 1);
@@ -162,8 +166,6 @@ impl<'a> Scan<'a> {
             self.mark_literal(index, up, split, 2);
         } else if word & 0x0f3f_0e00 == 0x0d1f_0a00 {
             self.mark_literal(index, up, (word & 0xff) << 2, 1 + (word >> 8 & 1));
-        } else if word & 0x0fff_fff0 == 0x079f_f100 {
-            self.mark_table(index, word);
         }
     }
 
@@ -197,8 +199,11 @@ impl<'a> Scan<'a> {
         while let Some(start) = self.pending.pop() {
             let mut index = start;
             while index < WORDS && !self.reached.contains(index) && !self.is_literal(index) {
-                self.reached.insert(index);
                 let word = self.word(index);
+                if word == 0 {
+                    break; // padding: no compiler emits `andeq r0, r0, r0`
+                }
+                self.reached.insert(index);
                 if kind(word) & FLOW != 0 && self.flow(index, word) == Next::Ends {
                     break;
                 }
