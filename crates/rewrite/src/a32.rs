@@ -27,10 +27,12 @@ const WORDS: u32 = 1024;
 /// How many words on each side count as context.
 const NEIGHBOURS: u32 = 8;
 
-/// May be sensitive, or a trap word.
+/// May be sensitive.
 const SUSPECT: u8 = 1;
 /// May change the program counter, or link to a later word.
 const FLOW: u8 = 2;
+/// May be a trap word.
+const TRAP: u8 = 4;
 
 /// What bits 27:20 allow a word to be.
 static KINDS: [u8; 256] = kinds();
@@ -47,7 +49,6 @@ const fn kinds() -> [u8; 256] {
             3 => top & 9 == 9 || top & 0xb == 2, // ALU with S; MSR, hints
             4 | 6 => top & 2 == 2,
             8 | 9 => top & 4 == 4,
-            12..=14 => true,
             _ => false,
         };
         let flow = match top >> 4 {
@@ -55,7 +56,10 @@ const fn kinds() -> [u8; 256] {
             15 => false,           // SVC
             _ => true,             // ALU, branches, trap words
         };
-        table[top] = if sensitive { SUSPECT } else { 0 } | if flow { FLOW } else { 0 };
+        let trap = top >> 4 >= 12 && top >> 4 <= 14;
+        table[top] = if sensitive { SUSPECT } else { 0 }
+            | if flow { FLOW } else { 0 }
+            | if trap { TRAP } else { 0 };
         top += 1;
     }
     table
@@ -80,21 +84,30 @@ pub(crate) struct Scan<'a> {
     /// Words that code loads from.
     literals: Bitmap<32>,
     suspects: Bitmap<32>,
+    /// Words that are more common in code than elsewhere.
+    typical: Bitmap<32>,
+    /// Words that are not zero.
+    filled: Bitmap<32>,
     reached: Bitmap<32>,
     pending: Bitmap<32>,
 }
 
 impl<'a> Scan<'a> {
     /// Finds the code of a page, entered at byte `entry` if that is known.
-    pub(crate) fn new(page: &'a Page, entry: Option<u16>) -> Self {
+    pub(crate) fn new(page: &'a Page, entry: Option<u16>, direction: Direction) -> Self {
         let mut scan = Self {
             page,
             literals: Bitmap::new(),
             suspects: Bitmap::new(),
+            typical: Bitmap::new(),
+            filled: Bitmap::new(),
             reached: Bitmap::new(),
             pending: Bitmap::new(),
         };
-        scan.survey();
+        scan.survey(match direction {
+            Direction::Trap => SUSPECT,
+            Direction::Original => TRAP,
+        });
         if let Some(entry) = entry {
             scan.pending.insert(u32::from(entry >> 2));
             scan.follow();
@@ -118,31 +131,39 @@ impl<'a> Scan<'a> {
     /// Whether three quarters of the words around, literals and padding aside, are
     /// typical of code.
     fn is_among_code(&self, index: u32) -> bool {
-        let (mut seen, mut always) = (0, 0);
-        for neighbour in index.saturating_sub(NEIGHBOURS)..(index + NEIGHBOURS + 1).min(WORDS) {
-            let word = self.word(neighbour);
-            if word != 0 && !self.literals.contains(neighbour) {
-                seen += 1;
-                always += u32::from(is_typical(word));
-            }
-        }
-        seen > NEIGHBOURS / 2 && always * 4 >= seen * 3
+        let start = index.saturating_sub(NEIGHBOURS);
+        let window = !(u32::MAX << (index + NEIGHBOURS + 1 - start)) & !self.literals.window(start);
+        let seen = (self.filled.window(start) & window).count_ones();
+        let typical = (self.typical.window(start) & window).count_ones();
+        seen > NEIGHBOURS / 2 && typical * 4 >= seen * 3
     }
 
     fn word(&self, index: u32) -> u32 {
         usize::try_from(index).ok().and_then(|index| self.page.get(index)).copied().unwrap_or(0)
     }
 
-    /// First pass: literals and suspects.
-    fn survey(&mut self) {
-        for (index, &word) in (0_u32..).zip(self.page) {
-            if kind(word) & SUSPECT != 0 || word >> 28 == 15 {
-                self.suspects.insert(index);
+    /// First pass: suspects of the given kind, context, and then literals.
+    fn survey(&mut self, suspected: u8) {
+        let mut relative = Bitmap::<32>::new();
+        for (block, words) in self.page.chunks_exact(32).enumerate() {
+            let (mut suspects, mut typical, mut filled, mut to_pc) = (0, 0, 0, 0);
+            for &word in words.iter().rev() {
+                let suspect = kind(word) & suspected != 0 || word >> 28 == 15;
+                suspects = suspects << 1 | u32::from(suspect);
+                typical = typical << 1 | u32::from(is_typical(word));
+                filled = filled << 1 | u32::from(word != 0);
+                to_pc = to_pc << 1 | u32::from(word & 0x000f_0000 == 0x000f_0000);
             }
-            if word & 0x000f_0000 == 0x000f_0000 && !self.literals.contains(index) {
-                self.note_literal(index, word);
-            }
+            self.suspects.set_block(block, suspects);
+            self.typical.set_block(block, typical);
+            self.filled.set_block(block, filled);
+            relative.set_block(block, to_pc);
         }
+        relative.for_each(|index| {
+            if !self.literals.contains(index) {
+                self.note_literal(index, self.word(index));
+            }
+        });
     }
 
     /// Marks what a pc-relative instruction loads (ARM DDI 0406C, A5.2.8, A5.3, A7.6).
@@ -298,9 +319,13 @@ impl<'a> Scan<'a> {
 
 /// Words that are common in code and rare elsewhere: the condition "always", short
 /// conditional branches, barriers.
+#[inline]
 fn is_typical(word: u32) -> bool {
+    if word >> 28 == 14 {
+        return true;
+    }
     let branch = word & 0x0f00_0000 == 0x0a00_0000 && matches!(word >> 12 & 0xfff, 0 | 0xfff);
-    word >> 28 == 14 || branch || word & 0xffff_ff00 == 0xf57f_f000
+    branch || word & 0xffff_ff00 == 0xf57f_f000
 }
 
 /// Writes of flags and GE bits only: right as they are, in any mode.

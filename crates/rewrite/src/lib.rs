@@ -122,7 +122,9 @@ pub(crate) enum Direction {
 /// Calls `found` in ascending order of offsets.
 pub fn scan(page: &Page, entry: u16, set: InstructionSet, found: impl FnMut(Found)) {
     match set {
-        InstructionSet::A32 => a32::Scan::new(page, Some(entry)).decide(Direction::Trap, found),
+        InstructionSet::A32 => {
+            a32::Scan::new(page, Some(entry), Direction::Trap).decide(Direction::Trap, found)
+        }
         InstructionSet::T32 => t32::Scan::new(page, Some(entry)).decide(Direction::Trap, found),
     }
 }
@@ -138,7 +140,8 @@ pub fn restore(page: &Page, entry: u16, set: InstructionSet, mut found: impl FnM
         }
     };
     match set {
-        InstructionSet::A32 => a32::Scan::new(page, Some(entry)).decide(Direction::Original, sites),
+        InstructionSet::A32 => a32::Scan::new(page, Some(entry), Direction::Original)
+            .decide(Direction::Original, sites),
         InstructionSet::T32 => t32::Scan::new(page, Some(entry)).decide(Direction::Original, sites),
     }
 }
