@@ -84,10 +84,8 @@ pub(crate) struct Scan<'a> {
     /// Words that code loads from.
     literals: Bitmap<32>,
     suspects: Bitmap<32>,
-    /// Words that are more common in code than elsewhere.
-    typical: Bitmap<32>,
-    /// Words that are not zero.
-    filled: Bitmap<32>,
+    /// Words without the condition "always".
+    unusual: Bitmap<32>,
     reached: Bitmap<32>,
     pending: Bitmap<32>,
 }
@@ -99,8 +97,7 @@ impl<'a> Scan<'a> {
             page,
             literals: Bitmap::new(),
             suspects: Bitmap::new(),
-            typical: Bitmap::new(),
-            filled: Bitmap::new(),
+            unusual: Bitmap::new(),
             reached: Bitmap::new(),
             pending: Bitmap::new(),
         };
@@ -132,10 +129,17 @@ impl<'a> Scan<'a> {
     /// typical of code.
     fn is_among_code(&self, index: u32) -> bool {
         let start = index.saturating_sub(NEIGHBOURS);
-        let window = !(u32::MAX << (index + NEIGHBOURS + 1 - start)) & !self.literals.window(start);
-        let seen = (self.filled.window(start) & window).count_ones();
-        let typical = (self.typical.window(start) & window).count_ones();
-        seen > NEIGHBOURS / 2 && typical * 4 >= seen * 3
+        let width = (index + NEIGHBOURS + 1).min(WORDS) - start;
+        let window = !(u32::MAX << width) & !self.literals.window(start);
+        let (mut seen, mut usual) = (window.count_ones(), window.count_ones());
+        let mut unusual = self.unusual.window(start) & window;
+        while unusual != 0 {
+            let word = self.word(start + unusual.trailing_zeros());
+            seen -= u32::from(word == 0);
+            usual -= u32::from(!is_typical(word));
+            unusual &= unusual - 1;
+        }
+        seen > NEIGHBOURS / 2 && usual * 4 >= seen * 3
     }
 
     fn word(&self, index: u32) -> u32 {
@@ -146,17 +150,25 @@ impl<'a> Scan<'a> {
     fn survey(&mut self, suspected: u8) {
         let mut relative = Bitmap::<32>::new();
         for (block, words) in self.page.chunks_exact(32).enumerate() {
-            let (mut suspects, mut typical, mut filled, mut to_pc) = (0, 0, 0, 0);
-            for &word in words.iter().rev() {
-                let suspect = kind(word) & suspected != 0 || word >> 28 == 15;
-                suspects = suspects << 1 | u32::from(suspect);
-                typical = typical << 1 | u32::from(is_typical(word));
-                filled = filled << 1 | u32::from(word != 0);
-                to_pc = to_pc << 1 | u32::from(word & 0x000f_0000 == 0x000f_0000);
+            let (mut suspects, mut unusual, mut to_pc) = (0, 0, 0);
+            let mut place = 1_u32;
+            for &word in words {
+                if word >> 28 != 14 {
+                    unusual |= place;
+                    if word >> 28 == 15 {
+                        suspects |= place;
+                    }
+                }
+                if kind(word) & suspected != 0 && !is_plain_alu(word) {
+                    suspects |= place;
+                }
+                if word & 0x000f_0000 == 0x000f_0000 {
+                    to_pc |= place;
+                }
+                place <<= 1;
             }
             self.suspects.set_block(block, suspects);
-            self.typical.set_block(block, typical);
-            self.filled.set_block(block, filled);
+            self.unusual.set_block(block, unusual);
             relative.set_block(block, to_pc);
         }
         relative.for_each(|index| {
@@ -317,13 +329,9 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Words that are common in code and rare elsewhere: the condition "always", short
-/// conditional branches, barriers.
-#[inline]
+/// Words without the condition "always" that are common in code and rare elsewhere:
+/// short conditional branches, barriers.
 fn is_typical(word: u32) -> bool {
-    if word >> 28 == 14 {
-        return true;
-    }
     let branch = word & 0x0f00_0000 == 0x0a00_0000 && matches!(word >> 12 & 0xfff, 0 | 0xfff);
     branch || word & 0xffff_ff00 == 0xf57f_f000
 }
@@ -335,6 +343,14 @@ pub(crate) fn is_harmless(word: u32) -> bool {
         && (word & 0x0200_0000 != 0 || word & 0xf0 == 0)
         && word >> 28 != 15
         && word & 0x000c_0000 != 0
+}
+
+/// Data processing that does not write pc: no suspect, however similar.
+fn is_plain_alu(word: u32) -> bool {
+    word & 0x0c00_0000 == 0
+        && word & 0x0190_0000 != 0x0100_0000
+        && word & 0xf000 != 0xf000
+        && word & 0x0200_0090 != 0x90
 }
 
 /// Encodings, with all bits that should be zero or one, that data does not imitate.
