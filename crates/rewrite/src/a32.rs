@@ -70,6 +70,12 @@ fn kind(word: u32) -> u8 {
     KINDS.get(usize::from(low)).copied().unwrap_or(0)
 }
 
+/// Whether a word may change the program counter or link: of data processing and
+/// single loads, only those to r14 and r15.
+fn may_flow(word: u32) -> bool {
+    kind(word) & FLOW != 0 && (word & 0x0800_0000 != 0 || word & 0xe000 == 0xe000)
+}
+
 /// What follows a word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -230,17 +236,15 @@ impl<'a> Scan<'a> {
     /// Second pass: follows control flow from everything pending.
     fn follow(&mut self) {
         while let Some(start) = self.pending.pop() {
-            let mut index = start;
-            while index < WORDS && !self.reached.contains(index) && !self.is_literal(index) {
-                let word = self.word(index);
-                if word == 0 {
-                    break; // padding: no compiler emits `andeq r0, r0, r0`
-                }
-                self.reached.insert(index);
-                if kind(word) & FLOW != 0 && self.flow(index, word) == Next::Ends {
+            let rest = usize::try_from(start).ok().and_then(|start| self.page.get(start..));
+            for (index, &word) in (start..).zip(rest.unwrap_or(&[])) {
+                // Padding ends it: no compiler emits `andeq r0, r0, r0`.
+                if word == 0 || self.literals.contains(index) || !self.reached.add(index) {
                     break;
                 }
-                index += 1;
+                if may_flow(word) && self.flow(index, word) == Next::Ends {
+                    break;
+                }
             }
         }
     }

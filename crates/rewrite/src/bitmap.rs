@@ -23,6 +23,16 @@ impl<const N: usize> Bitmap<N> {
             .is_some_and(|word| word >> (index & 31) & 1 == 1)
     }
 
+    /// As `insert`, for a set that is not popped from. False if it was a member.
+    #[inline]
+    pub(crate) fn add(&mut self, index: u32) -> bool {
+        let Ok(place) = usize::try_from(index >> 5) else { return false };
+        let Some(word) = self.words.get_mut(place) else { return false };
+        let before = *word;
+        *word |= 1 << (index & 31);
+        *word != before
+    }
+
     #[inline]
     pub(crate) fn insert(&mut self, index: u32) {
         let Ok(place) = usize::try_from(index >> 5) else { return };
