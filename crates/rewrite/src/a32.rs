@@ -159,16 +159,20 @@ impl<'a> Scan<'a> {
             let (mut suspects, mut unusual, mut to_pc) = (0, 0, 0);
             let mut place = 1_u32;
             for &word in words {
-                if word >> 28 != 14 {
-                    unusual |= place;
-                    if word >> 28 == 15 {
-                        suspects |= place;
-                    }
+                let suspect = kind(word) & suspected != 0;
+                let relative = word & 0x000f_0000 == 0x000f_0000;
+                // Three of four words leave here.
+                if !suspect && !relative && word >> 28 == 14 {
+                    place <<= 1;
+                    continue;
                 }
-                if kind(word) & suspected != 0 && !is_plain_alu(word) {
+                if word >> 28 == 15 || (suspect && !is_plain_alu(word)) {
                     suspects |= place;
                 }
-                if word & 0x000f_0000 == 0x000f_0000 {
+                if word >> 28 != 14 {
+                    unusual |= place;
+                }
+                if relative {
                     to_pc |= place;
                 }
                 place <<= 1;
