@@ -144,6 +144,10 @@ impl<'a> Scan<'a> {
             seen -= u32::from(word == 0);
             usual -= u32::from(!is_typical(word));
             unusual &= unusual - 1;
+            // A quarter of the window; bounds what a hostile page can cost.
+            if seen - usual > NEIGHBOURS / 2 {
+                return false;
+            }
         }
         seen > NEIGHBOURS / 2 && usual * 4 >= seen * 3
     }
@@ -239,18 +243,37 @@ impl<'a> Scan<'a> {
 
     /// Second pass: follows control flow from everything pending.
     fn follow(&mut self) {
-        while let Some(start) = self.pending.pop() {
-            let rest = usize::try_from(start).ok().and_then(|start| self.page.get(start..));
-            for (index, &word) in (start..).zip(rest.unwrap_or(&[])) {
-                // Padding ends it: no compiler emits `andeq r0, r0, r0`.
-                if word == 0 || self.literals.contains(index) || !self.reached.add(index) {
-                    break;
-                }
-                if may_flow(word) && self.flow(index, word) == Next::Ends {
-                    break;
-                }
+        while let Some(mut index) = self.pending.pop() {
+            while index < WORDS && self.follow_block(index) == Next::Falls {
+                index = (index | 31) + 1;
             }
         }
+    }
+
+    /// Follows the words from `start` to the end of its block of 32.
+    fn follow_block(&mut self, start: u32) -> Next {
+        let Ok(first) = usize::try_from(start) else { return Next::Ends };
+        let words = self.page.get(first..(first | 31) + 1).unwrap_or(&[]);
+        let known = self.reached.block(first >> 5);
+        let stop = known | self.literals.block(first >> 5);
+        let mut reached = known;
+        let mut next = Next::Falls;
+        let mut place = 1_u32 << (start & 31);
+        for (index, &word) in (start..).zip(words) {
+            // Padding ends it: no compiler emits `andeq r0, r0, r0`.
+            if stop & place != 0 || word == 0 {
+                next = Next::Ends;
+                break;
+            }
+            reached |= place;
+            if may_flow(word) && self.flow(index, word) == Next::Ends {
+                next = Next::Ends;
+                break;
+            }
+            place <<= 1;
+        }
+        self.reached.set_block(first >> 5, reached);
+        next
     }
 
     /// Notes where a word leads besides the next word; says whether it leads there.

@@ -23,16 +23,6 @@ impl<const N: usize> Bitmap<N> {
             .is_some_and(|word| word >> (index & 31) & 1 == 1)
     }
 
-    /// As `insert`, for a set that is not popped from. False if it was a member.
-    #[inline]
-    pub(crate) fn add(&mut self, index: u32) -> bool {
-        let Ok(place) = usize::try_from(index >> 5) else { return false };
-        let Some(word) = self.words.get_mut(place) else { return false };
-        let before = *word;
-        *word |= 1 << (index & 31);
-        *word != before
-    }
-
     #[inline]
     pub(crate) fn insert(&mut self, index: u32) {
         let Ok(place) = usize::try_from(index >> 5) else { return };
@@ -48,6 +38,12 @@ impl<const N: usize> Bitmap<N> {
         if let Some(word) = self.words.get_mut(block) {
             *word = members;
         }
+    }
+
+    /// 32 members at once, from `block` times 32 upwards.
+    #[inline]
+    pub(crate) fn block(&self, block: usize) -> u32 {
+        self.words.get(block).copied().unwrap_or(0)
     }
 
     /// Up to 32 members from `start` upwards, the first in bit 0.

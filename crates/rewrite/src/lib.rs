@@ -16,8 +16,10 @@
 //!
 //! # Invariants
 //!
-//! - Time is bounded: three passes over the page in A32 and T32, each instruction
-//!   followed at most once. State is a few bitmaps on the stack, under 1 KiB.
+//! - Time is bounded: a few passes over the page, each instruction followed at most
+//!   once. On a Cortex-A9 a kernel's A32 page costs about 35 instructions per word;
+//!   the worst pages tried cost 0.25 million (A32) and 0.6 million (T32).
+//! - State is a few bitmaps on the stack, about 1 KiB.
 //! - Scanning a page again, in either instruction set, proposes nothing for words
 //!   that are trap words already.
 //! - [`restore`] with the arguments of a [`scan`] proposes the inverse.
