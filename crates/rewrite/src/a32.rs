@@ -398,7 +398,7 @@ fn is_strong(word: u32) -> bool {
     let movs = word & 0x0fff_ffff == 0x01b0_f00e;
     // These have fewer fixed bits and need the condition to be always.
     let msr = word & 0xffb0_fff0 == 0xe120_f000 && word & 0x000f_0000 != 0;
-    let msr_mode = word & 0xffbf_ff10 == 0xe321_f010;
+    let msr_mode = word & 0xffff_ff10 == 0xe321_f010;
     let subs = word & 0xffff_ff00 == 0xe25e_f000;
     mrs || msr || msr_mode || wait || movs || subs
 }
