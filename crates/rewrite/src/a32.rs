@@ -27,10 +27,12 @@ const WORDS: u32 = 1024;
 /// How many words on each side count as context.
 const NEIGHBOURS: u32 = 8;
 
-/// May be sensitive, or a trap word.
+/// May be sensitive.
 const SUSPECT: u8 = 1;
 /// May change the program counter, or link to a later word.
 const FLOW: u8 = 2;
+/// May be a trap word.
+const TRAP: u8 = 4;
 
 /// What bits 27:20 allow a word to be.
 static KINDS: [u8; 256] = kinds();
@@ -47,7 +49,6 @@ const fn kinds() -> [u8; 256] {
             3 => top & 9 == 9 || top & 0xb == 2, // ALU with S; MSR, hints
             4 | 6 => top & 2 == 2,
             8 | 9 => top & 4 == 4,
-            12..=14 => true,
             _ => false,
         };
         let flow = match top >> 4 {
@@ -55,7 +56,10 @@ const fn kinds() -> [u8; 256] {
             15 => false,           // SVC
             _ => true,             // ALU, branches, trap words
         };
-        table[top] = if sensitive { SUSPECT } else { 0 } | if flow { FLOW } else { 0 };
+        let trap = top >> 4 >= 12 && top >> 4 <= 14;
+        table[top] = if sensitive { SUSPECT } else { 0 }
+            | if flow { FLOW } else { 0 }
+            | if trap { TRAP } else { 0 };
         top += 1;
     }
     table
@@ -64,6 +68,12 @@ const fn kinds() -> [u8; 256] {
 fn kind(word: u32) -> u8 {
     let [low, ..] = (word >> 20).to_le_bytes();
     KINDS.get(usize::from(low)).copied().unwrap_or(0)
+}
+
+/// Whether a word may change the program counter or link: of data processing and
+/// single loads, only those to r14 and r15.
+fn may_flow(word: u32) -> bool {
+    kind(word) & FLOW != 0 && (word & 0x0800_0000 != 0 || word & 0xe000 == 0xe000)
 }
 
 /// What follows a word.
@@ -80,21 +90,27 @@ pub(crate) struct Scan<'a> {
     /// Words that code loads from.
     literals: Bitmap<32>,
     suspects: Bitmap<32>,
+    /// Words without the condition "always".
+    unusual: Bitmap<32>,
     reached: Bitmap<32>,
     pending: Bitmap<32>,
 }
 
 impl<'a> Scan<'a> {
     /// Finds the code of a page, entered at byte `entry` if that is known.
-    pub(crate) fn new(page: &'a Page, entry: Option<u16>) -> Self {
+    pub(crate) fn new(page: &'a Page, entry: Option<u16>, direction: Direction) -> Self {
         let mut scan = Self {
             page,
             literals: Bitmap::new(),
             suspects: Bitmap::new(),
+            unusual: Bitmap::new(),
             reached: Bitmap::new(),
             pending: Bitmap::new(),
         };
-        scan.survey();
+        scan.survey(match direction {
+            Direction::Trap => SUSPECT,
+            Direction::Original => TRAP,
+        });
         if let Some(entry) = entry {
             scan.pending.insert(u32::from(entry >> 2));
             scan.follow();
@@ -111,48 +127,83 @@ impl<'a> Scan<'a> {
         if self.reached.contains(index) {
             return Some(Reason::Reached);
         }
-        self.is_among_code(index).then_some(Reason::Context)
+        let code = self.word(index) >> 28 == 14 && self.is_among_code(index);
+        code.then_some(Reason::Context)
     }
 
-    /// Whether the word has the condition "always" and three quarters of its neighbours
-    /// are typical, literals and padding aside.
+    /// Whether three quarters of the words around, literals and padding aside, are
+    /// typical of code.
     fn is_among_code(&self, index: u32) -> bool {
-        if self.word(index) >> 28 != 14 {
-            return false;
-        }
-        let (mut seen, mut always) = (0, 0);
-        for neighbour in index.saturating_sub(NEIGHBOURS)..(index + NEIGHBOURS + 1).min(WORDS) {
-            let word = self.word(neighbour);
-            if word != 0 && !self.literals.contains(neighbour) {
-                seen += 1;
-                always += u32::from(is_typical(word));
+        let start = index.saturating_sub(NEIGHBOURS);
+        let width = (index + NEIGHBOURS + 1).min(WORDS) - start;
+        let window = !(u32::MAX << width) & !self.literals.window(start);
+        let (mut seen, mut usual) = (window.count_ones(), window.count_ones());
+        let mut unusual = self.unusual.window(start) & window;
+        while unusual != 0 {
+            let word = self.word(start + unusual.trailing_zeros());
+            seen -= u32::from(word == 0);
+            usual -= u32::from(!is_typical(word));
+            unusual &= unusual - 1;
+            // A quarter of the window; bounds what a hostile page can cost.
+            if seen - usual > NEIGHBOURS / 2 {
+                return false;
             }
         }
-        seen > NEIGHBOURS / 2 && always * 4 >= seen * 3
+        seen > NEIGHBOURS / 2 && usual * 4 >= seen * 3
     }
 
     fn word(&self, index: u32) -> u32 {
         usize::try_from(index).ok().and_then(|index| self.page.get(index)).copied().unwrap_or(0)
     }
 
-    /// First pass: literals and suspects.
-    fn survey(&mut self) {
-        for (index, &word) in (0_u32..).zip(self.page) {
-            if kind(word) & SUSPECT != 0 || word >> 28 == 15 {
-                self.suspects.insert(index);
+    /// First pass: suspects of the given kind, context, and then literals.
+    fn survey(&mut self, suspected: u8) {
+        let mut relative = Bitmap::<32>::new();
+        for (block, words) in self.page.chunks_exact(32).enumerate() {
+            let (mut suspects, mut unusual, mut to_pc) = (0, 0, 0);
+            let mut place = 1_u32;
+            for &word in words {
+                let suspect = kind(word) & suspected != 0;
+                let relative = word & 0x000f_0000 == 0x000f_0000;
+                // Three of four words leave here.
+                if !suspect && !relative && word >> 28 == 14 {
+                    place <<= 1;
+                    continue;
+                }
+                if word >> 28 == 15 || (suspect && !is_plain_alu(word)) {
+                    suspects |= place;
+                }
+                if word >> 28 != 14 {
+                    unusual |= place;
+                }
+                if relative {
+                    to_pc |= place;
+                }
+                place <<= 1;
             }
-            if word & 0x000f_0000 == 0x000f_0000 && !self.literals.contains(index) {
-                self.note_literal(index, word);
-            }
+            self.suspects.set_block(block, suspects);
+            self.unusual.set_block(block, unusual);
+            relative.set_block(block, to_pc);
         }
+        relative.for_each(|index| {
+            if !self.literals.contains(index) {
+                self.note_literal(index, self.word(index));
+            }
+        });
     }
 
     /// Marks what a pc-relative instruction loads (ARM DDI 0406C, A5.2.8, A5.3, A7.6).
     fn note_literal(&mut self, index: u32, word: u32) {
-        if word >> 28 == 15 {
+        if word & 0x0fff_fff0 == 0x079f_f100 {
+            self.mark_table(index, word);
             return;
         }
         let up = word >> 23 & 1 == 1;
+        // A word of data that looks like a load must not protect code. Most loads are
+        // unconditional and from a pool behind; the others need a context.
+        if word >> 28 == 15 || ((!up || word >> 28 != 14) && !self.is_among_code(index)) {
+            return;
+        }
         let split = word >> 4 & 0xf0 | word & 15;
         if word & 0x0f3f_0000 == 0x051f_0000 {
             self.mark_literal(index, up, word & 0xfff, 1);
@@ -162,8 +213,6 @@ impl<'a> Scan<'a> {
             self.mark_literal(index, up, split, 2);
         } else if word & 0x0f3f_0e00 == 0x0d1f_0a00 {
             self.mark_literal(index, up, (word & 0xff) << 2, 1 + (word >> 8 & 1));
-        } else if word & 0x0fff_fff0 == 0x079f_f100 {
-            self.mark_table(index, word);
         }
     }
 
@@ -194,17 +243,37 @@ impl<'a> Scan<'a> {
 
     /// Second pass: follows control flow from everything pending.
     fn follow(&mut self) {
-        while let Some(start) = self.pending.pop() {
-            let mut index = start;
-            while index < WORDS && !self.reached.contains(index) && !self.is_literal(index) {
-                self.reached.insert(index);
-                let word = self.word(index);
-                if kind(word) & FLOW != 0 && self.flow(index, word) == Next::Ends {
-                    break;
-                }
-                index += 1;
+        while let Some(mut index) = self.pending.pop() {
+            while index < WORDS && self.follow_block(index) == Next::Falls {
+                index = (index | 31) + 1;
             }
         }
+    }
+
+    /// Follows the words from `start` to the end of its block of 32.
+    fn follow_block(&mut self, start: u32) -> Next {
+        let Ok(first) = usize::try_from(start) else { return Next::Ends };
+        let words = self.page.get(first..(first | 31) + 1).unwrap_or(&[]);
+        let known = self.reached.block(first >> 5);
+        let stop = known | self.literals.block(first >> 5);
+        let mut reached = known;
+        let mut next = Next::Falls;
+        let mut place = 1_u32 << (start & 31);
+        for (index, &word) in (start..).zip(words) {
+            // Padding ends it: no compiler emits `andeq r0, r0, r0`.
+            if stop & place != 0 || word == 0 {
+                next = Next::Ends;
+                break;
+            }
+            reached |= place;
+            if may_flow(word) && self.flow(index, word) == Next::Ends {
+                next = Next::Ends;
+                break;
+            }
+            place <<= 1;
+        }
+        self.reached.set_block(first >> 5, reached);
+        next
     }
 
     /// Notes where a word leads besides the next word; says whether it leads there.
@@ -291,11 +360,11 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Words that are common in code and rare elsewhere: the condition "always", short
-/// conditional branches, barriers.
+/// Words without the condition "always" that are common in code and rare elsewhere:
+/// short conditional branches, barriers.
 fn is_typical(word: u32) -> bool {
     let branch = word & 0x0f00_0000 == 0x0a00_0000 && matches!(word >> 12 & 0xfff, 0 | 0xfff);
-    word >> 28 == 14 || branch || word & 0xffff_ff00 == 0xf57f_f000
+    branch || word & 0xffff_ff00 == 0xf57f_f000
 }
 
 /// Writes of flags and GE bits only: right as they are, in any mode.
@@ -305,6 +374,14 @@ pub(crate) fn is_harmless(word: u32) -> bool {
         && (word & 0x0200_0000 != 0 || word & 0xf0 == 0)
         && word >> 28 != 15
         && word & 0x000c_0000 != 0
+}
+
+/// Data processing that does not write pc: no suspect, however similar.
+fn is_plain_alu(word: u32) -> bool {
+    word & 0x0c00_0000 == 0
+        && word & 0x0190_0000 != 0x0100_0000
+        && word & 0xf000 != 0xf000
+        && word & 0x0200_0090 != 0x90
 }
 
 /// Encodings, with all bits that should be zero or one, that data does not imitate.
@@ -321,7 +398,7 @@ fn is_strong(word: u32) -> bool {
     let movs = word & 0x0fff_ffff == 0x01b0_f00e;
     // These have fewer fixed bits and need the condition to be always.
     let msr = word & 0xffb0_fff0 == 0xe120_f000 && word & 0x000f_0000 != 0;
-    let msr_mode = word & 0xffbf_ff10 == 0xe321_f010;
+    let msr_mode = word & 0xffff_ff10 == 0xe321_f010;
     let subs = word & 0xffff_ff00 == 0xe25e_f000;
     mrs || msr || msr_mode || wait || movs || subs
 }

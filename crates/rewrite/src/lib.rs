@@ -16,8 +16,10 @@
 //!
 //! # Invariants
 //!
-//! - Time is bounded: three passes over the page in A32 and T32, each instruction
-//!   followed at most once. State is a few bitmaps on the stack, under 1 KiB.
+//! - Time is bounded: a few passes over the page, each instruction followed at most
+//!   once. On a Cortex-A9 a kernel's A32 page costs about 35 instructions per word;
+//!   the worst pages tried cost 0.25 million (A32) and 0.6 million (T32).
+//! - State is a few bitmaps on the stack, about 1 KiB.
 //! - Scanning a page again, in either instruction set, proposes nothing for words
 //!   that are trap words already.
 //! - [`restore`] with the arguments of a [`scan`] proposes the inverse.
@@ -122,7 +124,9 @@ pub(crate) enum Direction {
 /// Calls `found` in ascending order of offsets.
 pub fn scan(page: &Page, entry: u16, set: InstructionSet, found: impl FnMut(Found)) {
     match set {
-        InstructionSet::A32 => a32::Scan::new(page, Some(entry)).decide(Direction::Trap, found),
+        InstructionSet::A32 => {
+            a32::Scan::new(page, Some(entry), Direction::Trap).decide(Direction::Trap, found)
+        }
         InstructionSet::T32 => t32::Scan::new(page, Some(entry)).decide(Direction::Trap, found),
     }
 }
@@ -138,7 +142,8 @@ pub fn restore(page: &Page, entry: u16, set: InstructionSet, mut found: impl FnM
         }
     };
     match set {
-        InstructionSet::A32 => a32::Scan::new(page, Some(entry)).decide(Direction::Original, sites),
+        InstructionSet::A32 => a32::Scan::new(page, Some(entry), Direction::Original)
+            .decide(Direction::Original, sites),
         InstructionSet::T32 => t32::Scan::new(page, Some(entry)).decide(Direction::Original, sites),
     }
 }

@@ -104,7 +104,7 @@ impl PageReport {
 
     fn note_a32(&mut self, entry: Option<u16>) {
         let page = self.page;
-        let scan = a32::Scan::new(&page, entry);
+        let scan = a32::Scan::new(&page, entry, Direction::Trap);
         for (index, (slot, &word)) in (0_u32..).zip(self.notes.iter_mut().step_by(2).zip(&page)) {
             if let Some(class) = isa_a32::classify(word) {
                 *slot = Some(assess(

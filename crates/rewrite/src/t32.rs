@@ -269,7 +269,7 @@ impl<'a> Scan<'a> {
     pub(crate) fn decide(&self, direction: Direction, mut found: impl FnMut(Found)) {
         for index in 0..HALVES {
             let half = self.half(index);
-            if half < 0xb650 || self.is_literal(index) {
+            if !may_concern(direction, half) || self.is_literal(index) {
                 continue;
             }
             let offset = crate::low_half(index << 1);
@@ -289,7 +289,7 @@ impl<'a> Scan<'a> {
                 continue;
             }
             if index + 1 == HALVES {
-                if reason.is_some() && may_be_sensitive(half) {
+                if reason.is_some() && direction == Direction::Trap {
                     found(Found::Straddles { offset });
                 }
                 continue;
@@ -315,6 +315,14 @@ impl<'a> Scan<'a> {
                 None => Found::Leave { offset },
             });
         }
+    }
+}
+
+/// Whether the first halfword leaves open that there is something to replace.
+fn may_concern(direction: Direction, first: u16) -> bool {
+    match direction {
+        Direction::Trap => matches!(first >> 8, 0xb6 | 0xbf) || may_be_sensitive(first),
+        Direction::Original => matches!(first >> 8, 0xde | 0xec..=0xee),
     }
 }
 
