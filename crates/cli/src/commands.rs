@@ -95,14 +95,14 @@ fn find_hypervisor(arguments: &System) -> Result<Hypervisor, entresol_image::Err
 pub(crate) fn check(arguments: &Check) -> Outcome {
     let system = load(&arguments.system)?;
     // Without a hypervisor the manifest can still be judged; only its size is unknown.
-    let text = match find_hypervisor(&arguments.system) {
-        Ok(hypervisor) => Some(hypervisor.text),
+    let size = match find_hypervisor(&arguments.system) {
+        Ok(hypervisor) => Some(hypervisor.size),
         Err(entresol_image::Error::NoHypervisor(_)) if arguments.system.hypervisor.is_none() => {
             None
         }
         Err(error) => return Err(error.into()),
     };
-    let report = Report::new(&system, text);
+    let report = Report::new(&system, size);
     if arguments.json {
         let json = serde_json::to_string_pretty(&report);
         print(&json.map_err(|error| Failure::Other(Pretty::msg(error)))?)

@@ -1,4 +1,4 @@
-//! Reads the hypervisor's ELF file: a flat binary and the size of its code.
+//! Reads the hypervisor's ELF file: a flat binary, and its size.
 //!
 //! The hypervisor is linked at its window's virtual addresses and runs from any
 //! physical address that is a multiple of 1 MiB, so its place in the flat binary is
@@ -6,6 +6,7 @@
 
 use crate::Error;
 use entresol_abi::window;
+use entresol_system::report::HypervisorSize as Size;
 use object::{
     Endianness,
     elf::{EM_ARM, FileHeader32, PT_LOAD, SHF_EXECINSTR},
@@ -20,8 +21,8 @@ pub struct Hypervisor {
     pub bytes: Vec<u8>,
     /// Distance of its first instruction from the window's first byte.
     pub entry_offset: u32,
-    /// Bytes of its code.
-    pub text: u64,
+    /// What it takes of its window.
+    pub size: Size,
 }
 
 /// File name of the hypervisor's ELF file.
@@ -82,6 +83,7 @@ impl Hypervisor {
             return Err("not for little-endian Arm".to_owned());
         }
         let mut bytes = Vec::new();
+        let mut memory = 0;
         for segment in header.program_headers(endian, file).map_err(|error| error.to_string())? {
             if segment.p_type(endian) != PT_LOAD {
                 continue;
@@ -91,6 +93,7 @@ impl Hypervisor {
             if at < window::BASE || end > u64::from(window::MEMORY_END) {
                 return Err(format!("segment {at:#010x}..{end:#010x} is outside the window"));
             }
+            memory = memory.max(end - u64::from(window::BASE));
             let data = segment.data(endian, file).map_err(|()| "the file is cut off".to_owned())?;
             let start = usize::try_from(at - window::BASE).map_err(|error| error.to_string())?;
             let end = start + data.len();
@@ -108,7 +111,8 @@ impl Hypervisor {
             .e_entry(endian)
             .checked_sub(window::BASE)
             .ok_or("its entry is outside the window")?;
-        Ok(Self { bytes, entry_offset, text: text(header, endian, file) })
+        let size = Size { text: text(header, endian, file), memory };
+        Ok(Self { bytes, entry_offset, size })
     }
 }
 

@@ -10,6 +10,7 @@
 use dtoolkit::{Node, Property, fdt::Fdt};
 use entresol_abi::image::{self as abi, Header};
 use entresol_image::{Hypervisor, Image};
+use entresol_system::report::HypervisorSize;
 use object::{
     Endianness,
     elf::FileHeader32,
@@ -59,7 +60,11 @@ fn build() -> (Image, tempfile::TempDir) {
     write("extra.dtb", &extra_tree());
     let manifest = write("system.toml", MANIFEST.as_bytes());
     let system = entresol_system::load(&manifest, None).unwrap();
-    let hypervisor = Hypervisor { bytes: vec![0x11; 0x123], entry_offset: 4, text: 0 };
+    let hypervisor = Hypervisor {
+        bytes: vec![0x11; 0x123],
+        entry_offset: 4,
+        size: HypervisorSize { text: 0, memory: 0x123 },
+    };
     (entresol_image::build(&system, &hypervisor).unwrap(), directory)
 }
 

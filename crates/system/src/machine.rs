@@ -8,7 +8,7 @@ use crate::manifest::{Properties, Size};
 use crate::problem::{Problem, Source, parse, source};
 use entresol_abi::{HostPhys, image as abi};
 use serde::Deserialize;
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 /// Descriptions compiled into the tool.
 const SHIPPED: [(&str, &str); 3] = [
@@ -231,7 +231,45 @@ impl Machine {
                 return Err(problem(format!("device {} is not in whole 4 KiB pages", device.name)));
             }
         }
+        machine.clash().map_or(Ok(()), |clash| Err(problem(clash)))?;
         Ok(machine)
+    }
+
+    /// Two things at the same address or interrupt, in words. A device that shares a
+    /// page with the hypervisor's own could not be given away.
+    fn clash(&self) -> Option<String> {
+        let own = |name: &str, base: u32, irq| (name.to_owned(), page(base, 0x1000), irq);
+        let mut seen = vec![
+            own("the interrupt distributor", self.gic.distributor, 0),
+            own("the interrupt CPU interface", self.gic.cpu, 0),
+            own("the console", self.uart.base, self.uart.irq),
+        ];
+        let first = seen.len();
+        match self.timer.kind {
+            TimerKind::Generic => seen.push(("the timer".to_owned(), 0..0, self.timer.irq)),
+            TimerKind::A9Global => seen.push(own("the timer", self.timer.base, self.timer.irq)),
+        }
+        let ram = |ram: &Ram| ("RAM".to_owned(), page(ram.base, ram.size.0), 0);
+        seen.extend(self.ram.iter().map(ram));
+        let device =
+            |device: &Device| (device.name.clone(), page(device.base, device.size.0), device.irq);
+        seen.extend(self.device.iter().map(device));
+        for (index, (name, range, irq)) in seen.iter().enumerate().skip(first) {
+            for (other, other_range, other_irq) in seen.iter().take(index) {
+                // On the Cortex-A9 controller and timer share the private page.
+                let both_own = index == first;
+                if !both_own && range.start < other_range.end && other_range.start < range.end {
+                    return Some(format!("{name} overlaps {other}"));
+                }
+                if *irq != 0 && irq == other_irq {
+                    return Some(format!("{name} and {other} both have interrupt {irq}"));
+                }
+                if name == other && name != "RAM" {
+                    return Some(format!("two devices are called {name}"));
+                }
+            }
+        }
+        None
     }
 
     /// As the hypervisor reads it.
@@ -264,6 +302,12 @@ impl Machine {
     }
 }
 
+/// The whole pages of `len` bytes at `base`.
+fn page(base: u32, len: u64) -> Range<u64> {
+    let start = u64::from(base & !0xfff);
+    start..(u64::from(base) + len).next_multiple_of(0x1000).max(start)
+}
+
 /// `name`, zero padded (and cut) to 16 bytes.
 #[must_use]
 pub fn padded(name: &str) -> [u8; 16] {
@@ -284,6 +328,23 @@ mod tests {
             let machine = Machine::named(name).unwrap().unwrap();
             assert_eq!(machine.name, name);
             assert!(machine.qemu.is_some());
+        }
+    }
+
+    #[test]
+    fn a_description_that_gives_something_twice_is_refused() {
+        let text = SHIPPED[0].1;
+        for (from, to, clash) in [
+            ("irq = 39", "irq = 38", "uart2 and uart1 both have interrupt 38"),
+            ("irq = 39", "irq = 37", "uart2 and the console both have interrupt 37"),
+            ("base = 0x1000_b000", "base = 0x1000_a000", "uart2 overlaps uart1"),
+            ("base = 0x1000_b000", "base = 0x1e00_0000", "uart2 overlaps the interrupt CPU"),
+            ("base = 0x1000_b000", "base = 0x6000_0000", "uart2 overlaps RAM"),
+            ("name = \"uart2\"", "name = \"uart1\"", "two devices are called uart1"),
+        ] {
+            let text = text.replace(from, to);
+            let problem = Machine::read(&source("board.toml", &text), &text).unwrap_err();
+            assert!(problem.to_string().starts_with(clash), "{problem}");
         }
     }
 }

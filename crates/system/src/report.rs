@@ -70,12 +70,12 @@ pub struct VmReport {
     pub sites: u32,
 }
 
-/// Memory used by the hypervisor.
+/// Memory used by the hypervisor: RAM outside guests.
 #[derive(Clone, Debug, Serialize)]
 pub struct Hypervisor {
-    /// Bytes of its code, if its binary was there to be measured.
-    pub text: Option<u64>,
-    /// Bytes of its window: text, data and stacks.
+    /// What its binary takes of its window, if it was there to be measured.
+    pub size: Option<HypervisorSize>,
+    /// Bytes set aside for its window.
     pub window: u64,
     /// Bytes of tables and payloads.
     pub image: u64,
@@ -83,10 +83,19 @@ pub struct Hypervisor {
     pub pools: u64,
 }
 
+/// What the hypervisor's binary takes of its window.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+pub struct HypervisorSize {
+    /// Bytes of code.
+    pub text: u64,
+    /// Bytes of code, data, stacks and all other static storage.
+    pub memory: u64,
+}
+
 impl Report {
-    /// Reports on `system`; `text` is the size of the hypervisor's code, if known.
+    /// Reports on `system`; `size` is that of the hypervisor's binary, if known.
     #[must_use]
-    pub fn new(system: &System, text: Option<u64>) -> Self {
+    pub fn new(system: &System, size: Option<HypervisorSize>) -> Self {
         let layout = &system.layout;
         let area =
             |span: Span, what: &str| Area { base: span.base, len: span.len, what: what.into() };
@@ -106,7 +115,7 @@ impl Report {
             interrupts: interrupts(system),
             vms: system.vms.iter().map(VmReport::new).collect(),
             hypervisor: Hypervisor {
-                text,
+                size,
                 window: u64::from(window::RESERVED),
                 image: layout.image.len,
                 pools: layout.pools.len,
@@ -244,13 +253,15 @@ impl fmt::Display for Report {
                 vm.sites
             )?;
         }
-        let Hypervisor { text, window, image, pools } = &self.hypervisor;
+        let Hypervisor { size, window, image, pools } = &self.hypervisor;
         writeln!(f, "\nRAM outside guests")?;
-        match text {
-            Some(text) => writeln!(f, "  hypervisor text {text} bytes")?,
-            None => writeln!(f, "  hypervisor text unknown: the hypervisor is not built")?,
+        write!(f, "  hypervisor {}", Size(*window))?;
+        match size {
+            Some(HypervisorSize { text, memory }) => {
+                writeln!(f, ", of which {memory} bytes in use, text {text} bytes")?;
+            }
+            None => writeln!(f, "; what it uses of them is unknown: it is not built")?,
         }
-        writeln!(f, "  hypervisor's window {}", Size(*window))?;
         writeln!(f, "  tables and guests' files {}", Size(*image))?;
         write!(f, "  page-table pools {}", Size(*pools))
     }
