@@ -32,6 +32,13 @@ pub(crate) enum Command {
     /// Build and run in QEMU, all consoles on this terminal
     #[command(after_help = KEYS)]
     Run(Run),
+    /// Report a guest binary's sensitive instructions and what becomes of them
+    ///
+    /// A privileged instruction traps when a guest kernel runs it in user mode. Others
+    /// would do something else there without a trap: they are replaced, before they
+    /// run, by words that trap. What only control flow can tell from data is decided
+    /// when the guest runs, and reported here as left.
+    Inspect(Inspect),
 }
 
 const KEYS: &str = "\
@@ -117,4 +124,34 @@ pub(crate) struct Run {
     /// Pass a further argument to QEMU; may be repeated
     #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub(crate) qemu: Vec<String>,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The guest's binary
+    #[arg(value_name = "FILE")]
+    pub(crate) image: PathBuf,
+    /// Take it for this format in place of the one detected
+    #[arg(long, value_name = "FORMAT", value_parser = ["elf", "zImage", "Image", "raw"])]
+    pub(crate) format: Option<String>,
+    /// Where a raw binary is loaded; an odd address means T32
+    #[arg(long, value_name = "ADDRESS", default_value = "0x40008000", value_parser = address)]
+    pub(crate) load: u32,
+    /// List all addresses, not only the first of each kind
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// An address, decimal or with 0x.
+fn address(text: &str) -> Result<u32, String> {
+    let digits = text.replace('_', "");
+    match digits.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16),
+        None => digits.parse(),
+    }
+    .map_err(|error| error.to_string())
 }

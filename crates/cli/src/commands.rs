@@ -1,9 +1,12 @@
 //! What the commands do: each calls the crate that knows how, and prints.
 
-use crate::arguments::{Build, Check, New, Run, System};
+use crate::arguments::{Build, Check, Inspect, New, Run, System};
+use crate::inspect::Inspection;
 use entresol_image::{Hypervisor, Image, hypervisor};
 use entresol_run::{Ended, Qemu, interactive};
-use entresol_system::{self as system, Problem, Problems, Report, template};
+use entresol_system::{
+    self as system, Problem, Problems, Report, code, manifest::Format, template,
+};
 use miette::{Diagnostic, Report as Pretty};
 use std::{fs::File, io, io::Write, path::Path, process::ExitCode, time::Duration};
 use thiserror::Error;
@@ -201,4 +204,30 @@ fn qemu(system: &system::System, more: &[String]) -> Result<Qemu, Problem> {
         memory: qemu.memory.clone(),
         args: qemu.args.iter().chain(more).cloned().collect(),
     })
+}
+
+/// `entresol inspect`.
+pub(crate) fn inspect(arguments: &Inspect) -> Outcome {
+    let path = arguments.image.display();
+    let bytes = std::fs::read(&arguments.image).map_err(|error| {
+        Problem::new("image::missing", format!("cannot read {path}: {error}"))
+            .help("build or fetch the file, or correct the path")
+    })?;
+    let format = arguments.format.as_deref().map(|format| match format {
+        "elf" => Format::Elf,
+        "zImage" => Format::ZImage,
+        "Image" => Format::Image,
+        _ => Format::Raw,
+    });
+    let guest = code::guest(&bytes, format, arguments.load).map_err(|unfit| {
+        Problem::new(unfit.code, format!("`{path}` cannot run as a guest: {}", unfit.what))
+            .help(unfit.remedy)
+    })?;
+    let inspection = Inspection::new(&guest, arguments.all);
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&inspection);
+        print(&json.map_err(|error| Failure::Other(Pretty::msg(error)))?)
+    } else {
+        print(&inspection.to_string())
+    }
 }

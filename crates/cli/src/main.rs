@@ -12,6 +12,7 @@
 
 mod arguments;
 mod commands;
+mod inspect;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Check(check) => commands::check(&check),
         Command::Build(build) => commands::build(&build),
         Command::Run(run) => commands::run(&run),
+        Command::Inspect(inspect) => commands::inspect(&inspect),
     };
     match result {
         Ok(code) => code,
