@@ -308,12 +308,12 @@ pub enum BadImage {
 }
 
 impl Header {
-    /// Reads and checks the header at the start of `image`.
+    /// Reads the header at the start of `image`, which may be cut off behind it.
     ///
     /// # Errors
     ///
-    /// What is wrong with the first invariant that does not hold.
-    pub fn check(image: &[u8]) -> Result<&Self, BadImage> {
+    /// When it is none, or one of another version.
+    pub fn read(image: &[u8]) -> Result<&Self, BadImage> {
         let (header, _) = Self::ref_from_prefix(image).map_err(|_| BadImage::Truncated)?;
         if header.magic != MAGIC {
             return Err(BadImage::Magic(header.magic));
@@ -321,6 +321,16 @@ impl Header {
         if header.abi != ABI_VERSION {
             return Err(BadImage::Abi(header.abi));
         }
+        Ok(header)
+    }
+
+    /// Reads the header at the start of the whole `image` and checks all that it names.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the first invariant that does not hold.
+    pub fn check(image: &[u8]) -> Result<&Self, BadImage> {
+        let header = Self::read(image)?;
         table::<Range>(image, header.ram)?;
         let vms = table::<Vm>(image, header.vms)?;
         if vms.is_empty() || vms.len() > MAX_VMS {

@@ -15,6 +15,7 @@ use crate::pages::Site;
 use crate::shadow::Shadow;
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_isa::op::InstructionSet;
+use entresol_isa::trapword;
 use entresol_rewrite::{Found, Width};
 
 /// Replacements planned at a time. A page with more is scanned again.
@@ -78,6 +79,38 @@ fn take_page_back(shadow: &mut Shadow, linear: &mut Linear<'_>, page: u32) {
     }
     shadow.pages.set_data(linear, page);
     maintenance::instructions_written(host, 0x1000);
+}
+
+/// Stores to a page of code for the guest, in place: what was replaced stays replaced, and
+/// what is sensitive now is replaced too. For stores that cannot wait until the page
+/// is data, because the storing instruction is on it.
+pub(crate) fn store(
+    shadow: &mut Shadow,
+    linear: &mut Linear<'_>,
+    at: GuestPhys,
+    bytes: u32,
+    value: u32,
+    entry: Option<(GuestPhys, InstructionSet)>,
+) {
+    let Some(page) = shadow.memory.page(at) else { return };
+    let host = shadow.memory.page_at(page);
+    let offset = at.0 & 0xfff;
+    let sites = shadow.pages.has_site_in(linear, page, offset & !3, 4);
+    if !sites && !shadow.pages.scanned(linear, page, InstructionSet::T32) && offset & 3 == 0 && bytes == 4
+        && trapword::encode_a32(value).is_none()
+    {
+        linear.store(HostPhys(host.0 + offset), value);
+    } else {
+        while let Some(site) = shadow.pages.take_site(linear, page) {
+            write(linear, host, site.offset, site.width, site.original);
+        }
+        for byte in 0..bytes.min(0x1000 - offset) {
+            linear.store(HostPhys(host.0 + offset + byte), (value >> (byte * 8)) as u8);
+        }
+        let (entry, set) = entry.unwrap_or((at, InstructionSet::A32));
+        scan(shadow, linear, entry, set);
+    }
+    maintenance::instructions_written(HostPhys(host.0 + (offset & !31)), 32);
 }
 
 /// Takes another page of code back, so that its sites are free.

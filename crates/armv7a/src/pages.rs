@@ -228,6 +228,20 @@ impl Pages {
         self.sites.at(u32::from(number).saturating_sub(1))
     }
 
+    /// Whether a page has a site that overlaps `len` bytes at `offset`.
+    pub(crate) fn has_site_in(&self, linear: &Linear<'_>, page: u32, offset: u32, len: u32) -> bool {
+        let mut number = self.state(linear, page) as u16;
+        while number != 0 {
+            let at = self.site(number).0;
+            let there = u32::from(linear.load::<u16>(HostPhys(at + 4)) & 0xffe);
+            if there + 4 > offset && there < offset + len {
+                return true;
+            }
+            number = linear.load(HostPhys(at + 6));
+        }
+        false
+    }
+
     /// Takes one site out of a page's list.
     pub(crate) fn take_site(&mut self, linear: &mut Linear<'_>, page: u32) -> Option<Site> {
         let state = self.state(linear, page);

@@ -16,7 +16,7 @@ use crate::cp15;
 use crate::guarded;
 use crate::guest::Guest;
 use crate::hypervisor::{Hypervisor, core, halt};
-use crate::maintenance;
+use crate::maintenance::{self, View};
 use crate::shadow::{Attempt, Resolved, Shadow};
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
@@ -26,7 +26,7 @@ use entresol_hv::health::{Access as Did, End, Fault, Notice, Who};
 use entresol_hv::hypercall::{self, Request};
 use entresol_hv::platform::Platform;
 use entresol_hv::timer as board_timer;
-use entresol_isa::op::{Access, Condition, InstructionSet, Op, Width};
+use entresol_isa::op::{Access, Condition, Coprocessor, InstructionSet, Op, Width};
 use entresol_isa::{a32, t32, trapword};
 use entresol_vcpu::cp15::timer::Register;
 use entresol_vcpu::walk;
@@ -154,11 +154,11 @@ impl Hypervisor {
         cp15::clear_exclusive();
         // A vector that faults at its first instruction is entered again and again.
         let vector = guest.vcpu.pc;
-        let again = from == vector && guest.last.vector == vector;
+        let again = from == guest.last.vector;
         guest.last.count = if again { guest.last.count + 1 } else { 0 };
+        guest.last.vector = vector;
         if !again {
             guest.last.from = from;
-            guest.last.vector = vector;
         }
         if guest.last.count >= 16 {
             let pc = guest.last.from;
@@ -245,12 +245,29 @@ impl Hypervisor {
                 }
                 (outcome, _) => {
                     self.conclude(outcome, &trapped);
+                    self.mirror_thread_registers(&trapped.op);
                     break;
                 }
             }
         }
         if was_privileged != self.guest().vcpu.privileged() {
             self.update_float();
+        }
+    }
+
+    /// The thread registers that User mode can read are kept in the machine, too.
+    #[inline]
+    fn mirror_thread_registers(&mut self, op: &Op) {
+        let Op::Coprocessor(Coprocessor { cp: 15, read: false, crn: 13, opc2, .. }) = op else {
+            return;
+        };
+        let cp15 = &self.guest().vcpu.cp15;
+        match opc2 {
+            // SAFETY: the register is only the guest's.
+            2 => unsafe { cp15::set_thread_user(cp15.tpidrurw) },
+            // SAFETY: as above.
+            3 => unsafe { cp15::set_thread_read_only(cp15.tpidruro) },
+            _ => {}
         }
     }
 
@@ -441,7 +458,12 @@ impl Hypervisor {
                     attempt = Attempt::Write;
                 }
                 Resolved::Unchanged => return,
-                Resolved::WritesCode(at) => self.take_back(at),
+                Resolved::WritesCode(at) => {
+                    if self.store_to_code(at, address) {
+                        return;
+                    }
+                    self.take_back(at);
+                }
                 Resolved::Fault(fault) => {
                     let dfsr = fault.dfsr(attempt == Attempt::Write);
                     return self.inject(Exception::DataAbort { dfsr, dfar: address });
@@ -531,21 +553,7 @@ impl Hypervisor {
             return self
                 .inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         }
-        let vcpu = &self.guest().vcpu;
-        let pc = vcpu.pc;
-        let decoded = if vcpu.thumb() {
-            guarded::half(pc).and_then(|first| {
-                if t32::is_wide(first as u16) {
-                    let word = first << 16 | guarded::half(pc.wrapping_add(2))?;
-                    Some((t32::access_wide(word)?, 4))
-                } else {
-                    Some((t32::access_narrow(first as u16)?, 2))
-                }
-            })
-        } else {
-            guarded::word(pc).and_then(|word| Some((a32::access(word)?.1, 4)))
-        };
-        let Some((access, length)) = decoded else {
+        let Some((access, length)) = self.access_at_pc() else {
             return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         };
         self.counters().mmio += 1;
@@ -559,6 +567,45 @@ impl Hypervisor {
             _ => self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address }),
         }
         self.after_board(at);
+    }
+
+    /// The load or store at pc.
+    fn access_at_pc(&mut self) -> Option<(Access, u32)> {
+        let vcpu = &self.guest().vcpu;
+        let pc = vcpu.pc;
+        if !vcpu.thumb() {
+            return Some((a32::access(guarded::word(pc)?)?.1, 4));
+        }
+        let first = guarded::half(pc)?;
+        if t32::is_wide(first as u16) {
+            let word = first << 16 | guarded::half(pc.wrapping_add(2))?;
+            Some((t32::access_wide(word)?, 4))
+        } else {
+            Some((t32::access_narrow(first as u16)?, 2))
+        }
+    }
+
+    /// Makes a store to the page of code at `at` for the guest if it must be made in place,
+    /// because the storing instruction is on that page. `false` if it need not, or cannot.
+    fn store_to_code(&mut self, at: GuestPhys, address: u32) -> bool {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let memory = guest.shadow.memory;
+        let set = if guest.vcpu.thumb() { InstructionSet::T32 } else { InstructionSet::A32 };
+        let linear = Self::linear(&mut self.view);
+        let pc = walk::walk(&guest.vcpu.cp15, guest.vcpu.pc, |at| memory.load(&linear, at));
+        let at_pc = pc.ok().map(|mapping| mapping.gpa);
+        drop(linear);
+        let Some(pc) = at_pc.filter(|pc| memory.page(*pc) == memory.page(at)) else { return false };
+        let Some((access, length)) = self.access_at_pc() else { return false };
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let mut bus = CodeBus {
+            shadow: &mut guest.shadow,
+            view: &mut self.view,
+            page: address & !0xfff,
+            at: at.0 & !0xfff,
+            entry: (pc, set),
+        };
+        matches!(guest.vcpu.access(&access, length, &mut bus), Outcome::Next | Outcome::Jumped)
     }
 
     fn access_board(&mut self, access: &Access, length: u32, at: GuestPhys, address: u32) -> Outcome {
@@ -768,5 +815,31 @@ impl Memory for Bus<'_> {
             fsr: fsr(Cause::External, 0, true),
             far: address,
         })
+    }
+}
+
+/// A page of code as memory that is stored to in place.
+struct CodeBus<'a> {
+    shadow: &'a mut Shadow,
+    view: &'a mut View,
+    page: u32,
+    at: u32,
+    entry: (GuestPhys, InstructionSet),
+}
+
+impl Memory for CodeBus<'_> {
+    fn load(&mut self, _: u32, _: Width, _: bool) -> Result<u32, Abort> {
+        Err(Abort::Retry)
+    }
+
+    fn store(&mut self, address: u32, width: Width, value: u32, _: bool) -> Result<(), Abort> {
+        if address & !0xfff != self.page {
+            return Err(Abort::Retry);
+        }
+        let at = GuestPhys(self.at | address & 0xfff);
+        let mut linear = Hypervisor::linear(self.view);
+        let bytes = bus_width(width).bytes();
+        code::store(self.shadow, &mut linear, at, bytes, value, Some(self.entry));
+        Ok(())
     }
 }

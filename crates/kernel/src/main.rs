@@ -31,7 +31,7 @@ mod start {
         let at = HostPhys(load + window::RESERVED);
         // SAFETY: the entry code maps the megabyte the tables start in; nothing writes to it.
         let head = unsafe { boot.image(at, 0x10_0000) };
-        let Ok(header) = Header::check(head) else { halt() };
+        let Ok(header) = Header::read(head) else { halt() };
         let ram = table::<Range>(head, header.ram).unwrap_or(&[]);
         boot.finish(ram);
         // SAFETY: all memory is mapped now, and nothing writes to the image.
