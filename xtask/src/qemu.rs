@@ -1,7 +1,7 @@
 //! Runs a machine in QEMU to its end, without a terminal, under a time limit.
 //!
-//! Always with `-icount shift=0,sleep=off`: one instruction is one nanosecond and, as long
-//! as nothing is typed, runs are bit-for-bit repeatable. Always ended by SIGKILL at the
+//! Always with `-icount shift=0,sleep=off` and a fixed seed and date: one instruction is one
+//! nanosecond and, as long as nothing is typed, runs are bit-for-bit repeatable. Always ended by SIGKILL at the
 //! limit: a machine that waits for an interrupt nobody sends hangs, and QEMU has ignored
 //! milder signals in this mode. Interactive runs are `entresol run`'s.
 
@@ -51,6 +51,8 @@ impl Machine {
         command.args(["-nodefaults", "-display", "none", "-monitor", "none"]);
         command.args(["-serial", "stdio", "-no-reboot", "-nic", "none"]);
         command.args(["-icount", "shift=0,sleep=off"]);
+        // Neither the host's entropy (in generated device trees) nor its clock.
+        command.args(["-seed", "1", "-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
         command.args(arguments);
         Self { command }
     }
