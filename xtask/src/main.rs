@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     match run(chore) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("\nerror: {error:?}");
+            eprintln!("\nerror: {}", process::explained(&error));
             ExitCode::FAILURE
         }
     }

@@ -79,6 +79,11 @@ pub(crate) fn hand_over(command: &mut Command) -> Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
+/// An error and what caused it, without a backtrace.
+pub(crate) fn explained(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
+}
+
 /// A command as one would type it.
 pub(crate) fn shown(command: &Command) -> String {
     let mut text = command.get_program().to_string_lossy().into_owned();

@@ -66,7 +66,7 @@ impl Summary {
 
     fn fail(&mut self, error: &Error) {
         self.failed += 1;
-        let text = format!("{error:?}");
+        let text = process::explained(error);
         eprintln!("{text}\n");
         self.failures.push(text.lines().next().unwrap_or_default().to_owned());
     }

@@ -41,8 +41,8 @@ pub(super) fn write_modules(linux: &Path, root: &Path) -> Result<()> {
         order.push('\n');
     }
     archive.file("modules/order", order.as_bytes())?;
-    // Found before busybox's applet of the same name, which knows ext2 only.
-    archive.program("bin/mke2fs", &read(&root.join("sbin/mke2fs"))?)?;
+    // Not as `mke2fs`: busybox's shell prefers its own, which knows ext2 only.
+    archive.program("bin/mkfs.ext4", &read(&root.join("sbin/mke2fs"))?)?;
     archive.directory("lib")?;
     archive.link("lib/arm-linux-gnueabihf", ".")?;
     for name in LIBRARIES {

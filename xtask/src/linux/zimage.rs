@@ -78,10 +78,13 @@ pub(super) fn to_uimage(image: &[u8], ram: u32) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-/// The CRC-32 of IEEE 802.3, reflected.
+/// The CRC-32 of IEEE 802.3, reflected, a byte at a time.
 fn crc32(bytes: &[u8]) -> u32 {
+    let shift = |crc: u32| (0..8).fold(crc, |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)));
+    let table: Vec<u32> = (0..=0xff).map(shift).collect();
     let step = |crc: u32, byte: &u8| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+        let [low, ..] = crc.to_le_bytes();
+        (crc >> 8) ^ table.get(usize::from(low ^ byte)).copied().unwrap_or_default()
     };
     !bytes.iter().fold(!0, step)
 }
