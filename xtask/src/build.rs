@@ -39,7 +39,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     bench(workspace)
 }
 
-/// Builds the instrument, the workload's program and its initramfs.
+/// Builds the instrument, the measured guests, the workload's program and its initramfs.
 ///
 /// # Errors
 ///
@@ -49,11 +49,14 @@ pub(crate) fn bench(workspace: &Workspace) -> Result<()> {
     instrument.args(["build", "--release", "--manifest-path", "bench/plugin/Cargo.toml"]);
     instrument.arg("--target-dir").arg(workspace.target("instrument"));
     Step::new("build the instrument").run(&mut instrument)?;
-    let mut ubench = workspace.cargo();
-    ubench.args(["build", "--release", "--target", TARGET]);
-    ubench.args(["--manifest-path", "bench/ubench/Cargo.toml"]);
-    ubench.arg("--target-dir").arg(workspace.target("ubench"));
-    Step::new("build the workload").run(&mut ubench)?;
+    for name in ["ubench", "micro"] {
+        let mut command = workspace.cargo();
+        // In its directory, as everywhere: cargo reads the configuration from there.
+        command.args(["build", "--release", "--target", TARGET]);
+        command.arg("--target-dir").arg(workspace.target(name));
+        command.current_dir(workspace.path("bench").join(name));
+        Step::new(&format!("build bench/{name}")).run(&mut command)?;
+    }
     linux::write_workload(workspace)
 }
 

@@ -60,6 +60,16 @@ impl Workspace {
         self.target(&format!("{TARGET}/release/entresol-kernel"))
     }
 
+    /// A guest of `bench/micro`, or else of `guests`, once built.
+    pub(crate) fn guest(&self, name: &str) -> PathBuf {
+        let measured = self.target(&format!("micro/{TARGET}/release/{name}"));
+        if measured.exists() {
+            measured
+        } else {
+            self.path(&format!("guests/target/{TARGET}/release/{name}"))
+        }
+    }
+
     /// The plugin that counts instructions, once built.
     pub(crate) fn instrument(&self) -> PathBuf {
         self.target("instrument/release/libinstrument.so")

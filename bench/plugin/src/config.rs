@@ -9,8 +9,7 @@
 //! profile=FILE             executions of each address inside the window
 //!
 //! place := 0xADDRESS       before the instruction at this virtual address
-//!        | LO..HI          when execution enters this range by a jump, a trap or a return
-//!        | in | out        the range of the window; everything else
+//!        | in | out        when execution enters the window, or leaves it
 //!        | start           (FROM only) the machine's first instruction
 //! ```
 
@@ -24,27 +23,12 @@ const WINDOW: Range<u64> = 0xfff0_0000..0xffff_0000;
 pub(crate) enum Place {
     /// One instruction.
     At(u64),
-    /// Arrival in a range.
-    Within(Range<u64>),
-    /// Arrival outside a range.
-    Outside(Range<u64>),
+    /// Arrival in the window.
+    In,
+    /// Arrival outside of it.
+    Out,
     /// The machine's first instruction.
     Start,
-}
-
-impl Place {
-    /// Whether executing the instruction at `address` is this place.
-    ///
-    /// `first` says that it starts a translation block, as every target of a jump, trap or
-    /// return does. (So may others: a range is a level, not an edge.)
-    pub(crate) fn is(&self, address: u64, first: bool) -> bool {
-        match self {
-            Self::At(place) => *place == address,
-            Self::Within(range) => first && range.contains(&address),
-            Self::Outside(range) => first && !range.contains(&address),
-            Self::Start => false,
-        }
-    }
 }
 
 /// A named pair of places.
@@ -72,6 +56,12 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// Whether a probe starts or ends at an edge of the window.
+    pub(crate) fn needs_edges(&self) -> bool {
+        let edge = |place: &Place| matches!(place, Place::In | Place::Out);
+        self.probes.iter().any(|probe| edge(&probe.from) || edge(&probe.to))
+    }
+
     /// Parses `key=value` arguments.
     ///
     /// # Errors
@@ -91,7 +81,7 @@ impl Config {
             match key {
                 "out" => config.out = value.to_owned(),
                 "profile" => config.profile = Some(value.to_owned()),
-                "probe" => config.probes.push(probe(value, &config.window)?),
+                "probe" => config.probes.push(probe(value)?),
                 "window" => {}
                 _ => return Err(format!("{key}: unknown argument")),
             }
@@ -103,25 +93,21 @@ impl Config {
     }
 }
 
-fn probe(text: &str, window: &Range<u64>) -> Result<ProbeSpec, String> {
+fn probe(text: &str) -> Result<ProbeSpec, String> {
     let parts = || {
         let (name, places) = text.split_once(':')?;
         let (from, to) = places.split_once(':')?;
-        Some(ProbeSpec {
-            name: name.to_owned(),
-            from: place(from, window)?,
-            to: place(to, window)?,
-        })
+        Some(ProbeSpec { name: name.to_owned(), from: place(from)?, to: place(to)? })
     };
     parts().ok_or(format!("probe={text}: not NAME:FROM:TO"))
 }
 
-fn place(text: &str, window: &Range<u64>) -> Option<Place> {
+fn place(text: &str) -> Option<Place> {
     match text {
-        "in" => Some(Place::Within(window.clone())),
-        "out" => Some(Place::Outside(window.clone())),
+        "in" => Some(Place::In),
+        "out" => Some(Place::Out),
         "start" => Some(Place::Start),
-        _ => number(text).map(Place::At).or_else(|| range(text).map(Place::Within)),
+        _ => number(text).map(Place::At),
     }
 }
 
@@ -143,16 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn out_means_outside_the_window_wherever_it_is() {
+    fn reads_a_probe() {
         let config = parse(&["probe=trap:0x8000:out", "out=x", "window=0x10..0x20"]).unwrap();
-        let probe = &config.probes[0];
-        assert_eq!(probe.from, Place::At(0x8000));
-        assert!(probe.to.is(0x20, true) && !probe.to.is(0x10, true));
-    }
-
-    #[test]
-    fn a_range_is_entered_only_where_a_block_starts() {
-        assert!(!Place::Within(0..8).is(4, false));
+        assert_eq!(config.window, 0x10..0x20);
+        let (from, to) = (Place::At(0x8000), Place::Out);
+        assert_eq!(config.probes, [ProbeSpec { name: "trap".to_owned(), from, to }]);
     }
 
     #[test]

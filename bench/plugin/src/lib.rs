@@ -47,6 +47,7 @@ static OUTSIDE: AtomicU64 = AtomicU64::new(0);
 static CONFIG: OnceLock<Config> = OnceLock::new();
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 
+/// What the instrument has seen so far.
 struct State {
     probes: Vec<Samples>,
     marks: Vec<Mark>,
@@ -54,6 +55,10 @@ struct State {
     number: Option<(u64, u64)>,
     /// One counter per address of the window that was translated; leaked, for inline adds.
     profile: BTreeMap<u64, &'static AtomicU64>,
+    /// Instructions outside the window when it was last known to execute inside.
+    left: u64,
+    /// Instructions inside the window when it was last known to execute outside.
+    entered: u64,
 }
 
 /// The API version QEMU checks before it installs the plugin.
@@ -85,11 +90,18 @@ pub unsafe extern "C" fn qemu_plugin_install(
         .probes
         .iter()
         .map(|spec| {
-            let must_enter = matches!(spec.to, Place::Outside(_));
-            Samples::new(&spec.name, spec.from == Place::Start, must_enter)
+            let counts_from = !matches!(spec.from, Place::At(_));
+            Samples::new(&spec.name, spec.from == Place::Start, counts_from)
         })
         .collect();
-    let state = State { probes, marks: Vec::new(), number: None, profile: BTreeMap::new() };
+    let state = State {
+        probes,
+        marks: Vec::new(),
+        number: None,
+        profile: BTreeMap::new(),
+        left: u64::MAX,
+        entered: u64::MAX,
+    };
     if let Ok(mut slot) = STATE.lock() {
         *slot = Some(state);
     }
@@ -104,14 +116,19 @@ extern "C" fn translated(_id: u64, tb: *mut RawTb) {
     let Some(config) = CONFIG.get() else { return };
     for (index, insn) in api::instructions(tb).enumerate() {
         let address = insn.address();
-        // TO before FROM: they may be the same place.
+        let inside = config.window.contains(&address);
+        let first = index == 0;
+        if first && config.needs_edges() {
+            insn.on_execute(if inside { at_inside } else { at_outside }, 0);
+        }
+        // TO before FROM: they may be the same instruction.
         for (number, probe) in config.probes.iter().enumerate() {
-            if probe.to.is(address, index == 0) {
+            if probe.to == Place::At(address) {
                 insn.on_execute(at_to, number);
             }
         }
         for (number, probe) in config.probes.iter().enumerate() {
-            if probe.from.is(address, index == 0) {
+            if probe.from == Place::At(address) {
                 insn.on_execute(at_from, number);
             }
         }
@@ -120,7 +137,6 @@ extern "C" fn translated(_id: u64, tb: *mut RawTb) {
             Some(MARK_NUMBER) => insn.on_access(at_number),
             _ => {}
         }
-        let inside = config.window.contains(&address);
         insn.count(if inside { &INSIDE } else { &OUTSIDE });
         if inside && config.profile.is_some() {
             with_state(|state| insn.count(state.profile.entry(address).or_insert_with(leak)));
@@ -132,6 +148,27 @@ fn leak() -> &'static AtomicU64 {
     Box::leak(Box::new(AtomicU64::new(0)))
 }
 
+/// A block inside the window starts: an arrival, if anything executed outside since the
+/// last one.
+extern "C" fn at_inside(_vcpu: c_uint, _number: usize) {
+    let outside = OUTSIDE.load(Ordering::Relaxed);
+    with_state(|state| {
+        if core::mem::replace(&mut state.left, outside) != outside {
+            state.arrive(&Place::In);
+        }
+    });
+}
+
+/// The same for a block outside.
+extern "C" fn at_outside(_vcpu: c_uint, _number: usize) {
+    let inside = INSIDE.load(Ordering::Relaxed);
+    with_state(|state| {
+        if core::mem::replace(&mut state.entered, inside) != inside {
+            state.arrive(&Place::Out);
+        }
+    });
+}
+
 extern "C" fn at_from(_vcpu: c_uint, number: usize) {
     with_state(|state| {
         if let Some(probe) = state.probes.get_mut(number) {
@@ -141,14 +178,7 @@ extern "C" fn at_from(_vcpu: c_uint, number: usize) {
 }
 
 extern "C" fn at_to(_vcpu: c_uint, number: usize) {
-    with_state(|state| {
-        let Some(probe) = state.probes.get_mut(number) else { return };
-        let before = probe.number();
-        probe.end(now());
-        if probe.number() != before && probe.number().is_power_of_two() {
-            state.report(false);
-        }
-    });
+    with_state(|state| state.end(number));
 }
 
 extern "C" fn at_number(_vcpu: c_uint, _info: u32, address: u64, _number: usize) {
@@ -183,6 +213,30 @@ fn with_state(act: impl FnOnce(&mut State)) {
 }
 
 impl State {
+    /// Ends and begins what ends and begins at an edge of the window.
+    fn arrive(&mut self, place: &Place) {
+        let Some(config) = CONFIG.get() else { return };
+        for (number, spec) in config.probes.iter().enumerate() {
+            if spec.to == *place {
+                self.end(number);
+            }
+            if spec.from == *place
+                && let Some(probe) = self.probes.get_mut(number)
+            {
+                probe.begin(now());
+            }
+        }
+    }
+
+    fn end(&mut self, number: usize) {
+        let Some(probe) = self.probes.get_mut(number) else { return };
+        let before = probe.number();
+        probe.end(now());
+        if probe.number() != before && probe.number().is_power_of_two() {
+            self.report(false);
+        }
+    }
+
     fn report(&self, ended: bool) {
         let Some(config) = CONFIG.get() else { return };
         let mut text = String::new();

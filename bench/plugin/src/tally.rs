@@ -20,10 +20,9 @@ pub(crate) struct Samples {
     name: String,
     /// Set while between FROM and TO; `None` before the first FROM.
     since: Option<Count>,
-    /// Whether the instruction at FROM is itself counted in `since.total`'s successor.
-    from_executes: bool,
-    /// Whether a sample without an instruction inside the window is dropped.
-    must_enter: bool,
+    /// Whether the instruction at FROM is part of the cost: the first one in the window
+    /// is, the guest's that trapped is not.
+    counts_from: bool,
     number: u64,
     total: Extent,
     inside: Extent,
@@ -37,15 +36,13 @@ struct Extent {
 }
 
 impl Samples {
-    /// No sample yet. `from_start` begins one at the machine's first instruction;
-    /// `must_enter` drops samples that never were in the window.
-    pub(crate) fn new(name: &str, from_start: bool, must_enter: bool) -> Self {
+    /// No sample yet. `from_start` begins one at the machine's first instruction.
+    pub(crate) fn new(name: &str, from_start: bool, counts_from: bool) -> Self {
         let none = Extent { least: u64::MAX, most: 0, sum: 0 };
         Self {
             name: name.to_owned(),
             since: from_start.then(Count::default),
-            from_executes: !from_start,
-            must_enter,
+            counts_from,
             number: 0,
             total: none,
             inside: none,
@@ -57,14 +54,11 @@ impl Samples {
         self.since = Some(now);
     }
 
-    /// Execution is at TO: counts what executed strictly between.
+    /// Execution is at TO: counts what executed since FROM, without TO.
     pub(crate) fn end(&mut self, now: Count) {
         let Some(since) = self.since.take() else { return };
         let inside = now.inside.saturating_sub(since.inside);
-        if self.must_enter && inside == 0 {
-            return;
-        }
-        let from = u64::from(self.from_executes);
+        let from = u64::from(!self.counts_from);
         self.number += 1;
         self.total.add(now.total.saturating_sub(since.total + from));
         self.inside.add(inside);
@@ -137,17 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn a_round_trip_that_never_trapped_is_no_sample() {
-        let mut samples = Samples::new("trap", false, true);
-        samples.begin(at(100, 7));
-        samples.end(at(103, 7));
-        assert_eq!(samples.to_string(), "probe trap n 0");
-    }
-
-    #[test]
     fn boot_counts_from_the_first_instruction() {
-        let mut samples = Samples::new("boot", true, false);
+        let mut samples = Samples::new("boot", true, true);
         samples.end(at(500, 400));
-        assert!(samples.to_string().starts_with("probe boot n 1 min 500 "));
+        assert!(samples.to_string().starts_with("probe boot n 1 min 500 max 500 "));
     }
 }

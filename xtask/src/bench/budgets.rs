@@ -2,7 +2,7 @@
 
 use crate::measure::{Samples, Stretch, to_float};
 use crate::process;
-use crate::workspace::{TARGET, Workspace};
+use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::fs;
@@ -118,7 +118,7 @@ impl Probe {
         let Some((program, symbol)) = text.split_once(':') else { return Ok(text.to_owned()) };
         let path = match program {
             "hypervisor" => workspace.hypervisor(),
-            _ => workspace.path(&format!("guests/target/{TARGET}/release/{program}")),
+            _ => workspace.guest(program),
         };
         let table = process::run(Command::new("arm-none-eabi-nm").arg(&path))?;
         let address = table.lines().find_map(|line| {
