@@ -1,2 +1,127 @@
-//! Developer chores.
-fn main() {}
+//! Developer chores: `cargo xtask` lists them.
+//!
+//! Each chore does what it needs first (`test` builds, `build` sets up), says on
+//! standard error what it does, and shows command and output of whatever fails. Nothing
+//! here ships; nothing of the product is decided here.
+
+mod bench;
+mod boot_tests;
+mod build;
+mod layers;
+mod linux;
+mod measure;
+mod process;
+mod qemu;
+mod setup;
+mod test;
+mod workspace;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+use process::Step;
+use std::process::ExitCode;
+use workspace::Workspace;
+
+/// Developer chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Option<Chore>,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install what a fresh Debian machine lacks; fetch Debian's kernel and busybox
+    Setup,
+    /// Build the hypervisor, the guests and the command `entresol`
+    Build,
+    /// Build everything and run systems/demo.toml: Linux, real time, and a crash
+    Demo,
+    /// Run every test: formatter, lints, layers, licences, host, on-target, budgets
+    Test,
+    /// Measure costs in instructions and compare them with bench/budgets.toml
+    Bench {
+        /// Print an array of figures on standard output, and nothing else
+        #[arg(long)]
+        json: bool,
+        /// Measure Linux on bare QEMU machines and write bench/native.toml
+        #[arg(long, conflicts_with = "json")]
+        native: bool,
+    },
+    /// Check the dependency directions, where `unsafe` may stand, and file headers
+    Layers,
+    /// Run the on-target tests and accept what they print as golden
+    Bless {
+        /// Folders below tests/boot; all if none is named
+        names: Vec<String>,
+    },
+    /// Remove what was built; the fetched packages stay
+    Clean,
+}
+
+fn main() -> ExitCode {
+    let Some(chore) = Arguments::parse().chore else {
+        return match Arguments::command().print_help() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    };
+    match run(chore) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("\nerror: {}", process::explained(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<ExitCode> {
+    let workspace = Workspace::find();
+    match chore {
+        Chore::Setup => setup::setup(&workspace)?,
+        Chore::Build => {
+            setup::setup(&workspace)?;
+            build::build(&workspace)?;
+        }
+        Chore::Demo => {
+            setup::setup(&workspace)?;
+            build::build(&workspace)?;
+            return demo(&workspace);
+        }
+        Chore::Test => return test::test(&workspace),
+        Chore::Bench { json, native } => {
+            setup::setup(&workspace)?;
+            if native {
+                bench::measure_native(&workspace)?;
+            } else {
+                build::build(&workspace)?;
+                return bench::bench(&workspace, json);
+            }
+        }
+        Chore::Layers => layers::check(&workspace)?,
+        Chore::Bless { names } => {
+            setup::setup(&workspace)?;
+            build::build(&workspace)?;
+            boot_tests::bless(&workspace, &names)?;
+        }
+        Chore::Clean => clean(&workspace)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn demo(workspace: &Workspace) -> Result<ExitCode> {
+    let mut command = workspace.entresol();
+    command.arg("run").arg(workspace.path("systems/demo.toml"));
+    process::hand_over(&mut command)
+}
+
+fn clean(workspace: &Workspace) -> Result<()> {
+    Step::new("cargo clean").run(workspace.cargo().arg("clean"))?;
+    let guests = workspace.path("guests");
+    if guests.join("Cargo.toml").exists() {
+        Step::new("cargo clean in guests")
+            .run(workspace.cargo().arg("clean").current_dir(guests))?;
+    }
+    Ok(())
+}

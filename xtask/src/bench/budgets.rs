@@ -1,0 +1,146 @@
+//! `bench/budgets.toml`: what is measured, how, and what it may cost.
+
+use crate::measure::{Samples, Stretch, to_float};
+use crate::process;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Budgets {
+    /// In the order of the table.
+    #[serde(rename = "entry")]
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One cost.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    /// Its name.
+    pub(super) name: String,
+    /// Most instructions.
+    pub(super) ceiling: Option<f64>,
+    /// Most instructions as a multiple of bare QEMU's.
+    pub(super) ratio: Option<f64>,
+    /// Machines it is measured on.
+    #[serde(default = "vexpress")]
+    pub(super) machines: Vec<String>,
+    /// How it is measured: `marks = {...}` or `probe = {...}`.
+    #[serde(flatten)]
+    pub(super) how: How,
+}
+
+/// How a cost is measured.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum How {
+    /// Between marks of the guest.
+    Marks(Stretch),
+    /// Between two places.
+    Probe(Probe),
+}
+
+/// Two places in a system, and which of the counts between them is the cost.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Probe {
+    /// The system, `bench/systems/NAME.toml`.
+    pub(super) system: String,
+    /// Where it starts: the instrument's places, or `guest:SYMBOL`, `hypervisor:SYMBOL`.
+    pub(super) from: String,
+    /// Where it ends.
+    pub(super) to: String,
+    /// Which sample.
+    #[serde(default)]
+    pub(super) take: Take,
+}
+
+/// Which of many samples is the cost.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Take {
+    /// The greatest: a bound.
+    #[default]
+    Most,
+    /// The least: the path itself, without what interrupts it.
+    Least,
+    /// The mean.
+    Mean,
+}
+
+fn vexpress() -> Vec<String> {
+    vec!["vexpress-a9".to_owned()]
+}
+
+impl Budgets {
+    /// Reads the file.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{}", path.display()))
+    }
+
+    /// The entries measured in one system.
+    pub(super) fn of_system(&self, system: &str) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.system() == system)
+    }
+}
+
+impl Entry {
+    /// The system it is measured in.
+    pub(super) fn system(&self) -> &str {
+        match &self.how {
+            How::Marks(stretch) => &stretch.system,
+            How::Probe(probe) => &probe.system,
+        }
+    }
+}
+
+impl Take {
+    /// The cost.
+    pub(super) fn of(self, samples: Samples) -> f64 {
+        match self {
+            Self::Most => to_float(samples.most),
+            Self::Least => to_float(samples.least),
+            Self::Mean => to_float(samples.sum) / to_float(samples.number),
+        }
+    }
+}
+
+impl Probe {
+    /// A place as the instrument takes it: symbols looked up in what was built.
+    pub(super) fn place(&self, workspace: &Workspace, text: &str) -> Result<String> {
+        let Some((program, symbol)) = text.split_once(':') else { return Ok(text.to_owned()) };
+        let path = match program {
+            "hypervisor" => workspace.hypervisor(),
+            _ => workspace.guest(program),
+        };
+        let table = process::run(Command::new("arm-none-eabi-nm").arg(&path))?;
+        let address = table.lines().find_map(|line| {
+            let mut words = line.split_whitespace();
+            let address = words.next()?;
+            (words.nth(1)? == symbol).then_some(address)
+        });
+        let address = address.with_context(|| format!("{} has no {symbol}", path.display()))?;
+        Ok(format!("0x{address}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budgets_of_the_bench_are_well_formed() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/budgets.toml");
+        let budgets = Budgets::read(&path).unwrap();
+        assert!(budgets.entries.iter().any(|entry| entry.name == "linux.boot"));
+        let judged = |entry: &Entry| entry.ceiling.is_none() || entry.ratio.is_none();
+        assert!(budgets.entries.iter().all(judged), "one kind of ceiling each");
+    }
+}

@@ -1,0 +1,294 @@
+//! The on-target tests: one folder of `tests/boot` each.
+//!
+//! ```text
+//! tests/boot/NAME/test.toml     what to run and what to expect
+//!                 system.toml   the manifest (or the one test.toml names)
+//!                 golden.txt    optional: the whole output, the same on every machine
+//!                 golden.MACHINE.txt   optional: where a machine's output differs
+//! ```
+//!
+//! A golden text has a line per line of a console, prefixed with its channel: `0|` is the
+//! hypervisor, `1|` the first VM. Lines are in the order in which they were completed,
+//! which is repeatable, because nothing on such a machine depends on the host's time.
+//! `cargo xtask bless NAME` rewrites it. A test that types has no golden text: what is
+//! typed arrives when the host gets to it. It has `expect` lines instead.
+
+use crate::process;
+use crate::qemu::{Ended, Machine, Typed};
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, bail, ensure};
+use entresol_abi::console::{Channel, Demultiplexer};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One folder's `test.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Spec {
+    /// The manifest, relative to the folder.
+    #[serde(default = "default_system")]
+    system: PathBuf,
+    /// Runs once on each.
+    #[serde(default = "all_machines")]
+    machines: Vec<String>,
+    /// Most seconds of the host's time for one run.
+    #[serde(default = "default_seconds")]
+    seconds: u64,
+    /// Exit status.
+    #[serde(default)]
+    status: i32,
+    /// Texts that must be found in the output in this order.
+    #[serde(default)]
+    expect: Vec<String>,
+    /// Texts that must not be found.
+    #[serde(default)]
+    never: Vec<String>,
+    /// What to type.
+    #[serde(default, rename = "type")]
+    typed: Vec<Typed>,
+}
+
+fn default_system() -> PathBuf {
+    PathBuf::from("system.toml")
+}
+
+fn all_machines() -> Vec<String> {
+    ["vexpress-a9", "xilinx-zynq-a9", "virt-a15"].map(str::to_owned).to_vec()
+}
+
+const fn default_seconds() -> u64 {
+    60
+}
+
+/// One folder on one machine.
+pub(crate) struct BootTest {
+    folder: PathBuf,
+    name: String,
+    machine: String,
+    spec: std::rc::Rc<Spec>,
+}
+
+/// Finds all tests, or those of the named folders.
+///
+/// # Errors
+///
+/// A malformed `test.toml`, or a name that is no folder.
+pub(crate) fn find(workspace: &Workspace, names: &[String]) -> Result<Vec<BootTest>> {
+    let directory = workspace.path("tests/boot");
+    let mut folders = Vec::new();
+    if names.is_empty() && directory.exists() {
+        for entry in fs::read_dir(&directory)? {
+            folders.push(entry?.path());
+        }
+    }
+    folders.extend(names.iter().map(|name| directory.join(name)));
+    folders.retain(|folder| !names.is_empty() || folder.join("test.toml").exists());
+    folders.sort();
+    let mut tests = Vec::new();
+    for folder in folders {
+        let path = folder.join("test.toml");
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("no such test: cannot read {}", path.display()))?;
+        let spec: Spec = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+        let spec = std::rc::Rc::new(spec);
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for machine in &spec.machines {
+            tests.push(BootTest {
+                folder: folder.clone(),
+                name: name.clone(),
+                machine: machine.clone(),
+                spec: spec.clone(),
+            });
+        }
+    }
+    Ok(tests)
+}
+
+impl BootTest {
+    /// What it is called in reports.
+    pub(crate) fn title(&self) -> String {
+        format!("boot {} on {}", self.name, self.machine)
+    }
+
+    /// Runs it and compares.
+    ///
+    /// # Errors
+    ///
+    /// What is not as expected, with the end of the output.
+    pub(crate) fn check(&self, workspace: &Workspace) -> Result<()> {
+        let (text, ended) = self.run(workspace)?;
+        let judge = || -> Result<()> {
+            match ended.status {
+                None => bail!("did not end within {} s", self.spec.seconds),
+                Some(status) if status != self.spec.status => {
+                    bail!("ended with status {status}, not {}: {}", self.spec.status, ended.errors)
+                }
+                Some(_) => {}
+            }
+            expect_in_order(&text, &self.spec.expect)?;
+            for unwanted in &self.spec.never {
+                ensure!(!text.contains(unwanted.as_str()), "printed {unwanted:?}");
+            }
+            if let Some(golden) = self.golden() {
+                compare(&fs::read_to_string(&golden)?, &text)
+                    .with_context(|| format!("not as in {}", golden.display()))?;
+            }
+            Ok(())
+        };
+        judge().with_context(|| format!("{}; it ends:\n{}", self.title(), tail(&text)))
+    }
+
+    fn golden(&self) -> Option<PathBuf> {
+        [format!("golden.{}.txt", self.machine), "golden.txt".to_owned()]
+            .map(|name| self.folder.join(name))
+            .into_iter()
+            .find(|path| path.exists())
+    }
+
+    /// Runs it; returns the transcript and how it ended.
+    fn run(&self, workspace: &Workspace) -> Result<(String, Ended)> {
+        let manifest = self.folder.join(&self.spec.system);
+        let image = workspace.target(&format!("boot/{}.{}.elf", self.name, self.machine));
+        build_image(workspace, &manifest, &self.machine, &image)?;
+        let machine = Machine::described(&workspace.path("machines"), &self.machine, &image)?;
+        let ended = machine.run(Duration::from_secs(self.spec.seconds), &self.spec.typed)?;
+        Ok((transcript(&ended.serial), ended))
+    }
+}
+
+/// Builds the bootable image of a system for a machine.
+///
+/// # Errors
+///
+/// What `entresol build` says.
+pub(crate) fn build_image(
+    workspace: &Workspace,
+    manifest: &Path,
+    machine: &str,
+    image: &Path,
+) -> Result<()> {
+    if let Some(directory) = image.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let mut command = workspace.entresol();
+    command.arg("build").arg(manifest).args(["--machine", machine, "--output"]).arg(image);
+    process::run(&mut command)?;
+    Ok(())
+}
+
+/// Runs the tests and accepts what they print.
+///
+/// # Errors
+///
+/// When a run does not end as it should.
+pub(crate) fn bless(workspace: &Workspace, names: &[String]) -> Result<()> {
+    let mut texts: BTreeMap<PathBuf, Vec<(String, String)>> = BTreeMap::new();
+    for test in find(workspace, names)? {
+        if !test.spec.typed.is_empty() {
+            continue;
+        }
+        let step = process::Step::new(&test.title());
+        let (text, ended) = test.run(workspace)?;
+        let right = ended.status == Some(test.spec.status);
+        step.done(if right { "ok" } else { "FAILED" });
+        ensure!(right, "{} ended with {:?}:\n{}", test.title(), ended.status, tail(&text));
+        texts.entry(test.folder.clone()).or_default().push((test.machine.clone(), text));
+    }
+    for (folder, runs) in texts {
+        let same = runs.windows(2).all(|pair| matches!(pair, [a, b] if a.1 == b.1));
+        for (index, (machine, text)) in runs.iter().enumerate() {
+            let own = folder.join(format!("golden.{machine}.txt"));
+            let shared = folder.join("golden.txt");
+            let (write, remove) = if same { (&shared, &own) } else { (&own, &shared) };
+            if !same || index == 0 {
+                fs::write(write, text)?;
+            }
+            if remove.exists() {
+                fs::remove_file(remove)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes the consoles apart, line by line.
+pub(crate) fn transcript(serial: &[u8]) -> String {
+    let mut demultiplexer = Demultiplexer::new();
+    let mut lines: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+    let mut text = String::new();
+    let mut put = |channel: u8, line: &mut Vec<u8>| {
+        let shown = String::from_utf8_lossy(line).replace('\r', "");
+        text.push_str(format!("{channel}| {shown}").trim_end());
+        text.push('\n');
+        line.clear();
+    };
+    for byte in serial {
+        let Some((Channel(channel), byte)) = demultiplexer.push(*byte) else { continue };
+        let line = lines.entry(channel).or_default();
+        if byte == b'\n' {
+            put(channel, line);
+        } else {
+            line.push(byte);
+        }
+    }
+    for (channel, line) in &mut lines {
+        if !line.is_empty() {
+            put(*channel, line);
+        }
+    }
+    text
+}
+
+fn expect_in_order(text: &str, expected: &[String]) -> Result<()> {
+    let mut rest = text;
+    for wanted in expected {
+        let Some((_, behind)) = rest.split_once(wanted.as_str()) else {
+            let earlier = text.contains(wanted.as_str());
+            let how = if earlier { "only before what it should follow" } else { "never" };
+            bail!("printed {wanted:?} {how}");
+        };
+        rest = behind;
+    }
+    Ok(())
+}
+
+fn compare(golden: &str, text: &str) -> Result<()> {
+    if golden == text {
+        return Ok(());
+    }
+    let same = golden.lines().zip(text.lines()).take_while(|(a, b)| a == b).count();
+    let line = |text: &str| text.lines().nth(same).unwrap_or("(end)").to_owned();
+    bail!("line {}:\n  golden  {}\n  printed {}", same + 1, line(golden), line(text))
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(25)..).unwrap_or_default().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transcript_names_the_console_of_each_line() {
+        let serial = b"boot\n\x1e1hel\x1e2crash\r\n\x1e1lo\n\x1e0end";
+        assert_eq!(transcript(serial), "0| boot\n2| crash\n1| hello\n0| end\n");
+    }
+
+    #[test]
+    fn expected_texts_must_come_in_order() {
+        let wanted = |texts: &[&str]| texts.iter().map(|&t| t.to_owned()).collect::<Vec<_>>();
+        assert!(expect_in_order("a b c", &wanted(&["a", "c"])).is_ok());
+        assert!(expect_in_order("a b c", &wanted(&["c", "a"])).is_err());
+    }
+
+    #[test]
+    fn a_difference_is_shown_by_its_line() {
+        let error = compare("a\nb\n", "a\nc\n").unwrap_err().to_string();
+        assert!(error.starts_with("line 2:"), "{error}");
+    }
+}

@@ -1,0 +1,78 @@
+//! Builds everything: hypervisor, guests, host tool, and what the bench needs.
+
+use crate::linux;
+use crate::process::{self, Step};
+use crate::workspace::{TARGET, Workspace};
+use anyhow::{Context, Result, ensure};
+use std::process::Command;
+
+/// Most bytes of hypervisor text (code and constants) in a release build.
+const TEXT_LIMIT: u64 = 96 * 1024;
+
+/// Builds all of it.
+///
+/// # Errors
+///
+/// The compiler's.
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
+    Step::new("build the hypervisor").run(workspace.cargo().args([
+        "build",
+        "--package",
+        "entresol-kernel",
+        "--target",
+        TARGET,
+        "--release",
+    ]))?;
+    Step::new("build the command entresol").run(workspace.cargo().args([
+        "build",
+        "--package",
+        "entresol-cli",
+        "--release",
+    ]))?;
+    let guests = workspace.path("guests");
+    if guests.join("Cargo.toml").exists() {
+        // Its own directory, so that cargo finds the guests' own configuration.
+        let mut command = workspace.cargo();
+        command.args(["build", "--release", "--target", TARGET]).current_dir(guests);
+        Step::new("build the guests").run(&mut command)?;
+    }
+    bench(workspace)
+}
+
+/// Builds the instrument, the measured guests, the workload's program and its initramfs.
+///
+/// # Errors
+///
+/// The compiler's.
+pub(crate) fn bench(workspace: &Workspace) -> Result<()> {
+    let mut instrument = workspace.cargo();
+    instrument.args(["build", "--release", "--manifest-path", "bench/plugin/Cargo.toml"]);
+    instrument.arg("--target-dir").arg(workspace.target("instrument"));
+    Step::new("build the instrument").run(&mut instrument)?;
+    for name in ["ubench", "micro"] {
+        let mut command = workspace.cargo();
+        // In its directory, as everywhere: cargo reads the configuration from there.
+        command.args(["build", "--release", "--target", TARGET]);
+        command.arg("--target-dir").arg(workspace.target(name));
+        command.current_dir(workspace.path("bench").join(name));
+        Step::new(&format!("build bench/{name}")).run(&mut command)?;
+    }
+    linux::write_workload(workspace)
+}
+
+/// Checks the size of the hypervisor's text.
+///
+/// # Errors
+///
+/// When it is over the limit, or cannot be read.
+pub(crate) fn check_text(workspace: &Workspace) -> Result<String> {
+    let mut size = Command::new("arm-none-eabi-size");
+    let output = process::run(size.arg(workspace.hypervisor()))?;
+    let text: u64 = output
+        .lines()
+        .nth(1)
+        .and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .with_context(|| format!("arm-none-eabi-size printed {output}"))?;
+    ensure!(text <= TEXT_LIMIT, "hypervisor text is {text} bytes, over {TEXT_LIMIT}");
+    Ok(format!("{text} of {TEXT_LIMIT} bytes"))
+}

@@ -1,0 +1,168 @@
+//! What the instrument reports, read back: counts between marks and at probes.
+//!
+//! The report's format is the instrument's (`bench/plugin`).
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// A parsed report.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    marks: Vec<(Option<u64>, u64)>,
+    probes: Vec<(String, Option<Samples>)>,
+}
+
+/// The samples of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Samples {
+    /// How many.
+    pub(crate) number: u64,
+    /// The least count.
+    pub(crate) least: u64,
+    /// The greatest.
+    pub(crate) most: u64,
+    /// All of them added up.
+    pub(crate) sum: u64,
+}
+
+/// A stretch of a run between two marks.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stretch {
+    /// The system, `bench/systems/NAME.toml`.
+    pub(crate) system: String,
+    /// The first mark; none for the machine's start.
+    pub(crate) from: Option<u64>,
+    /// The last mark.
+    pub(crate) to: u64,
+    /// Which of several such stretches, from 0.
+    #[serde(default)]
+    pub(crate) nth: usize,
+    /// Operations in it.
+    #[serde(default = "one")]
+    pub(crate) per: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl Report {
+    /// Parses the text.
+    ///
+    /// # Errors
+    ///
+    /// The line that cannot be parsed.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let mut report = Self::default();
+        for line in text.lines() {
+            report.line(line).with_context(|| format!("the instrument reported {line:?}"))?;
+        }
+        Ok(report)
+    }
+
+    fn line(&mut self, line: &str) -> Option<()> {
+        let words: Vec<_> = line.split(' ').collect();
+        match words.as_slice() {
+            ["mark", id, "total", total, ..] => {
+                self.marks.push((id.parse().ok(), total.parse().ok()?));
+            }
+            ["probe", name, "n", "0"] => self.probes.push(((*name).to_owned(), None)),
+            ["probe", name, "n", number, "min", least, "max", most, "sum", sum, ..] => {
+                let samples = Samples {
+                    number: number.parse().ok()?,
+                    least: least.parse().ok()?,
+                    most: most.parse().ok()?,
+                    sum: sum.parse().ok()?,
+                };
+                self.probes.push(((*name).to_owned(), Some(samples)));
+            }
+            ["end", ..] => {}
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Instructions per operation in a stretch.
+    ///
+    /// # Errors
+    ///
+    /// When the run did not get that far.
+    pub(crate) fn per_operation(&self, stretch: &Stretch) -> Result<f64> {
+        let Stretch { from, to, nth, per, .. } = stretch;
+        let mut begun = from.is_none().then_some(0);
+        let mut seen = 0;
+        for (id, total) in &self.marks {
+            if from.is_some() && id == from {
+                begun = Some(*total);
+            }
+            if *id == Some(*to)
+                && let Some(start) = begun.take()
+            {
+                if seen == *nth {
+                    return Ok(to_float(total - start) / f64::from(*per));
+                }
+                seen += 1;
+            }
+        }
+        bail!("the run never got from mark {from:?} to mark {to} ({nth} times before)")
+    }
+
+    /// The samples of a probe.
+    ///
+    /// # Errors
+    ///
+    /// When it never was sampled.
+    pub(crate) fn samples(&self, name: &str) -> Result<Samples> {
+        let found = self.probes.iter().find(|(known, _)| known == name);
+        found.and_then(|(_, samples)| *samples).with_context(|| format!("no sample of {name}"))
+    }
+}
+
+/// Counts are far below 2^53.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "a count of instructions of one run is far below 2^53"
+)]
+pub(crate) const fn to_float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report::parse(
+            "mark 1 total 500 inside 0\n\
+             mark 1000 total 600 inside 0\nmark 1001 total 700 inside 0\n\
+             mark 1000 total 800 inside 0\nmark 1001 total 1000 inside 0\n\
+             probe trap n 2 min 3 max 5 sum 8 inside-min 1 inside-max 1 inside-sum 1\n\
+             probe never n 0\nend total 2000 inside 0\n",
+        )
+        .unwrap()
+    }
+
+    fn stretch(from: Option<u64>, to: u64, nth: usize, per: u32) -> Stretch {
+        Stretch { system: String::new(), from, to, nth, per }
+    }
+
+    #[test]
+    fn a_stretch_without_a_first_mark_starts_with_the_machine() {
+        assert!((report().per_operation(&stretch(None, 1, 0, 1)).unwrap() - 500.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn repeated_marks_are_told_apart_by_order() {
+        let cost = report().per_operation(&stretch(Some(1000), 1001, 1, 10)).unwrap();
+        assert!((cost - 20.0).abs() < 0.1);
+        assert!(report().per_operation(&stretch(Some(1000), 1001, 2, 10)).is_err());
+    }
+
+    #[test]
+    fn a_probe_never_reached_is_an_error() {
+        assert_eq!(report().samples("trap").unwrap().most, 5);
+        assert!(report().samples("never").is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! Runs other programs: says what for, and shows command and output when one fails.
+//!
+//! Everything goes to standard error: standard output belongs to the chore's result.
+
+use anyhow::{Context, Result, bail};
+use std::io::Write;
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::Instant;
+
+/// One announced piece of work.
+pub(crate) struct Step {
+    begun: Instant,
+}
+
+impl Step {
+    /// Announces it.
+    pub(crate) fn new(what: &str) -> Self {
+        eprint!("  {what} ... ");
+        let _ = std::io::stderr().flush();
+        Self { begun: Instant::now() }
+    }
+
+    /// Says how it went, and how long it took.
+    pub(crate) fn done(self, how: &str) {
+        eprintln!("{how} ({:.1} s)", self.begun.elapsed().as_secs_f32());
+    }
+
+    /// Runs one command as the whole step and returns its standard output.
+    ///
+    /// # Errors
+    ///
+    /// The command line and its output, if it cannot be started or fails.
+    pub(crate) fn run(self, command: &mut Command) -> Result<String> {
+        match run(command) {
+            Ok(output) => {
+                self.done("ok");
+                Ok(output)
+            }
+            Err(error) => {
+                self.done("FAILED");
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Runs a command and returns its standard output.
+///
+/// # Errors
+///
+/// The command line and its output, if it cannot be started or fails.
+pub(crate) fn run(command: &mut Command) -> Result<String> {
+    let output = output(command)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!("{} ({})\n{text}{errors}", shown(command), output.status);
+    }
+    Ok(text)
+}
+
+/// Runs a command and returns output and status, whatever the status.
+///
+/// # Errors
+///
+/// The command line, if it cannot be started.
+pub(crate) fn output(command: &mut Command) -> Result<Output> {
+    command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", shown(command)))
+}
+
+/// Gives the terminal to a command and returns its status as this program's.
+///
+/// # Errors
+///
+/// The command line, if it cannot be started.
+pub(crate) fn hand_over(command: &mut Command) -> Result<ExitCode> {
+    let status = command.status().with_context(|| format!("cannot run {}", shown(command)))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}
+
+/// An error and what caused it, without a backtrace.
+pub(crate) fn explained(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
+}
+
+/// A command as one would type it.
+pub(crate) fn shown(command: &Command) -> String {
+    let mut text = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        text.push(' ');
+        text.push_str(&argument.to_string_lossy());
+    }
+    text
+}

@@ -1,0 +1,228 @@
+//! Runs a machine in QEMU to its end, without a terminal, under a time limit.
+//!
+//! Always with `-icount shift=0,sleep=off` and a fixed seed and date: one instruction is one
+//! nanosecond and, as long as nothing is typed, runs are bit-for-bit repeatable. Always ended by SIGKILL at the
+//! limit: a machine that waits for an interrupt nobody sends hangs, and QEMU has ignored
+//! milder signals in this mode. Interactive runs are `entresol run`'s.
+
+use crate::process;
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// A QEMU command being put together.
+pub(crate) struct Machine {
+    command: Command,
+}
+
+/// Something to type once a text was printed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Typed {
+    /// Wait until the serial line has shown this since the last thing typed.
+    pub(crate) after: String,
+    /// Then send these characters.
+    pub(crate) send: String,
+    /// The console they are for (`abi::console`); none for a bare machine.
+    pub(crate) channel: Option<u8>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Everything the machine sent on its serial line.
+    pub(crate) serial: Vec<u8>,
+    /// QEMU's exit status; none if it was killed at the time limit.
+    pub(crate) status: Option<i32>,
+    /// What QEMU itself had to say.
+    pub(crate) errors: String,
+}
+
+impl Machine {
+    /// A machine by QEMU's arguments for it (`-M ... -cpu ...`).
+    pub(crate) fn new(arguments: &[&str]) -> Self {
+        let mut command = Command::new("qemu-system-arm");
+        command.env("QEMU_AUDIO_DRV", "none");
+        command.args(["-nodefaults", "-display", "none", "-monitor", "none"]);
+        command.args(["-serial", "stdio", "-no-reboot", "-nic", "none"]);
+        command.args(["-icount", "shift=0,sleep=off"]);
+        // Neither the host's entropy (in generated device trees) nor its clock.
+        command.args(["-seed", "1", "-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+        command.args(arguments);
+        Self { command }
+    }
+
+    /// The machine that `machines/NAME.toml` describes, starting a bootable image.
+    ///
+    /// # Errors
+    ///
+    /// When the description cannot be read or is not for QEMU.
+    pub(crate) fn described(machines: &Path, name: &str, image: &Path) -> Result<Self> {
+        let path = machines.join(format!("{name}.toml"));
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("no machine {name}: cannot read {}", path.display()))?;
+        let Description { qemu } =
+            toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+        let mut machine = Self::new(&["-M", &qemu.machine, "-m", &qemu.memory]);
+        if let Some(cpu) = qemu.cpu {
+            machine = machine.with(&["-cpu", &cpu]);
+        }
+        machine = machine.with(&["-semihosting-config", "enable=on,target=native"]);
+        machine.command.arg("-kernel").arg(image);
+        Ok(machine)
+    }
+
+    /// More arguments.
+    pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// An option that takes a path.
+    pub(crate) fn with_path(mut self, option: &str, path: &Path) -> Self {
+        self.command.arg(option).arg(path);
+        self
+    }
+
+    /// Loads the instrument with its arguments.
+    pub(crate) fn with_plugin(mut self, plugin: &Path, arguments: &[String]) -> Self {
+        let mut value = OsString::from(plugin);
+        for argument in arguments {
+            value.push(",");
+            value.push(argument);
+        }
+        self.command.arg("-plugin").arg(value);
+        self
+    }
+
+    /// The command line, to be shown.
+    pub(crate) fn shown(&self) -> String {
+        process::shown(&self.command)
+    }
+
+    /// Runs the machine until it ends or the limit is over.
+    ///
+    /// # Errors
+    ///
+    /// When QEMU cannot be started.
+    pub(crate) fn run(mut self, limit: Duration, typed: &[Typed]) -> Result<Ended> {
+        let shown = self.shown();
+        let mut child = self
+            .command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {shown}"))?;
+        let mut keyboard = child.stdin.take().context("QEMU has no input")?;
+        let mut output = child.stdout.take().context("QEMU has no output")?;
+        let mut errors = child.stderr.take().context("QEMU has no error output")?;
+        let complaints = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = errors.read_to_string(&mut text);
+            text
+        });
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count) = output.read(&mut buffer) {
+                let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
+                    break;
+                };
+                if sender.send(bytes.to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+
+        let end = Instant::now() + limit;
+        let mut typist = Typist { typed, seen: 0 };
+        let mut serial = Vec::new();
+        let killed = loop {
+            match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => {
+                    serial.extend(bytes);
+                    if let Some(keys) = typist.keys(&serial) {
+                        let _ = keyboard.write_all(&keys).and_then(|()| keyboard.flush());
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break false,
+                Err(RecvTimeoutError::Timeout) => {
+                    child.kill()?;
+                    break true;
+                }
+            }
+        };
+        let status = child.wait()?;
+        let errors = complaints.join().unwrap_or_default();
+        Ok(Ended { serial, status: status.code().filter(|_| !killed), errors })
+    }
+}
+
+struct Typist<'a> {
+    typed: &'a [Typed],
+    /// Bytes of the serial line before which nothing counts any more.
+    seen: usize,
+}
+
+impl Typist<'_> {
+    fn keys(&mut self, serial: &[u8]) -> Option<Vec<u8>> {
+        let (next, rest) = self.typed.split_first()?;
+        let fresh = serial.get(self.seen..)?;
+        fresh.windows(next.after.len()).find(|window| *window == next.after.as_bytes())?;
+        self.seen = serial.len();
+        self.typed = rest;
+        let mut keys = Vec::new();
+        if let Some(channel) = next.channel {
+            let mut multiplexer = entresol_abi::console::Multiplexer::new();
+            for byte in next.send.bytes() {
+                let channel = entresol_abi::console::Channel(channel);
+                keys.extend(multiplexer.frame(channel, byte).as_slice());
+            }
+            // Back to where the next multiplexer starts.
+            keys.extend([entresol_abi::console::MARK, b'0']);
+        } else {
+            keys.extend(next.send.bytes());
+        }
+        Some(keys)
+    }
+}
+
+/// The part of a machine's description that says how QEMU is started.
+#[derive(Deserialize)]
+struct Description {
+    qemu: Qemu,
+}
+
+#[derive(Deserialize)]
+struct Qemu {
+    machine: String,
+    cpu: Option<String>,
+    memory: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_each_thing_once_and_only_after_its_prompt() {
+        let typed = |after: &str, send: &str| Typed {
+            after: after.to_owned(),
+            send: send.to_owned(),
+            channel: None,
+        };
+        let script = [typed("# ", "one\n"), typed("# ", "two\n")];
+        let mut typist = Typist { typed: &script, seen: 0 };
+        assert_eq!(typist.keys(b"booting"), None);
+        assert_eq!(typist.keys(b"booting\n# "), Some(b"one\n".to_vec()));
+        assert_eq!(typist.keys(b"booting\n# one\n"), None);
+        assert_eq!(typist.keys(b"booting\n# one\n# "), Some(b"two\n".to_vec()));
+        assert_eq!(typist.keys(b"booting\n# one\n# two\n# "), None);
+    }
+}
