@@ -18,6 +18,7 @@ const GICD_ICENABLER: usize = GIC_DISTRIBUTOR + 0x180;
 const GICD_ICPENDR: usize = GIC_DISTRIBUTOR + 0x280;
 const GICD_ICACTIVER: usize = GIC_DISTRIBUTOR + 0x380;
 const GICD_IPRIORITYR: usize = GIC_DISTRIBUTOR + 0x400;
+const GICD_ICFGR: usize = GIC_DISTRIBUTOR + 0xc00;
 const GICD_SGIR: usize = GIC_DISTRIBUTOR + 0xf00;
 const GICC_CTLR: usize = GIC_CPU;
 const GICC_PMR: usize = GIC_CPU + 0x4;
@@ -25,7 +26,7 @@ const GICC_IAR: usize = GIC_CPU + 0xc;
 const GICC_EOIR: usize = GIC_CPU + 0x10;
 
 /// Turns distributor and CPU interface on, with every interrupt in group 0,
-/// disabled, and neither pending nor active.
+/// level-sensitive, disabled, and neither pending nor active.
 pub fn init() {
     // GICD_TYPER.ITLinesNumber: how many times 32 interrupts, less one.
     let words = (read(GICD_TYPER) as usize & 0x1f) + 1;
@@ -34,6 +35,8 @@ pub fn init() {
         write(GICD_ICENABLER + offset, u32::MAX);
         write(GICD_ICPENDR + offset, u32::MAX);
         write(GICD_ICACTIVER + offset, u32::MAX);
+        write(GICD_ICFGR + offset * 2, 0);
+        write(GICD_ICFGR + offset * 2 + 4, 0);
     }
     write(GICD_CTLR, 1);
     write(GICC_PMR, 0xf0);

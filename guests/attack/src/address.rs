@@ -4,10 +4,11 @@
 //! of its own. Where other VMs lie is guessed: the first megabytes of the memory of
 //! every machine there is.
 
-use crate::arena::{self, CODE, KERNEL, SVC, UNDEFINED, USR};
+use crate::arena::{self, CODE, KERNEL, SVC, UNDEFINED, UNDEFINED_PAGE, USR};
 use core::fmt;
+use core::ptr;
 use entresol_guest::sandbox::vector;
-use entresol_guest::translation::Access as Permission;
+use entresol_guest::translation::{Access as Permission, Level2};
 use entresol_guest::{board, cp15, print};
 
 /// Addresses to attack, named.
@@ -63,6 +64,9 @@ const BY: [By; 3] = [By::Physical, By::Virtual, By::Forged];
 /// How many attacks there are.
 pub(crate) const COUNT: usize = TARGETS.len() * HOW.len() * WHO.len() * BY.len();
 
+/// Maps a page of the VM's own memory where that is not allowed.
+static mut VIRTUAL: Level2 = Level2::new();
+
 /// Where a forged mapping is.
 const FORGED: u32 = 0x3000_0000;
 
@@ -93,7 +97,10 @@ impl Attack {
             By::Physical => self.target,
             By::Virtual => {
                 let own = Permission { ap: 0b011, ..Permission::KERNEL };
-                arena::with_table(|table| table.section(megabyte, board::MEMORY, own));
+                // SAFETY: one attack at a time.
+                let pages = unsafe { &mut *ptr::addr_of_mut!(VIRTUAL) };
+                pages.page(self.target as usize, UNDEFINED_PAGE, own);
+                arena::with_table(|table| table.table(megabyte, pages, 0));
                 arena::mmu_on();
                 self.target
             }

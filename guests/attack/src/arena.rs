@@ -21,6 +21,8 @@ use entresol_guest::{board, cp15, gic, print, timer};
 pub(crate) const CODE: usize = board::MEMORY + 0xe_0000;
 /// A page of PL1's.
 pub(crate) const KERNEL: usize = board::MEMORY + 0xe_1000;
+/// A page of undefined instructions.
+pub(crate) const UNDEFINED_PAGE: usize = board::MEMORY + 0xe_2000;
 /// First byte of the arena.
 const ARENA: usize = board::MEMORY + 0xe_8000;
 /// Length of the arena.
@@ -50,8 +52,10 @@ pub(crate) const T32: u32 = 1 << 5;
 pub(crate) fn prepare() {
     for at in (CODE..CODE + 0x1000).step_by(4) {
         put(at, UNDEFINED);
+        put(at - CODE + UNDEFINED_PAGE, UNDEFINED);
     }
     cp15::code_written(CODE, 0x1000);
+    cp15::code_written(UNDEFINED_PAGE, 0x1000);
     fill();
     gic::init();
     gic::enable(board::TIMER_INTERRUPT);

@@ -116,8 +116,8 @@ fn quieten() {
     let mask = with_exposed_provenance_mut::<u32>(board::UART + 0x38);
     // SAFETY: the board has a PL011 there.
     unsafe { mask.write_volatile(0) }
-    // GICC_APR: no priority is active.
-    for offset in (0..16).step_by(4) {
+    // GICC_APR and GICC_NSAPR: no priority is active.
+    for offset in (0..32).step_by(4) {
         let active = with_exposed_provenance_mut::<u32>(board::GIC_CPU + 0xd0 + offset);
         // SAFETY: the board has a GIC there.
         unsafe { active.write_volatile(0) }
