@@ -149,7 +149,7 @@ fn one(word: u32, psr: u32) -> entresol_guest::sandbox::State {
         arena::put(CODE, word);
         arena::put(CODE + 4, arena::UNDEFINED);
     } else if word >> 16 != 0 {
-        arena::put(CODE, word << 16 | word >> 16);
+        arena::put(CODE, word.rotate_right(16));
         arena::put(CODE + 4, 0xde5d_de5d);
     } else {
         arena::put(CODE, 0xde5d_0000 | word);
@@ -169,6 +169,6 @@ fn survivable(word: u32, psr: u32) -> bool {
     let system = coprocessor == 15 || coprocessor == 14;
     let is_move = word >> 24 & 0xf == 0xe && word & 0x10 != 0 && word & 1 << 20 == 0;
     let is_pair = word >> 20 & 0xff == 0xc4;
-    let in_space = is_t32 && word >> 29 == 7 || !is_t32;
+    let in_space = !is_t32 || word >> 29 == 7;
     !(in_space && system && (is_move || is_pair) && psr & 0x1f != USR)
 }
