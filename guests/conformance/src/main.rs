@@ -11,6 +11,7 @@
 
 mod case;
 mod cases;
+mod environment;
 mod harness;
 mod name;
 mod permissions;
@@ -38,6 +39,7 @@ fn main(_device_tree: u32) -> u32 {
         rewriting::run(phase);
     }
     permissions::run();
+    environment::run();
     println!("conformance: end");
     0
 }
