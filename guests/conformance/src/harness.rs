@@ -221,11 +221,11 @@ fn copy(code: Code, condition: Condition, in_undefined_mode: bool) {
                 // SAFETY: as above.
                 word = unsafe { from.read_volatile() };
             }
-            put_word(to, end_a32);
+            to = put_word(to, end_a32);
         }
         Code::WordA32(word) => {
             to = put_word(to, conditional(word, condition));
-            put_word(to, end_a32);
+            to = put_word(to, end_a32);
         }
         Code::T32(from) => {
             let mut from = from as *const u16;
@@ -239,7 +239,7 @@ fn copy(code: Code, condition: Condition, in_undefined_mode: bool) {
                 // SAFETY: as above.
                 half = unsafe { from.read_volatile() };
             }
-            put_half(to, end_t32);
+            to = put_half(to, end_t32);
         }
         Code::WordT32(word) => {
             to = put_if_then(to, condition);
@@ -247,16 +247,18 @@ fn copy(code: Code, condition: Condition, in_undefined_mode: bool) {
                 to = put_half(to, (word >> 16) as u16);
             }
             to = put_half(to, word as u16);
-            put_half(to, end_t32);
+            to = put_half(to, end_t32);
         }
     }
+    cp15::code_written(code_address(), to - code_address());
     // Around the marker too: some returns subtract.
     for offset in (0..16).step_by(4) {
         put_word(code_address() + END_A32_AT - 8 + offset, end_a32);
         put_half(code_address() + END_T32_AT - 8 + offset, end_t32);
         put_half(code_address() + END_T32_AT - 6 + offset, end_t32);
     }
-    cp15::code_written(code_address(), 0x1000);
+    cp15::code_written(code_address() + END_A32_AT - 8, 16);
+    cp15::code_written(code_address() + END_T32_AT - 8, 16);
 }
 
 fn conditional(word: u32, condition: Condition) -> u32 {
