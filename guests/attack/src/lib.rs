@@ -22,6 +22,7 @@ mod device;
 mod encoding;
 mod hypercalls;
 mod jump;
+mod leftover;
 mod random;
 pub mod storm;
 mod walk;
@@ -30,7 +31,8 @@ use entresol_guest::abi::hypercall::Function;
 use entresol_guest::{hypercall, print, println};
 
 /// Attacks that are one function each.
-const SINGLE: [(&str, fn()); 22] = [
+const SINGLE: [(&str, fn()); 23] = [
+    ("leftover_registers", leftover::registers),
     ("coprocessor_read_kernel", coprocessor::read_from_kernel),
     ("coprocessor_read_application", coprocessor::read_from_application),
     ("coprocessor_write_kernel", coprocessor::write_from_kernel),

@@ -15,7 +15,7 @@ use crate::case::{Case, Code, END_A32, END_T32, Mode, Set, Value, bank};
 use core::fmt;
 use core::ptr;
 use entresol_guest::sandbox::{self, Bank, State, vector};
-use entresol_guest::{board, cp15, gic, print, println};
+use entresol_guest::{board, cp15, gic, print, println, timer};
 
 // Pages in memory behind the image, at places that do not depend on how it is linked.
 
@@ -106,7 +106,7 @@ fn run_one(phase: Phase, case: &Case<'_>, mode: Mode, condition: Condition, plac
     let sctlr = cp15::sctlr::read();
     let interrupt = case.set.iter().fold(false, |pending, set| {
         apply(&mut state, mode, *set);
-        pending || matches!(set, Set::Interrupt)
+        pending || matches!(set, Set::Interrupt | Set::TimerInterrupt)
     });
     let before = scratch();
     let expected = State { usr_sp: sandbox::initial_usr_sp(), ..state };
@@ -124,6 +124,10 @@ fn run_one(phase: Phase, case: &Case<'_>, mode: Mode, condition: Condition, plac
         let acknowledged = gic::acknowledge();
         print!(" iar={acknowledged:x}");
         gic::end(acknowledged);
+        if acknowledged == board::TIMER_INTERRUPT {
+            timer::disarm();
+            gic::disable(acknowledged);
+        }
     }
     println!();
 }
@@ -185,6 +189,7 @@ fn apply(state: &mut State, mode: Mode, set: Set) {
         Set::Psr(bits) => state.psr |= bits,
         Set::Memory(offset, value) => write_scratch(offset, resolve(value)),
         Set::Interrupt => gic::send_to_self(1),
+        Set::TimerInterrupt => gic::enable(board::TIMER_INTERRUPT),
         Set::Sctlr(bits) => {
             // SAFETY: the kernel's own code does not depend on what cases set.
             unsafe { cp15::sctlr::write(cp15::sctlr::read() | bits) }

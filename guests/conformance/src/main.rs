@@ -36,6 +36,8 @@ fn main(_device_tree: u32) -> u32 {
         cases::exceptions::run(phase);
         cases::memory::run(phase);
         cases::system::run(phase);
+        cases::floating_point::run(phase);
+        cases::timers::run(phase);
         rewriting::run(phase);
     }
     permissions::run();
