@@ -322,6 +322,8 @@ pub(crate) fn report(loaded: &State, found: &State) {
     print!(" psr={:08x} entry={:08x}", found.psr, found.entry_psr);
     match found.vector {
         vector::DATA => print!(" fsr={:03x} far={:08x}", found.dfsr, found.dfar),
+        // A breakpoint: the address is unknown.
+        vector::PREFETCH if found.ifsr & IFSR == 2 => print!(" fsr=002"),
         vector::PREFETCH => print!(" fsr={:03x} far={:08x}", found.ifsr & IFSR, found.ifar),
         _ => {}
     }
