@@ -20,6 +20,7 @@ const GICD_ICACTIVER: usize = GIC_DISTRIBUTOR + 0x380;
 const GICD_IPRIORITYR: usize = GIC_DISTRIBUTOR + 0x400;
 const GICD_ICFGR: usize = GIC_DISTRIBUTOR + 0xc00;
 const GICD_SGIR: usize = GIC_DISTRIBUTOR + 0xf00;
+const GICD_CPENDSGIR: usize = GIC_DISTRIBUTOR + 0xf10;
 const GICC_CTLR: usize = GIC_CPU;
 const GICC_PMR: usize = GIC_CPU + 0x4;
 const GICC_IAR: usize = GIC_CPU + 0xc;
@@ -37,6 +38,9 @@ pub fn init() {
         write(GICD_ICACTIVER + offset, u32::MAX);
         write(GICD_ICFGR + offset * 2, 0);
         write(GICD_ICFGR + offset * 2 + 4, 0);
+    }
+    for offset in (0..16).step_by(4) {
+        write(GICD_CPENDSGIR + offset, u32::MAX);
     }
     write(GICD_CTLR, 1);
     write(GICC_PMR, 0xf0);
