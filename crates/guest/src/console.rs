@@ -29,7 +29,7 @@ const UARTCR_ON: u32 = (1 << 9) | (1 << 8) | 1;
 pub struct Console;
 
 /// Turns the UART on.
-pub(crate) fn init() {
+pub fn init() {
     write(UARTLCR_H, UARTLCR_H_8N1);
     write(UARTCR, UARTCR_ON);
 }

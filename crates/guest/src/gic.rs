@@ -11,17 +11,37 @@ use core::ptr::with_exposed_provenance_mut;
 pub const SPURIOUS: u32 = 1023;
 
 const GICD_CTLR: usize = GIC_DISTRIBUTOR;
+const GICD_TYPER: usize = GIC_DISTRIBUTOR + 0x4;
+const GICD_IGROUPR: usize = GIC_DISTRIBUTOR + 0x80;
 const GICD_ISENABLER: usize = GIC_DISTRIBUTOR + 0x100;
 const GICD_ICENABLER: usize = GIC_DISTRIBUTOR + 0x180;
+const GICD_ICPENDR: usize = GIC_DISTRIBUTOR + 0x280;
+const GICD_ICACTIVER: usize = GIC_DISTRIBUTOR + 0x380;
 const GICD_IPRIORITYR: usize = GIC_DISTRIBUTOR + 0x400;
+const GICD_ICFGR: usize = GIC_DISTRIBUTOR + 0xc00;
 const GICD_SGIR: usize = GIC_DISTRIBUTOR + 0xf00;
+const GICD_CPENDSGIR: usize = GIC_DISTRIBUTOR + 0xf10;
 const GICC_CTLR: usize = GIC_CPU;
 const GICC_PMR: usize = GIC_CPU + 0x4;
 const GICC_IAR: usize = GIC_CPU + 0xc;
 const GICC_EOIR: usize = GIC_CPU + 0x10;
 
-/// Turns distributor and CPU interface on; every interrupt is still disabled.
+/// Turns distributor and CPU interface on, with every interrupt in group 0,
+/// level-sensitive, disabled, and neither pending nor active.
 pub fn init() {
+    // GICD_TYPER.ITLinesNumber: how many times 32 interrupts, less one.
+    let words = (read(GICD_TYPER) as usize & 0x1f) + 1;
+    for offset in (0..words * 4).step_by(4) {
+        write(GICD_IGROUPR + offset, 0);
+        write(GICD_ICENABLER + offset, u32::MAX);
+        write(GICD_ICPENDR + offset, u32::MAX);
+        write(GICD_ICACTIVER + offset, u32::MAX);
+        write(GICD_ICFGR + offset * 2, 0);
+        write(GICD_ICFGR + offset * 2 + 4, 0);
+    }
+    for offset in (0..16).step_by(4) {
+        write(GICD_CPENDSGIR + offset, u32::MAX);
+    }
     write(GICD_CTLR, 1);
     write(GICC_PMR, 0xf0);
     write(GICC_CTLR, 1);
@@ -48,14 +68,18 @@ pub fn send_to_self(interrupt: u32) {
 /// Takes the most urgent pending interrupt: its acknowledge word, [`SPURIOUS`] if none.
 #[must_use]
 pub fn acknowledge() -> u32 {
-    let address = with_exposed_provenance_mut::<u32>(GICC_IAR);
-    // SAFETY: the board has a GIC there.
-    unsafe { address.read_volatile() }
+    read(GICC_IAR)
 }
 
 /// Ends what [`acknowledge`] took.
 pub fn end(acknowledged: u32) {
     write(GICC_EOIR, acknowledged);
+}
+
+fn read(register: usize) -> u32 {
+    let address = with_exposed_provenance_mut::<u32>(register);
+    // SAFETY: the board has a GIC there, and its registers are not memory of Rust's.
+    unsafe { address.read_volatile() }
 }
 
 fn write(register: usize, value: u32) {

@@ -18,6 +18,7 @@
 #![no_std]
 #![expect(
     clippy::as_conversions,
+    clippy::cast_possible_truncation,
     reason = "addresses and registers are 32 bits on the only target of this crate"
 )]
 

@@ -140,8 +140,9 @@ pub unsafe fn run(state: &State) -> State {
     // SAFETY: these are the vectors from before.
     unsafe { cp15::vbar::write(saved) }
     cp15::isb();
+    let found = &raw const FOUND;
     // SAFETY: nothing else runs that could write it.
-    unsafe { (&raw const FOUND).read() }
+    unsafe { found.read() }
 }
 
 #[unsafe(naked)]

@@ -96,6 +96,11 @@ impl Level1 {
         self.set(virt, base as u32 | (domain << 5) | 0b01);
     }
 
+    /// Maps what `other` maps.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.0 = other.0;
+    }
+
     /// Sets the descriptor of the megabyte at `virt`.
     pub fn set(&mut self, virt: usize, descriptor: u32) {
         if let Some(slot) = self.0.get_mut(virt >> 20) {

@@ -120,8 +120,10 @@ pub(crate) enum Set {
     Psr(u32),
     /// A word of the scratch page, by byte offset.
     Memory(u32, Value),
-    /// An interrupt is pending.
+    /// A software interrupt is pending.
     Interrupt,
+    /// The code makes the virtual timer interrupt.
+    TimerInterrupt,
     /// Bits of SCTLR to set during the case.
     Sctlr(u32),
 }

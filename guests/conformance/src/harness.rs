@@ -15,7 +15,7 @@ use crate::case::{Case, Code, END_A32, END_T32, Mode, Set, Value, bank};
 use core::fmt;
 use core::ptr;
 use entresol_guest::sandbox::{self, Bank, State, vector};
-use entresol_guest::{board, cp15, gic, print, println};
+use entresol_guest::{board, cp15, gic, print, println, timer};
 
 // Pages in memory behind the image, at places that do not depend on how it is linked.
 
@@ -106,7 +106,7 @@ fn run_one(phase: Phase, case: &Case<'_>, mode: Mode, condition: Condition, plac
     let sctlr = cp15::sctlr::read();
     let interrupt = case.set.iter().fold(false, |pending, set| {
         apply(&mut state, mode, *set);
-        pending || matches!(set, Set::Interrupt)
+        pending || matches!(set, Set::Interrupt | Set::TimerInterrupt)
     });
     let before = scratch();
     let expected = State { usr_sp: sandbox::initial_usr_sp(), ..state };
@@ -124,6 +124,10 @@ fn run_one(phase: Phase, case: &Case<'_>, mode: Mode, condition: Condition, plac
         let acknowledged = gic::acknowledge();
         print!(" iar={acknowledged:x}");
         gic::end(acknowledged);
+        if acknowledged == board::TIMER_INTERRUPT {
+            timer::disarm();
+            gic::disable(acknowledged);
+        }
     }
     println!();
 }
@@ -185,6 +189,7 @@ fn apply(state: &mut State, mode: Mode, set: Set) {
         Set::Psr(bits) => state.psr |= bits,
         Set::Memory(offset, value) => write_scratch(offset, resolve(value)),
         Set::Interrupt => gic::send_to_self(1),
+        Set::TimerInterrupt => gic::enable(board::TIMER_INTERRUPT),
         Set::Sctlr(bits) => {
             // SAFETY: the kernel's own code does not depend on what cases set.
             unsafe { cp15::sctlr::write(cp15::sctlr::read() | bits) }
@@ -221,11 +226,11 @@ fn copy(code: Code, condition: Condition, in_undefined_mode: bool) {
                 // SAFETY: as above.
                 word = unsafe { from.read_volatile() };
             }
-            put_word(to, end_a32);
+            to = put_word(to, end_a32);
         }
         Code::WordA32(word) => {
             to = put_word(to, conditional(word, condition));
-            put_word(to, end_a32);
+            to = put_word(to, end_a32);
         }
         Code::T32(from) => {
             let mut from = from as *const u16;
@@ -239,7 +244,7 @@ fn copy(code: Code, condition: Condition, in_undefined_mode: bool) {
                 // SAFETY: as above.
                 half = unsafe { from.read_volatile() };
             }
-            put_half(to, end_t32);
+            to = put_half(to, end_t32);
         }
         Code::WordT32(word) => {
             to = put_if_then(to, condition);
@@ -247,16 +252,18 @@ fn copy(code: Code, condition: Condition, in_undefined_mode: bool) {
                 to = put_half(to, (word >> 16) as u16);
             }
             to = put_half(to, word as u16);
-            put_half(to, end_t32);
+            to = put_half(to, end_t32);
         }
     }
+    cp15::code_written(code_address(), to - code_address());
     // Around the marker too: some returns subtract.
     for offset in (0..16).step_by(4) {
         put_word(code_address() + END_A32_AT - 8 + offset, end_a32);
         put_half(code_address() + END_T32_AT - 8 + offset, end_t32);
         put_half(code_address() + END_T32_AT - 6 + offset, end_t32);
     }
-    cp15::code_written(code_address(), 0x1000);
+    cp15::code_written(code_address() + END_A32_AT - 8, 16);
+    cp15::code_written(code_address() + END_T32_AT - 8, 16);
 }
 
 fn conditional(word: u32, condition: Condition) -> u32 {
@@ -315,6 +322,8 @@ pub(crate) fn report(loaded: &State, found: &State) {
     print!(" psr={:08x} entry={:08x}", found.psr, found.entry_psr);
     match found.vector {
         vector::DATA => print!(" fsr={:03x} far={:08x}", found.dfsr, found.dfar),
+        // A breakpoint: the address is unknown.
+        vector::PREFETCH if found.ifsr & IFSR == 2 => print!(" fsr=002"),
         vector::PREFETCH => print!(" fsr={:03x} far={:08x}", found.ifsr & IFSR, found.ifar),
         _ => {}
     }

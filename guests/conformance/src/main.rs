@@ -11,6 +11,7 @@
 
 mod case;
 mod cases;
+mod environment;
 mod harness;
 mod name;
 mod permissions;
@@ -35,9 +36,12 @@ fn main(_device_tree: u32) -> u32 {
         cases::exceptions::run(phase);
         cases::memory::run(phase);
         cases::system::run(phase);
+        cases::floating_point::run(phase);
+        cases::timers::run(phase);
         rewriting::run(phase);
     }
     permissions::run();
+    environment::run();
     println!("conformance: end");
     0
 }

@@ -12,6 +12,7 @@ pub(crate) fn run(phase: Phase) {
     read_own_code(phase);
     move_function(phase);
     change_between_runs(phase);
+    println!("{phase}.compiled_t32: {:08x}", compiled_t32(1000));
 }
 
 /// Code that writes instructions into its own page and runs on.
@@ -200,4 +201,32 @@ fn change_between_runs(phase: Phase) {
         harness::report(&state, &found);
         println!();
     }
+}
+
+/// T32 as a compiler makes it, with sensitive instructions in between.
+#[instruction_set(arm::t32)]
+#[inline(never)]
+fn compiled_t32(rounds: u32) -> u32 {
+    let mut sum = 0x1234_5678_u32;
+    for round in 0..rounds {
+        let status: u32;
+        // SAFETY: interrupts are masked before and after.
+        unsafe {
+            core::arch::asm!(
+                "mrs {status}, cpsr",
+                "cpsid if",
+                "msr cpsr_c, {status}",
+                status = out(reg) status,
+                options(nostack),
+            );
+        }
+        sum = match (status ^ round) % 5 {
+            0 => sum.rotate_left(7),
+            1 => sum.wrapping_mul(0x0101_0035),
+            2 => sum ^ round,
+            3 => sum.wrapping_add(0xe10f_0000),
+            _ => !sum,
+        };
+    }
+    sum
 }

@@ -1,7 +1,8 @@
-//! A guest kernel with a 1 kHz periodic task at PL0, which measures its period.
+//! A guest kernel with periodic tasks at PL0, which measures its 1 kHz period.
 //!
-//! The virtual timer releases the task; the kernel enters it at PL0 in an address space
-//! of its own; it works and makes a supervisor call. The kernel's interrupt handler
+//! The virtual timer releases the first task, and in every tenth period the second; the
+//! kernel enters each at PL0 in an address space of its own; it works and makes a
+//! supervisor call. The kernel's interrupt handler
 //! reads the counter first of all, so what is reported is the time between
 //! two handlers' beginnings, as the guest sees it:
 //!
@@ -28,6 +29,9 @@ use period::Periods;
 /// Releases per second.
 const RATE: u32 = 1000;
 
+/// The second task runs in one of so many periods.
+const MONITOR: u32 = 10;
+
 /// Releases in a report.
 const REPORT: u32 = 1000;
 
@@ -38,7 +42,7 @@ vectors! {
         irq interrupt::entry, fiq trap::unexpected,
 }
 
-/// Runs the task, for ever or until as many reports were made.
+/// Runs the tasks, for ever or until as many reports were made.
 ///
 /// Returns 0 if no release was missed.
 pub fn run(reports: Option<u32>) -> u32 {
@@ -46,7 +50,7 @@ pub fn run(reports: Option<u32>) -> u32 {
     let interval = u64::from(hz / RATE);
     // SAFETY: the handlers are those of `app` and `interrupt`, made for this.
     unsafe { trap::install(kernel_vectors) }
-    let mut task = task::Task::new();
+    let [mut control, mut monitor] = task::create(["control", "monitor"]);
     gic::init();
     gic::enable(board::TIMER_INTERRUPT);
     println!("rt: {RATE} Hz, counter at {hz} Hz");
@@ -59,7 +63,10 @@ pub fn run(reports: Option<u32>) -> u32 {
     // The first release only starts the first period.
     let mut before = interrupt::next_release();
     loop {
-        task.activate();
+        control.activate();
+        if periods.count.is_multiple_of(MONITOR) {
+            monitor.activate();
+        }
         let handled_at = interrupt::next_release();
         release += interval;
         periods.add(before, handled_at, release);
@@ -74,7 +81,8 @@ pub fn run(reports: Option<u32>) -> u32 {
             reported += 1;
             if reports == Some(reported) {
                 timer::disarm();
-                println!("rt: task activated {} times", task.activations());
+                println!("{control}");
+                println!("{monitor}");
                 return u32::from(missed_ever != 0);
             }
         }

@@ -159,7 +159,7 @@ fn aborts(phase: Phase) {
             case("ldm_unmapped", a32!("ldm r7!, {{r0-r6}}"), unmapped),
             case("stm_unmapped", a32!("stmdb r7!, {{r0-r6}}"), unmapped),
             case("ldrd_unmapped", a32!("ldrd r0, r1, [r7]"), unmapped),
-            case("swap_like", a32!("ldrex r0, [r7]"), unmapped),
+            case("ldrex_unmapped", a32!("ldrex r0, [r7]"), unmapped),
             case("bx_unmapped", a32!("bx r7"), unmapped),
             case("bx_unmapped", t32!("bx r7"), unmapped),
             case("bx_unmapped_t32", a32!("bx r7"), jump_t32),

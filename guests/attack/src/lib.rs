@@ -1,0 +1,98 @@
+//! A guest that attacks what isolates it, one attack a start.
+//!
+//! Many attacks may end the VM, and it is not for the guest to say which. So each start
+//! of the VM makes one attack: the one with the number of the start. An attack that
+//! was survived is followed by a reset; one that was not, by the restart that the
+//! manifest's policy must give. Without Entresol nothing counts the starts, and all
+//! attacks are made in one run.
+//!
+//! Each attack says what came of it on one line, `attack N name: result`. Whether other VMs
+//! were harmed is for the host to see.
+//!
+//! # Invariants
+//!
+//! 1. An attack leaves vectors, translation, GIC and UART fit for the next, because
+//!    without Entresol there is no reset between them.
+#![no_std]
+
+mod address;
+mod arena;
+mod coprocessor;
+mod device;
+mod encoding;
+mod hypercalls;
+mod jump;
+mod leftover;
+mod random;
+pub mod storm;
+mod walk;
+
+use entresol_guest::abi::hypercall::Function;
+use entresol_guest::{hypercall, print, println};
+
+/// Attacks that are one function each.
+const SINGLE: [(&str, fn()); 23] = [
+    ("leftover_registers", leftover::registers),
+    ("coprocessor_read_kernel", coprocessor::read_from_kernel),
+    ("coprocessor_read_application", coprocessor::read_from_application),
+    ("coprocessor_write_kernel", coprocessor::write_from_kernel),
+    ("coprocessor_write_application", coprocessor::write_from_application),
+    ("encodings_a32_kernel", encoding::a32_in_kernel),
+    ("encodings_a32_application", encoding::a32_in_application),
+    ("encodings_t32_kernel", encoding::t32_in_kernel),
+    ("encodings_t32_application", encoding::t32_in_application),
+    ("hypercalls_random", hypercalls::random),
+    ("hypercalls_application", hypercalls::from_application),
+    ("console_framing", hypercalls::console_framing),
+    ("jump_kernel", jump::in_kernel),
+    ("jump_application", jump::in_application),
+    ("device_registers", device::registers),
+    ("device_access_kinds", device::access_kinds),
+    ("device_execute", device::execute),
+    ("walk_hostile_tables", walk::hostile_tables),
+    ("walk_random_descriptors", walk::random_descriptors),
+    ("walk_changing_tables", walk::many_address_spaces),
+    ("storm_software_interrupts", storm::software_interrupts),
+    ("storm_timer", storm::timer),
+    ("own_kernel", address::application_against_kernel),
+];
+
+/// Makes the attack of this start, or all without Entresol. The status is 0.
+pub fn run() -> u32 {
+    if !hypercall::is_present() {
+        for number in 0..count() {
+            one(number);
+        }
+        return 0;
+    }
+    let number = hypercall::starts() as usize - 1;
+    if number == 0 {
+        println!("attack: {} attacks", count());
+    }
+    if number < count() {
+        one(number);
+        let _ = hypercall::call(Function::PsciSystemReset, 0);
+        return 1;
+    }
+    println!("attack: all done");
+    0
+}
+
+fn count() -> usize {
+    SINGLE.len() + address::COUNT
+}
+
+fn one(number: usize) {
+    match SINGLE.get(number) {
+        Some((name, attack)) => {
+            print!("attack {number} {name}: ");
+            attack();
+        }
+        None => {
+            let attack = address::Attack::new(number - SINGLE.len());
+            print!("attack {number} {attack}: ");
+            attack.make();
+        }
+    }
+    println!();
+}

@@ -1,0 +1,95 @@
+//! Interrupt storms: the guest interrupts itself as fast as it can.
+
+use crate::arena::{self, CODE, SVC, Tally, USR};
+use core::arch::naked_asm;
+use entresol_guest::{board, cp15, gic, print, println, sandbox, timer, trap, vectors};
+
+/// Interrupts of a storm that ends.
+const COUNT: u32 = 20_000;
+
+/// All sixteen software interrupts, raised together, taken one by one.
+pub(crate) fn software_interrupts() {
+    arena::prepare();
+    for interrupt in 0..16 {
+        gic::enable(interrupt);
+    }
+    let mut tally = Tally::default();
+    let mut taken = 0;
+    arena::put(CODE, 0xeaff_fffe); // b .
+    cp15::code_written(CODE, 4);
+    while taken < COUNT {
+        for interrupt in 0..16 {
+            gic::send_to_self(interrupt);
+        }
+        for mode in [SVC, USR].into_iter().cycle().take(16) {
+            // SAFETY: a branch to itself, until the interrupt.
+            let found = unsafe { sandbox::run(&arena::state(mode, CODE)) };
+            tally.add(&found);
+            gic::end(gic::acknowledge());
+            taken += 1;
+        }
+    }
+    for interrupt in 0..16 {
+        gic::disable(interrupt);
+    }
+    print!("{tally}");
+}
+
+/// A timer that is due for ever, never turned off, acknowledged each time.
+pub(crate) fn timer() {
+    arena::prepare();
+    arena::put(CODE, 0xeaff_fffe); // b .
+    cp15::code_written(CODE, 4);
+    let mut tally = Tally::default();
+    timer::arm(0);
+    for _ in 0..COUNT {
+        // SAFETY: a branch to itself, until the interrupt.
+        let found = unsafe { sandbox::run(&arena::state(USR, CODE)) };
+        tally.add(&found);
+        gic::end(gic::acknowledge());
+    }
+    timer::disarm();
+    print!("{tally}");
+}
+
+vectors! {
+    /// Interrupts raise interrupts; all else is unexpected.
+    storm_vectors:
+        undefined trap::unexpected, svc trap::unexpected, prefetch trap::unexpected,
+        data trap::unexpected, irq storm_interrupt, fiq trap::unexpected,
+}
+
+/// Ends one interrupt and raises two; with a timer that is always due.
+#[unsafe(naked)]
+unsafe extern "C" fn storm_interrupt() {
+    naked_asm!(
+        "push {{r0-r3, r12, lr}}",
+        "bl {handle}",
+        "pop {{r0-r3, r12, lr}}",
+        "subs pc, lr, #4",
+        handle = sym handle,
+    )
+}
+
+extern "C" fn handle() {
+    let acknowledged = gic::acknowledge();
+    gic::send_to_self(acknowledged & 0xf);
+    gic::send_to_self((acknowledged + 1) & 0xf);
+    gic::end(acknowledged);
+}
+
+/// The storm that does not end.
+pub fn for_ever() -> ! {
+    println!("attack: an interrupt storm");
+    // SAFETY: the handler returns as an interrupt's must.
+    unsafe { trap::install(storm_vectors) }
+    gic::init();
+    for interrupt in (0..16).chain([board::TIMER_INTERRUPT]) {
+        gic::enable(interrupt);
+    }
+    gic::send_to_self(0);
+    timer::arm(0);
+    loop {
+        trap::unmask_interrupts();
+    }
+}
