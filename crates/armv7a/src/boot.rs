@@ -17,7 +17,9 @@ use crate::cp15;
 use crate::entry;
 use crate::linear;
 use crate::maintenance::{self, View};
-use crate::translation::{WALK_ATTRIBUTES, WINDOW_DOMAIN, linear_section, window_device, window_large};
+use crate::translation::{
+    WALK_ATTRIBUTES, WINDOW_DOMAIN, linear_section, window_device, window_large,
+};
 use core::arch::naked_asm;
 use entresol_abi::{HostPhys, window};
 

@@ -23,7 +23,12 @@ const BATCH: usize = 64;
 
 /// Makes the page of `at` code: scans it as entered at `at` and replaces what is
 /// sensitive.
-pub(crate) fn scan(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestPhys, set: InstructionSet) {
+pub(crate) fn scan(
+    shadow: &mut Shadow,
+    linear: &mut Linear<'_>,
+    at: GuestPhys,
+    set: InstructionSet,
+) {
     let Some(page) = shadow.memory.page(at) else { return };
     if !shadow.pages.is_code(linear, page) {
         shadow.becomes_code(linear, page);
@@ -43,11 +48,8 @@ pub(crate) fn scan(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestPhys, 
             }
         });
         for site in batch.iter().take(count).flatten() {
-            let noted = Site {
-                offset: u32::from(site.offset),
-                width: site.width,
-                original: site.original,
-            };
+            let noted =
+                Site { offset: u32::from(site.offset), width: site.width, original: site.original };
             if !shadow.pages.add_site(linear, page, noted) {
                 make_room(shadow, linear, page);
                 if !shadow.pages.add_site(linear, page, noted) {
@@ -96,7 +98,10 @@ pub(crate) fn store(
     let host = shadow.memory.page_at(page);
     let offset = at.0 & 0xfff;
     let sites = shadow.pages.has_site_in(linear, page, offset & !3, 4);
-    if !sites && !shadow.pages.scanned(linear, page, InstructionSet::T32) && offset & 3 == 0 && bytes == 4
+    if !sites
+        && !shadow.pages.scanned(linear, page, InstructionSet::T32)
+        && offset & 3 == 0
+        && bytes == 4
         && trapword::encode_a32(value).is_none()
     {
         linear.store(HostPhys(host.0 + offset), value);

@@ -154,9 +154,12 @@ pub(crate) unsafe extern "C" fn resume(guest: *mut Guest) -> ! {
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn set_guest(guest: *mut Guest) {
     naked_asm!(
-        "cps #0x17", "mov sp, r0",
-        "cps #0x1b", "mov sp, r0",
-        "cps #0x12", "mov sp, r0",
+        "cps #0x17",
+        "mov sp, r0",
+        "cps #0x1b",
+        "mov sp, r0",
+        "cps #0x12",
+        "mov sp, r0",
         "cps #0x13",
         "bx lr",
     )

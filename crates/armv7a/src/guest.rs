@@ -2,8 +2,8 @@
 //!
 //! Data and the smallest operations on it; [`hypervisor`](crate::hypervisor) decides.
 
-use crate::shadow::{Shadow, Side};
 use crate::maintenance::View;
+use crate::shadow::{Shadow, Side};
 use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
 use entresol_hv::health::Health;

@@ -354,7 +354,10 @@ impl Hypervisor {
         };
         if self.guests.iter().take(self.count).all(all_off(false)) {
             let well = self.guests.iter().take(self.count).all(all_off(true));
-            self.say(format_args!("every vm is off: {}", if well { "all ended well" } else { "not all ended well" }));
+            self.say(format_args!(
+                "every vm is off: {}",
+                if well { "all ended well" } else { "not all ended well" }
+            ));
             self.platform().power_off(well);
         }
         self.arm();

@@ -14,8 +14,15 @@
 
 #![cfg_attr(not(test), no_std)]
 #![cfg(target_arch = "arm")]
-#![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "usize is 32 bits here: addresses and numbers are one size")]
-#![allow(clippy::indexing_slicing, reason = "indices are taken modulo the length, which costs no check")]
+#![allow(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "usize is 32 bits here: addresses and numbers are one size"
+)]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "indices are taken modulo the length, which costs no check"
+)]
 
 pub mod boot;
 mod code;

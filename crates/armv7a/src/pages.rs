@@ -79,7 +79,13 @@ impl Pages {
     };
 
     /// Takes the pools of a VM.
-    pub(crate) fn set_up(&mut self, records_at: HostPhys, pages: u32, sites_at: HostPhys, sites: u32) {
+    pub(crate) fn set_up(
+        &mut self,
+        records_at: HostPhys,
+        pages: u32,
+        sites_at: HostPhys,
+        sites: u32,
+    ) {
         self.records = PoolArray::new(records_at, 8, pages);
         self.sites = PoolArray::new(sites_at, 8, sites.min(0xfffe));
     }
@@ -141,7 +147,9 @@ impl Pages {
     /// Whether a megabyte, counted from the start of the memory, holds code.
     #[inline]
     pub(crate) fn megabyte_has_code(&self, megabyte: u32) -> bool {
-        self.megabytes.get((megabyte >> 5) as usize).is_none_or(|bits| bits >> (megabyte & 31) & 1 == 1)
+        self.megabytes
+            .get((megabyte >> 5) as usize)
+            .is_none_or(|bits| bits >> (megabyte & 31) & 1 == 1)
     }
 
     /// Notes that a megabyte holds code; for ever, because sections of it would flap.
@@ -229,7 +237,13 @@ impl Pages {
     }
 
     /// Whether a page has a site that overlaps `len` bytes at `offset`.
-    pub(crate) fn has_site_in(&self, linear: &Linear<'_>, page: u32, offset: u32, len: u32) -> bool {
+    pub(crate) fn has_site_in(
+        &self,
+        linear: &Linear<'_>,
+        page: u32,
+        offset: u32,
+        len: u32,
+    ) -> bool {
         let mut number = self.state(linear, page) as u16;
         while number != 0 {
             let at = self.site(number).0;

@@ -153,8 +153,7 @@ pub(crate) struct Passthroughs {
 }
 
 impl Passthroughs {
-    pub(crate) const EMPTY: Self =
-        Self { list: [(GuestPhys(0), HostPhys(0), 0); 8], count: 0 };
+    pub(crate) const EMPTY: Self = Self { list: [(GuestPhys(0), HostPhys(0), 0); 8], count: 0 };
 
     /// Adds a range; `false` if there is no room.
     pub(crate) fn add(&mut self, guest: GuestPhys, host: HostPhys, len: u32) -> bool {
@@ -178,8 +177,14 @@ impl Shadow {
         passthrough: Passthroughs::EMPTY,
         pages: Pages::EMPTY,
         tables: Tables::EMPTY,
-        pairs: [Pair { asid: 0, live: false, stale: true, private_entries: false, private: 0, used: 0 };
-            MAX_PAIRS],
+        pairs: [Pair {
+            asid: 0,
+            live: false,
+            stale: true,
+            private_entries: false,
+            private: 0,
+            used: 0,
+        }; MAX_PAIRS],
         pair_count: 0,
         pair_of: [0; 256],
         roots: PoolArray::EMPTY,
@@ -333,10 +338,7 @@ impl Shadow {
             let top = self.tops.at(root);
             linear.zero(self.roots.at(root), ROOT_LEN);
             linear.zero(HostPhys(top.0 + TOP_GUEST * 4), (256 - TOP_GUEST) * 4);
-            linear.store(
-                self.first_level(pair, side, TOP),
-                translation::table(top, WINDOW_DOMAIN),
-            );
+            linear.store(self.first_level(pair, side, TOP), translation::table(top, WINDOW_DOMAIN));
         }
         maintenance::entries_written();
     }
@@ -493,7 +495,8 @@ impl Shadow {
             && address >> 20 != TOP
             && !self.pages.megabyte_has_code(page >> 8)
         {
-            let rights = Rights { write: allowed.write, execute: execute && side == Side::Application };
+            let rights =
+                Rights { write: allowed.write, execute: execute && side == Side::Application };
             self.fill_section(linear, address, side, &mapping, host, rights)
         } else {
             self.fill_page(linear, address, side, &mapping, host, rights, Memory::Normal)

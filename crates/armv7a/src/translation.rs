@@ -116,14 +116,20 @@ mod tests {
     fn a_section_has_its_fields_where_the_manual_puts_them() {
         let rights = Rights { write: true, execute: false };
         let entry = guest_section(HostPhys(0x6010_0000), 3, rights, Memory::Normal);
-        assert_eq!(entry, 0x6010_0000 | 1 << 17 | 1 << 16 | 1 << 12 | 3 << 10 | 3 << 5 | 1 << 4 | 0xe);
+        assert_eq!(
+            entry,
+            0x6010_0000 | 1 << 17 | 1 << 16 | 1 << 12 | 3 << 10 | 3 << 5 | 1 << 4 | 0xe
+        );
     }
 
     /// Figure B3-5: nG 11, S 10, AP[2] 9, TEX 8:6, AP[1:0] 5:4, C 3, B 2, XN 0.
     #[test]
     fn a_read_only_page_is_executable_when_asked() {
-        let entry =
-            guest_page(HostPhys(0x6000_1000), Rights { write: false, execute: true }, Memory::Normal);
+        let entry = guest_page(
+            HostPhys(0x6000_1000),
+            Rights { write: false, execute: true },
+            Memory::Normal,
+        );
         assert_eq!(entry, 0x6000_1000 | 1 << 11 | 1 << 10 | 1 << 6 | 2 << 4 | 0xe);
         assert!(!page_is_writable(entry));
     }

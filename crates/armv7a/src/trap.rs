@@ -31,7 +31,8 @@ use entresol_isa::{a32, t32, trapword};
 use entresol_vcpu::cp15::timer::Register;
 use entresol_vcpu::walk;
 use entresol_vcpu::{
-    Abort, CacheOp, Cause, Context, Effect, Purpose, check, fsr, Exception, Memory, Outcome, Timer, TlbOp, it_condition, psr,
+    Abort, CacheOp, Cause, Context, Effect, Exception, Memory, Outcome, Purpose, Timer, TlbOp,
+    check, fsr, it_condition, psr,
 };
 
 /// How often one access may need something new: code made data, a fill, a second page.
@@ -123,7 +124,8 @@ pub(crate) extern "C" fn broken(kind: u32, address: u32, status: u32) -> ! {
 /// Whether a fault status is of the kinds that shadow tables cause: translation, access
 /// flag, domain, permission.
 const fn is_mapping_fault(status: u32) -> bool {
-    const KINDS: u32 = 1 << 0x3 | 1 << 0x5 | 1 << 0x6 | 1 << 0x7 | 1 << 0x9 | 1 << 0xb | 1 << 0xd | 1 << 0xf;
+    const KINDS: u32 =
+        1 << 0x3 | 1 << 0x5 | 1 << 0x6 | 1 << 0x7 | 1 << 0x9 | 1 << 0xb | 1 << 0xd | 1 << 0xf;
     status & 1 << 10 == 0 && KINDS >> (status & 0xf) & 1 == 1
 }
 
@@ -362,7 +364,9 @@ impl Hypervisor {
                     // The TLB, so the shadow too, is tagged by ASID; a guest that changes tables
                     // under one invalidates.
                     Context::Contextidr | Context::Ttbr0 | Context::Prrr | Context::Nmrr => {}
-                    Context::Ttbr1 | Context::Ttbcr | Context::Dacr => guest.shadow.drop_all(linear),
+                    Context::Ttbr1 | Context::Ttbcr | Context::Dacr => {
+                        guest.shadow.drop_all(linear)
+                    }
                 }
             }
             Effect::Tlb(op) => {
@@ -430,7 +434,8 @@ impl Hypervisor {
                 }
                 Resolved::Fault(fault) => {
                     drop(linear);
-                    return self.inject(Exception::PrefetchAbort { ifsr: fault.ifsr(), ifar: address });
+                    return self
+                        .inject(Exception::PrefetchAbort { ifsr: fault.ifsr(), ifar: address });
                 }
                 Resolved::Board(at) => {
                     drop(linear);
@@ -550,8 +555,7 @@ impl Hypervisor {
     fn device(&mut self, at: GuestPhys, address: u32, attempt: Attempt) {
         if !Board::is_device(at) {
             self.tell_nothing(at, did(attempt));
-            return self
-                .inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
+            return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         }
         let Some((access, length)) = self.access_at_pc() else {
             return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
@@ -608,10 +612,17 @@ impl Hypervisor {
         matches!(guest.vcpu.access(&access, length, &mut bus), Outcome::Next | Outcome::Jumped)
     }
 
-    fn access_board(&mut self, access: &Access, length: u32, at: GuestPhys, address: u32) -> Outcome {
+    fn access_board(
+        &mut self,
+        access: &Access,
+        length: u32,
+        at: GuestPhys,
+        address: u32,
+    ) -> Outcome {
         let now = self.platform().now();
         let guest = &mut self.guests[self.loaded % MAX_VMS];
-        let mut bus = Bus { board: &mut guest.board, now, page: address & !0xfff, at: at.0 & !0xfff };
+        let mut bus =
+            Bus { board: &mut guest.board, now, page: address & !0xfff, at: at.0 & !0xfff };
         guest.vcpu.access(access, length, &mut bus)
     }
 
@@ -729,7 +740,13 @@ impl Memory for Machine<'_> {
         })
     }
 
-    fn store(&mut self, address: u32, width: Width, value: u32, privileged: bool) -> Result<(), Abort> {
+    fn store(
+        &mut self,
+        address: u32,
+        width: Width,
+        value: u32,
+        privileged: bool,
+    ) -> Result<(), Abort> {
         let stored = match width {
             _ if !self.allowed(privileged) => false,
             Width::Byte => guarded::put_byte(address, value),
@@ -803,18 +820,16 @@ const fn bus_width(width: Width) -> bus::Width {
 impl Memory for Bus<'_> {
     fn load(&mut self, address: u32, width: Width, _: bool) -> Result<u32, Abort> {
         let at = self.place(address, false)?;
-        self.board.read(at, bus_width(width), self.now).map_err(|_| Abort::Fault {
-            fsr: fsr(Cause::External, 0, false),
-            far: address,
-        })
+        self.board
+            .read(at, bus_width(width), self.now)
+            .map_err(|_| Abort::Fault { fsr: fsr(Cause::External, 0, false), far: address })
     }
 
     fn store(&mut self, address: u32, width: Width, value: u32, _: bool) -> Result<(), Abort> {
         let at = self.place(address, true)?;
-        self.board.write(at, bus_width(width), value, self.now).map_err(|_| Abort::Fault {
-            fsr: fsr(Cause::External, 0, true),
-            far: address,
-        })
+        self.board
+            .write(at, bus_width(width), value, self.now)
+            .map_err(|_| Abort::Fault { fsr: fsr(Cause::External, 0, true), far: address })
     }
 }
 
