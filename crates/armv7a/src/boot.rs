@@ -15,6 +15,7 @@
 
 use crate::cp15;
 use crate::entry;
+use crate::exclusive::Exclusive;
 use crate::linear;
 use crate::maintenance::{self, View};
 use crate::translation::{
@@ -38,10 +39,10 @@ pub struct FirstLevel(pub [u32; 4096]);
 pub struct SecondLevel(pub [u32; 256]);
 
 /// The linear view's first-level table.
-static mut LINEAR_TABLE: FirstLevel = FirstLevel([0; 4096]);
+static LINEAR_TABLE: Exclusive<FirstLevel> = Exclusive::new(FirstLevel([0; 4096]));
 
 /// The window's second-level table, as the linear view maps it.
-static mut WINDOW_TABLE: SecondLevel = SecondLevel([0; 256]);
+static WINDOW_TABLE: Exclusive<SecondLevel> = Exclusive::new(SecondLevel([0; 256]));
 
 /// SCTLR: MMU, caches, branch prediction on; alignment checks, TEX remap, access flag,
 /// high vectors, big-endian and T32 exceptions off (B4.1.130).
@@ -63,8 +64,11 @@ unsafe extern "C" {
 
 /// The first instruction. Goes to `kernel_main(load)` of the binary, in the window.
 ///
-/// 1. One core goes on. 2. Caches, TLB and MMU off and empty. 3. Zero `.bss`. 4. Tables:
-/// the binary's megabyte and the next at their own addresses, and the window. 5. MMU on.
+/// 1. One core goes on.
+/// 2. Caches, TLB and MMU off and empty.
+/// 3. Zero `.bss`.
+/// 4. Tables: the binary's megabyte and the next at their own addresses, and the window.
+/// 5. MMU on.
 /// 6. Jump to the window, stack, vectors.
 ///
 /// # Safety
@@ -230,7 +234,7 @@ impl Window {
     /// text read-only and executable, constants read-only, data never executable.
     pub fn finish(&mut self, ram: &[entresol_abi::image::Range]) {
         // SAFETY: no other reference to the tables exists; the table walker is not Rust.
-        let table = unsafe { &mut *(&raw mut LINEAR_TABLE) };
+        let table = unsafe { LINEAR_TABLE.get() };
         for range in ram {
             let first = range.base.0 >> 20;
             let count = range.len >> 20;
@@ -239,10 +243,8 @@ impl Window {
             }
         }
         // SAFETY: as above.
-        let window = unsafe { &mut *(&raw mut WINDOW_TABLE) };
-        // SAFETY: only the addresses of the linker's symbols are used.
+        let window = unsafe { WINDOW_TABLE.get() };
         let rodata = (&raw const __rodata_start) as u32;
-        // SAFETY: as above.
         let data = (&raw const __data_start) as u32;
         for page in 0..(window::MEMORY_END - window::BASE) >> 12 {
             let at = window::BASE + ((page & !15) << 12);
@@ -250,7 +252,7 @@ impl Window {
             window.0[page as usize] = window_large(host, at >= data, at < rodata);
         }
         maintenance::forget_all();
-        let base = (&raw const LINEAR_TABLE) as u32 - window::BASE + self.load.0;
+        let base = LINEAR_TABLE.address() as u32 - window::BASE + self.load.0;
         // SAFETY: the table of `start`, which maps the window and, as of now, all memory.
         unsafe { linear::set(View { base: base | WALK_ATTRIBUTES, asid: LINEAR_ASID }) };
         // SAFETY: full access; FPEXC.EN decides from here on (B1.11.1).
@@ -262,7 +264,7 @@ impl Window {
     /// window's 16 pages for devices are used up.
     pub fn device(&mut self, at: HostPhys) -> Option<*mut u32> {
         // SAFETY: no other reference to the table exists.
-        let window = unsafe { &mut *(&raw mut WINDOW_TABLE) };
+        let window = unsafe { WINDOW_TABLE.get() };
         let page = HostPhys(at.0 & !0xfff);
         let entry = window_device(page);
         let known = (window::DEVICES..self.next_device)
@@ -286,7 +288,7 @@ impl Window {
     #[must_use]
     pub fn entries(&self) -> [u32; 240] {
         // SAFETY: no other reference to the table exists.
-        let window = unsafe { &*(&raw const WINDOW_TABLE) };
+        let window = unsafe { WINDOW_TABLE.get() };
         let mut entries = [0; 240];
         entries.copy_from_slice(&window.0[..240]);
         entries

@@ -40,11 +40,9 @@ pub(crate) fn scan(
         let mut batch = [None; BATCH];
         let mut count = 0;
         entresol_rewrite::scan(linear.page(host), entry, set, |found| {
-            if let Found::Replace(site) = found {
-                if let Some(slot) = batch.get_mut(count) {
-                    *slot = Some(site);
-                    count += 1;
-                }
+            if let (Found::Replace(site), Some(slot)) = (found, batch.get_mut(count)) {
+                *slot = Some(site);
+                count += 1;
             }
         });
         for site in batch.iter().take(count).flatten() {

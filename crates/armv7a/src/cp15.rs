@@ -138,8 +138,6 @@ write! {
     invalidate_tlb_asid = 8, 0, 7, 2;
     /// TLBIMVAA: one page in every address space (Multiprocessing Extensions).
     invalidate_tlb_page = 8, 0, 7, 3;
-    /// VBAR.
-    set_vectors = 12, 0, 0, 0;
     /// CONTEXTIDR.
     set_context = 13, 0, 0, 1;
     /// TPIDRURW.

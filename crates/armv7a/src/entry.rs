@@ -194,7 +194,7 @@ broken!(broken_fast_interrupt, 7);
 /// Not to be called; for VBAR.
 #[unsafe(naked)]
 #[unsafe(link_section = ".text.vectors")]
-pub unsafe extern "C" fn vectors() {
+pub(crate) unsafe extern "C" fn vectors() {
     naked_asm!(
         ".p2align 5",
         "b {reset}",

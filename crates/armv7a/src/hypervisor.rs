@@ -11,6 +11,7 @@
 //! - `loaded` is the guest the entry code saves; `view` is the view that is current.
 //! - A guest is ready in the scheduler exactly if it is running or being restored.
 
+use crate::exclusive::Exclusive;
 use crate::float;
 use crate::guest::{Guest, Interrupt as Line, Run};
 use crate::linear::Linear;
@@ -38,10 +39,10 @@ const NOTICES: u32 = 16;
 /// Counters for the host; see `abi::observe`.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.observed")]
-static mut ENTRESOL_OBSERVED: Observed = Observed::ZERO;
+static ENTRESOL_OBSERVED: Exclusive<Observed> = Exclusive::new(Observed::ZERO);
 
 /// The one core's state.
-static mut CORE: Hypervisor = Hypervisor::EMPTY;
+static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY);
 
 /// Everything that runs on a core.
 pub(crate) struct Hypervisor {
@@ -74,7 +75,7 @@ pub(crate) struct Hypervisor {
 pub(crate) unsafe fn core() -> &'static mut Hypervisor {
     // SAFETY: handlers do not nest, because interrupts stay masked; by the caller's
     // promise this is the only reference.
-    unsafe { &mut *(&raw mut CORE) }
+    unsafe { CORE.get() }
 }
 
 /// A serial line that is part of a platform.
@@ -130,7 +131,7 @@ impl Hypervisor {
     #[inline]
     pub(crate) fn counters(&mut self) -> &'static mut VmCounters {
         // SAFETY: handlers do not nest; the host only reads.
-        let observed = unsafe { &mut *(&raw mut ENTRESOL_OBSERVED) };
+        let observed = unsafe { ENTRESOL_OBSERVED.get() };
         &mut observed.vms[self.loaded % MAX_VMS]
     }
 
@@ -236,7 +237,7 @@ impl Hypervisor {
     /// Settles one interrupt of the machine.
     pub(crate) fn interrupted(&mut self) {
         // SAFETY: as in `counters`.
-        let observed = unsafe { &mut *(&raw mut ENTRESOL_OBSERVED) };
+        let observed = unsafe { ENTRESOL_OBSERVED.get() };
         observed.interrupts = observed.interrupts.wrapping_add(1);
         match self.platform().acknowledge() {
             Interrupt::Timer => self.timer_fired(),
@@ -373,7 +374,7 @@ impl Hypervisor {
             return;
         }
         // SAFETY: as in `counters`.
-        let observed = unsafe { &mut *(&raw mut ENTRESOL_OBSERVED) };
+        let observed = unsafe { ENTRESOL_OBSERVED.get() };
         observed.vm_switches = observed.vm_switches.wrapping_add(1);
         let old = self.guest();
         old.vcpu.cp15.tpidrurw = cp15::thread_user();
@@ -482,7 +483,7 @@ impl Hypervisor {
         let index = self.loaded % MAX_VMS;
         let guest = &mut self.guests[index];
         guest.vcpu.pending =
-            u32::from(guest.board.irq()) * psr::I | u32::from(guest.board.fiq()) * psr::F;
+            (u32::from(guest.board.irq()) * psr::I) | (u32::from(guest.board.fiq()) * psr::F);
         if let Some(exception) = guest.vcpu.deliverable() {
             guest.vcpu.enter(exception);
             cp15::clear_exclusive();
@@ -529,7 +530,7 @@ impl Hypervisor {
         for (index, vm) in vms.iter().enumerate().take(MAX_VMS) {
             let guest = &mut self.guests[index];
             let mut linear = Self::linear(&mut self.view);
-            let pools = crate::shadow::Pools::carve(&mut pool, &mut asid, vm);
+            let pools = crate::pools::Pools::carve(&mut pool, &mut asid, vm);
             guest.vm = *vm;
             guest.stack = stack;
             guest.vcpu.cp15.identity = identity;

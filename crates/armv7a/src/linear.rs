@@ -12,6 +12,7 @@
 //!   [`PoolArray`], and guest memory through
 //!   [`GuestMemory`](crate::memory::GuestMemory). Neither overlaps Rust objects.
 
+use crate::exclusive::Exclusive;
 use crate::maintenance::{View, switch};
 use core::marker::PhantomData;
 use entresol_abi::HostPhys;
@@ -36,7 +37,7 @@ pub(crate) struct Linear<'core> {
 }
 
 /// Where the linear view's table lies; set once at boot.
-static mut LINEAR: View = View { base: 0, asid: 0 };
+static LINEAR: Exclusive<View> = Exclusive::new(View { base: 0, asid: 0 });
 
 /// Names the linear view's table.
 ///
@@ -46,13 +47,13 @@ static mut LINEAR: View = View { base: 0, asid: 0 };
 /// all memory below it at equal addresses, tagged with `view.asid`.
 pub(crate) unsafe fn set(view: View) {
     // SAFETY: by the caller's promise nothing reads it yet.
-    unsafe { LINEAR = view };
+    unsafe { *LINEAR.get() = view };
 }
 
 /// The linear view itself.
 pub(crate) fn view() -> View {
     // SAFETY: written once at boot, before any call of this.
-    unsafe { LINEAR }
+    unsafe { *LINEAR.get() }
 }
 
 impl<'core> Linear<'core> {

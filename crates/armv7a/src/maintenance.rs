@@ -18,11 +18,11 @@ use entresol_abi::HostPhys;
 /// A translation table and the address-space identifier of what it maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct View {
+pub(crate) struct View {
     /// TTBR0: table address and walk attributes.
-    pub base: u32,
+    pub(crate) base: u32,
     /// ASID, never 0.
-    pub asid: u32,
+    pub(crate) asid: u32,
 }
 
 /// Makes `view` the current translation.

@@ -56,16 +56,6 @@ impl GuestMemory {
         self.len >> 12
     }
 
-    /// Length in bytes.
-    pub(crate) const fn len(&self) -> u32 {
-        self.len
-    }
-
-    /// Where it lies.
-    pub(crate) const fn host_base(&self) -> HostPhys {
-        self.host
-    }
-
     /// Loads an aligned word of the guest's memory.
     #[inline]
     pub(crate) fn load(&self, linear: &Linear<'_>, at: GuestPhys) -> Option<u32> {

@@ -139,11 +139,6 @@ impl Pages {
         (state & FLIPS) / FLIP
     }
 
-    /// How often a page went from code to data, up to 63.
-    pub(crate) fn flips(&self, linear: &Linear<'_>, page: u32) -> u32 {
-        (self.state(linear, page) & FLIPS) / FLIP
-    }
-
     /// Whether a megabyte, counted from the start of the memory, holds code.
     #[inline]
     pub(crate) fn megabyte_has_code(&self, megabyte: u32) -> bool {

@@ -9,14 +9,14 @@
 use entresol_abi::HostPhys;
 
 /// Domain of the hypervisor's window; always a client.
-pub const WINDOW_DOMAIN: u8 = 15;
+pub(crate) const WINDOW_DOMAIN: u8 = 15;
 
 /// TTBR0 bits: walks are inner and outer write-back write-allocate, shareable.
-pub const WALK_ATTRIBUTES: u32 = 0x4a;
+pub(crate) const WALK_ATTRIBUTES: u32 = 0x4a;
 
 /// What kind of memory is behind a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
+pub(crate) enum Memory {
     /// Normal, write-back, write-allocate, shareable.
     Normal,
     /// Device, shareable.
@@ -25,31 +25,31 @@ pub enum Memory {
 
 /// What User mode may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rights {
+pub(crate) struct Rights {
     /// Store. A mapping that exists may always be loaded from.
-    pub write: bool,
+    pub(crate) write: bool,
     /// Fetch instructions.
-    pub execute: bool,
+    pub(crate) execute: bool,
 }
 
 /// A first-level entry that names a second-level table.
 #[inline]
 #[must_use]
-pub const fn table(at: HostPhys, domain: u8) -> u32 {
+pub(crate) const fn table(at: HostPhys, domain: u8) -> u32 {
     at.0 | (domain as u32) << 5 | 0b01
 }
 
 /// The second-level table a first-level entry names.
 #[inline]
 #[must_use]
-pub const fn table_of(entry: u32) -> Option<HostPhys> {
+pub(crate) const fn table_of(entry: u32) -> Option<HostPhys> {
     if entry & 0b11 == 0b01 { Some(HostPhys(entry & !0x3ff)) } else { None }
 }
 
 /// A first-level entry that maps 1 MiB for a guest.
 #[inline]
 #[must_use]
-pub const fn guest_section(to: HostPhys, domain: u8, rights: Rights, memory: Memory) -> u32 {
+pub(crate) const fn guest_section(to: HostPhys, domain: u8, rights: Rights, memory: Memory) -> u32 {
     let memory = match memory {
         Memory::Normal => 1 << 16 | 1 << 12 | 1 << 3 | 1 << 2,
         Memory::Device => 1 << 2,
@@ -65,7 +65,7 @@ pub const fn guest_section(to: HostPhys, domain: u8, rights: Rights, memory: Mem
 /// A second-level entry that maps 4 KiB for a guest.
 #[inline]
 #[must_use]
-pub const fn guest_page(to: HostPhys, rights: Rights, memory: Memory) -> u32 {
+pub(crate) const fn guest_page(to: HostPhys, rights: Rights, memory: Memory) -> u32 {
     let memory = match memory {
         Memory::Normal => 1 << 10 | 1 << 6 | 1 << 3 | 1 << 2,
         Memory::Device => 1 << 2,
@@ -73,31 +73,24 @@ pub const fn guest_page(to: HostPhys, rights: Rights, memory: Memory) -> u32 {
     to.0 | 1 << 11 | memory | access(rights) << 4 | 0b10 | (!rights.execute as u32)
 }
 
-/// Whether a second-level entry lets User mode store.
-#[inline]
-#[must_use]
-pub const fn page_is_writable(entry: u32) -> bool {
-    entry & 0b10 != 0 && entry & 1 << 4 != 0
-}
-
 /// A first-level entry of the linear view: 1 MiB for the hypervisor only.
 #[inline]
 #[must_use]
-pub const fn linear_section(to: HostPhys) -> u32 {
+pub(crate) const fn linear_section(to: HostPhys) -> u32 {
     to.0 | 1 << 17 | 1 << 16 | 1 << 12 | 0b01 << 10 | (WINDOW_DOMAIN as u32) << 5 | 1 << 4 | 0b1110
 }
 
 /// A second-level entry that maps 4 KiB of device registers in the window.
 #[inline]
 #[must_use]
-pub const fn window_device(to: HostPhys) -> u32 {
+pub(crate) const fn window_device(to: HostPhys) -> u32 {
     to.0 | 1 << 10 | 0b01 << 4 | 1 << 2 | 0b10 | 1
 }
 
 /// One of the 16 equal second-level entries of 64 KiB of the window.
 #[inline]
 #[must_use]
-pub const fn window_large(to: HostPhys, write: bool, execute: bool) -> u32 {
+pub(crate) const fn window_large(to: HostPhys, write: bool, execute: bool) -> u32 {
     // AP[2:0] 001 is read-write for PL1 only, 101 is read-only for PL1 only.
     to.0 | (!execute as u32) << 15 | 1 << 12 | 1 << 10 | (!write as u32) << 9 | 0b01 << 4 | 0b1101
 }
@@ -131,7 +124,6 @@ mod tests {
             Memory::Normal,
         );
         assert_eq!(entry, 0x6000_1000 | 1 << 11 | 1 << 10 | 1 << 6 | 2 << 4 | 0xe);
-        assert!(!page_is_writable(entry));
     }
 
     /// Figure B3-5: large page XN 15, TEX 14:12.

@@ -5,6 +5,7 @@
 use core::arch::asm;
 use entresol_abi::image::{self, PowerOff};
 use entresol_armv7a::boot::Window;
+use entresol_armv7a::exclusive::Exclusive;
 use entresol_armv7a::halt;
 use entresol_armv7a::timer::GenericTimer;
 use entresol_devices::gic::{Gic, Trigger};
@@ -28,7 +29,7 @@ pub(crate) struct Machine {
 }
 
 /// The one machine.
-static mut MACHINE: Option<Machine> = None;
+static MACHINE: Exclusive<Option<Machine>> = Exclusive::new(None);
 
 impl Machine {
     /// Takes the devices that `description` names; `None` if it names something unknown.
@@ -63,7 +64,7 @@ impl Machine {
         gic.enable(description.uart_irq);
         let machine = Self { description: *description, gic, timer, uart };
         // SAFETY: called once, before any trap.
-        let slot = unsafe { &mut *(&raw mut MACHINE) };
+        let slot = unsafe { MACHINE.get() };
         Some(slot.insert(machine))
     }
 }

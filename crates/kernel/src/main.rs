@@ -4,6 +4,7 @@
 //! with the MMU on. From then on only traps and interrupts.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
+#![allow(clippy::as_conversions, reason = "addresses are 32 bits here")]
 
 #[cfg(target_os = "none")]
 mod machine;

@@ -1,0 +1,163 @@
+//! What is dropped when the guest invalidates, a page changes its kind, or a pool is full.
+
+use super::{Shadow, Side, TOP, TOP_GUEST};
+use crate::linear::Linear;
+use crate::maintenance;
+use crate::memory::GuestMemory;
+use crate::pages::{Critical, Pages};
+use crate::translation;
+use entresol_abi::HostPhys;
+
+impl Shadow {
+    /// The guest invalidated its whole TLB, or everything must go.
+    pub(crate) fn drop_all(&mut self, linear: &mut Linear<'_>) {
+        self.flushes = self.flushes.wrapping_add(1);
+        self.baked_domains = 0;
+        self.tables.free_all();
+        self.pages.forget_mappings();
+        for pair in 0..self.pair_count {
+            let Some(entry) = self.pairs.get_mut(usize::from(pair)) else { continue };
+            entry.private = 0;
+            entry.private_entries = false;
+            if !core::mem::replace(&mut entry.stale, true) {
+                self.forget_pair(pair);
+            }
+        }
+        let current = self.current;
+        self.activate(linear, current);
+    }
+
+    /// The guest invalidated the entries of one ASID.
+    pub(crate) fn drop_asid(&mut self, linear: &mut Linear<'_>, asid: u8) {
+        let known = self.pair_of.get(usize::from(asid)).copied().unwrap_or(0);
+        if known == 0 {
+            return;
+        }
+        self.drop_private(linear, known - 1);
+    }
+
+    /// Drops what is not global of a pair.
+    pub(super) fn drop_private(&mut self, linear: &mut Linear<'_>, index: u8) {
+        let Some(pair) = self.pairs.get_mut(usize::from(index)) else { return };
+        if pair.stale {
+            return;
+        }
+        let private = core::mem::take(&mut pair.private);
+        let entries = core::mem::take(&mut pair.private_entries);
+        if entries {
+            self.tables.free_list(linear, private);
+            self.clear_roots(linear, index);
+        } else {
+            let mut next = private;
+            while let Some(table) = self.tables.record(linear, next) {
+                linear.store(self.first_level(index, table.side, table.index), 0u32);
+                next = table.next;
+            }
+            self.tables.free_list(linear, private);
+            maintenance::entries_written();
+        }
+        self.forget_pair(index);
+    }
+
+    /// The guest invalidated the entries of one address, in one or in every ASID.
+    pub(crate) fn drop_address(&mut self, linear: &mut Linear<'_>, address: u32) {
+        let (index, page) = (address >> 20, address >> 12 & 0xff);
+        if index == TOP && page < TOP_GUEST {
+            return;
+        }
+        let mut dropped = false;
+        let (pages, memory) = (&self.pages, &self.memory);
+        self.tables.each_shared(linear, index, |linear, table| {
+            dropped |= drop_entry(linear, pages, memory, table, page);
+        });
+        for (number, pair) in (0u8..).zip(&self.pairs).take(usize::from(self.pair_count)) {
+            if pair.stale {
+                continue;
+            }
+            for side in Side::BOTH {
+                let at = self.first_level(number, side, index);
+                let entry: u32 = linear.load(at);
+                if let Some(table) = translation::table_of(entry) {
+                    dropped |= drop_entry(linear, pages, memory, table, page);
+                } else if entry != 0 {
+                    linear.store(at, 0u32);
+                    dropped = true;
+                }
+            }
+        }
+        if dropped {
+            maintenance::forget_page(address);
+        }
+    }
+
+    /// Frees second-level tables: those of the pair used longest ago, else all.
+    pub(super) fn make_room(&mut self, linear: &mut Linear<'_>) {
+        let mut victim = None;
+        let mut oldest = 0;
+        for (index, pair) in (0u8..).zip(&self.pairs).take(usize::from(self.pair_count)) {
+            let age = self.clock.wrapping_sub(pair.used);
+            if index != self.current && !pair.stale && pair.private != 0 && age >= oldest {
+                oldest = age;
+                victim = Some(index);
+            }
+        }
+        match victim {
+            Some(index) => self.drop_private(linear, index),
+            None => self.drop_all(linear),
+        }
+    }
+
+    /// Makes a page of data a page of code: nothing may write to it any more.
+    pub(crate) fn becomes_code(&mut self, linear: &mut Linear<'_>, page: u32) {
+        if !self.pages.megabyte_has_code(page >> 8) {
+            self.pages.set_megabyte_has_code(page >> 8);
+            self.drop_all(linear);
+        } else {
+            self.drop_critical(linear, page);
+        }
+    }
+
+    /// Drops the critical mapping of a page, or all there is if there may be many.
+    pub(crate) fn drop_critical(&mut self, linear: &mut Linear<'_>, page: u32) {
+        match self.pages.take_critical(linear, page) {
+            Critical::None => {}
+            Critical::One(entry) => {
+                let host = self.memory.page_at(page).0;
+                let old: u32 = linear.load(entry);
+                if old & !0xfff == host {
+                    linear.store(entry, 0u32);
+                    maintenance::forget_page(self.address_of(linear, entry));
+                }
+            }
+            Critical::Many => self.drop_all(linear),
+        }
+    }
+
+    /// The guest virtual address that a second-level entry maps.
+    pub(super) fn address_of(&self, linear: &Linear<'_>, entry: HostPhys) -> u32 {
+        let table = HostPhys(entry.0 & !0x3ff);
+        let index = self.tables.record_of(linear, table).map_or(TOP, |record| record.index);
+        index << 20 | (entry.0 & 0x3ff) << 10
+    }
+}
+
+/// Clears an entry of a second-level table; whether it was there.
+#[inline]
+fn drop_entry(
+    linear: &mut Linear<'_>,
+    pages: &Pages,
+    memory: &GuestMemory,
+    table: HostPhys,
+    page: u32,
+) -> bool {
+    let at = HostPhys(table.0 + page * 4);
+    let old: u32 = linear.load(at);
+    if old == 0 {
+        return false;
+    }
+    linear.store(at, 0u32);
+    if let Some(page) = memory.page_of_host(HostPhys(old & !0xfff)) {
+        pages.unmapped(linear, page, at);
+    }
+    true
+}

@@ -1,0 +1,220 @@
+//! Resolving a fault: the walk of the guest's tables, and the entry that follows from it.
+
+use super::{Attempt, Resolved, SCTLR_AFE, Shadow, Side, TOP};
+use crate::linear::Linear;
+use crate::maintenance;
+use crate::tables::Kind;
+use crate::translation::{self, Memory, Rights, WINDOW_DOMAIN};
+use entresol_abi::{HostPhys, window};
+use entresol_vcpu::walk::{self, Mapping, Size};
+use entresol_vcpu::{Cp15, Purpose, check, permissions};
+
+impl Shadow {
+    /// Fills the entry for an attempt, or says why there is none.
+    ///
+    /// `privileged` is the guest's privilege for the attempt; the entry goes to the view
+    /// of that privilege.
+    pub(crate) fn resolve(
+        &mut self,
+        linear: &mut Linear<'_>,
+        cp15: &Cp15,
+        address: u32,
+        attempt: Attempt,
+        privileged: bool,
+    ) -> Resolved {
+        if address.wrapping_sub(window::BASE) < window::END - window::BASE {
+            return Resolved::Window;
+        }
+        let memory = self.memory;
+        let purpose = match attempt {
+            Attempt::Read => Purpose::Read,
+            Attempt::Write => Purpose::Write,
+            Attempt::Fetch => Purpose::Execute,
+        };
+        let walked = walk::walk(cp15, address, |at| memory.load(linear, at))
+            .and_then(|mapping| check(&mapping, cp15, privileged, purpose).map(|()| mapping));
+        let mapping = match walked {
+            Ok(mapping) => mapping,
+            Err(fault) => return Resolved::Fault(fault),
+        };
+        let afe = cp15.sctlr & SCTLR_AFE != 0;
+        let allowed = permissions(&mapping, privileged, cp15.dacr, afe);
+        let side = Side::of(privileged);
+        let at = mapping.gpa;
+        let Some(host) = self.memory.host(at) else {
+            let Some(host) = self.passthrough.host(at) else { return Resolved::Board(at) };
+            let rights = Rights { write: allowed.write, execute: false };
+            return self.fill_page(linear, address, side, &mapping, host, rights, Memory::Device);
+        };
+        let page = self.memory.page(at).unwrap_or(0);
+        let code = self.pages.is_code(linear, page);
+        match (attempt, side) {
+            (Attempt::Write, _) if code => return Resolved::WritesCode(at),
+            (Attempt::Fetch, Side::Kernel) if !code => return Resolved::Unscanned(at),
+            _ => {}
+        }
+        let execute = match side {
+            Side::Kernel => allowed.execute && code,
+            Side::Application => allowed.execute,
+        };
+        let rights = Rights { write: allowed.write && !code, execute };
+        if matches!(mapping.size, Size::Section | Size::Supersection | Size::Flat)
+            && address >> 20 != TOP
+            && !self.pages.megabyte_has_code(page >> 8)
+        {
+            let rights =
+                Rights { write: allowed.write, execute: execute && side == Side::Application };
+            self.fill_section(linear, address, side, &mapping, host, rights)
+        } else {
+            self.fill_page(linear, address, side, &mapping, host, rights, Memory::Normal)
+        }
+    }
+
+    /// Domain for a first-level entry; 15 is the window's, so what the guest's DACR says of
+    /// its own domain 15 is baked into entries.
+    #[inline]
+    pub(super) fn domain(&mut self, mapping: &Mapping, top: bool) -> u8 {
+        if top || mapping.domain == u32::from(WINDOW_DOMAIN) {
+            self.baked_domains |= 0b11 << (mapping.domain * 2);
+        }
+        mapping.domain as u8
+    }
+
+    pub(super) fn fill_section(
+        &mut self,
+        linear: &mut Linear<'_>,
+        address: u32,
+        side: Side,
+        mapping: &Mapping,
+        host: HostPhys,
+        rights: Rights,
+    ) -> Resolved {
+        self.fills = self.fills.wrapping_add(1);
+        let index = address >> 20;
+        let at = self.first_level(self.current, side, index);
+        let old: u32 = linear.load(at);
+        if translation::table_of(old).is_some() {
+            self.unlink(linear, side, index, old);
+        }
+        let domain = self.domain(mapping, false);
+        if mapping.attributes.not_global()
+            && let Some(pair) = self.pairs.get_mut(usize::from(self.current))
+        {
+            pair.private_entries = true;
+        }
+        let host = HostPhys(host.0 & 0xfff0_0000);
+        let entry = translation::guest_section(host, domain, rights, Memory::Normal);
+        linear.store(at, entry);
+        self.written(address, old, entry)
+    }
+
+    /// Completes the write of an entry that was `old`.
+    #[inline]
+    pub(super) fn written(&self, address: u32, old: u32, entry: u32) -> Resolved {
+        if old == entry {
+            return Resolved::Unchanged;
+        }
+        if old == 0 {
+            maintenance::entries_written();
+        } else {
+            maintenance::forget_page(address);
+        }
+        Resolved::Filled
+    }
+
+    /// Unlinks a second-level table from the current pair, because the guest's first-level
+    /// descriptor is another now.
+    pub(super) fn unlink(&mut self, linear: &mut Linear<'_>, side: Side, index: u32, entry: u32) {
+        linear.store(self.first_level(self.current, side, index), 0u32);
+        let Some(table) = translation::table_of(entry) else { return };
+        if let Some(pair) = self.pairs.get_mut(usize::from(self.current)) {
+            self.tables.disown(linear, table, &mut pair.private);
+        }
+        // Up to 256 pages may be cached; both operations are rare.
+        maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one entry has as many parts")]
+    pub(super) fn fill_page(
+        &mut self,
+        linear: &mut Linear<'_>,
+        address: u32,
+        side: Side,
+        mapping: &Mapping,
+        host: HostPhys,
+        rights: Rights,
+        kind: Memory,
+    ) -> Resolved {
+        self.fills = self.fills.wrapping_add(1);
+        let Some(table) = self.second_level(linear, address, side, mapping) else {
+            return Resolved::Filled;
+        };
+        let at = HostPhys(table.0 + (address >> 12 & 0xff) * 4);
+        let entry = translation::guest_page(HostPhys(host.0 & !0xfff), rights, kind);
+        let old: u32 = linear.load(at);
+        linear.store(at, entry);
+        let resolved = self.written(address, old, entry);
+        if kind == Memory::Normal
+            && (rights.write || side == Side::Kernel && rights.execute)
+            && let Some(page) = self.memory.page(mapping.gpa)
+        {
+            self.pages.mapped(linear, &self.memory, page, at);
+        }
+        resolved
+    }
+
+    /// The second-level table for an address in the current pair, made or shared if need be.
+    pub(super) fn second_level(
+        &mut self,
+        linear: &mut Linear<'_>,
+        address: u32,
+        side: Side,
+        mapping: &Mapping,
+    ) -> Option<HostPhys> {
+        let index = address >> 20;
+        if index == TOP {
+            self.domain(mapping, true);
+            if mapping.attributes.not_global() {
+                self.pairs.get_mut(usize::from(self.current))?.private_entries = true;
+            }
+            return Some(self.tops.at(Self::root(self.current, side)));
+        }
+        let at = self.first_level(self.current, side, index);
+        let entry: u32 = linear.load(at);
+        if let Some(table) = translation::table_of(entry) {
+            let record = self.tables.record_of(linear, table)?;
+            let fits = record.kind == Kind::Private || !mapping.attributes.not_global();
+            if record.key == mapping.first && fits {
+                return Some(table);
+            }
+            self.unlink(linear, side, index, entry);
+        } else if entry != 0 {
+            // A section gives way to pages.
+            linear.store(at, 0u32);
+            maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
+        }
+        let domain = self.domain(mapping, false);
+        let shared = !mapping.attributes.not_global();
+        if shared && let Some(table) = self.tables.find(linear, mapping.first, index, side) {
+            linear.store(at, translation::table(table, domain));
+            maintenance::entries_written();
+            return Some(table);
+        }
+        let table = match self.tables.take(linear, mapping.first, index, side) {
+            Some(table) => table,
+            None => {
+                self.make_room(linear);
+                self.tables.take(linear, mapping.first, index, side)?
+            }
+        };
+        if shared {
+            self.tables.share(linear, table);
+        } else {
+            let pair = self.pairs.get_mut(usize::from(self.current))?;
+            self.tables.own(linear, table, &mut pair.private);
+        }
+        linear.store(at, translation::table(table, domain));
+        maintenance::entries_written();
+        Some(table)
+    }
+}
