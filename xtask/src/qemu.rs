@@ -1,8 +1,8 @@
 //! Runs a machine in QEMU to its end, without a terminal, under a time limit.
 //!
 //! Always with `-icount shift=0,sleep=off` and a fixed seed and date: one instruction is one
-//! nanosecond and, as long as nothing is typed, runs are bit-for-bit repeatable. Always ended by SIGKILL at the
-//! limit: a machine that waits for an interrupt nobody sends hangs, and QEMU has ignored
+//! nanosecond and, as long as nothing is typed, runs are bit-for-bit repeatable. Always
+//! ended by SIGKILL at the limit: a machine that waits for an interrupt nobody sends hangs, and QEMU has ignored
 //! milder signals in this mode. Interactive runs are `entresol run`'s.
 
 use crate::process;
@@ -153,6 +153,9 @@ impl Machine {
                 }
                 Err(RecvTimeoutError::Disconnected) => break false,
                 Err(RecvTimeoutError::Timeout) => {
+                    // Asked first: the instrument then still reports.
+                    let ask = format!("kill -TERM {}; sleep 1", child.id());
+                    let _ = Command::new("sh").args(["-c", &ask]).status();
                     child.kill()?;
                     break true;
                 }
