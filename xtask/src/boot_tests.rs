@@ -138,7 +138,7 @@ impl BootTest {
             }
             Ok(())
         };
-        judge().with_context(|| format!("{}; it ends:\n{}", self.title(), tail(&text)))
+        judge().with_context(|| format!("its output ends:\n{}", tail(&text)))
     }
 
     fn golden(&self) -> Option<PathBuf> {

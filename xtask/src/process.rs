@@ -9,6 +9,7 @@ use std::time::Instant;
 
 /// One announced piece of work.
 pub(crate) struct Step {
+    what: String,
     begun: Instant,
 }
 
@@ -17,12 +18,19 @@ impl Step {
     pub(crate) fn new(what: &str) -> Self {
         eprint!("  {what} ... ");
         let _ = std::io::stderr().flush();
-        Self { begun: Instant::now() }
+        Self { what: what.to_owned(), begun: Instant::now() }
     }
 
     /// Says how it went, and how long it took.
     pub(crate) fn done(self, how: &str) {
         eprintln!("{how} ({:.1} s)", self.begun.elapsed().as_secs_f32());
+    }
+
+    /// Says how it went, and names the step in an error.
+    pub(crate) fn end<T>(self, result: Result<T>) -> Result<T> {
+        let what = self.what.clone();
+        self.done(if result.is_ok() { "ok" } else { "FAILED" });
+        result.context(what)
     }
 
     /// Runs one command as the whole step and returns its standard output.
@@ -31,16 +39,7 @@ impl Step {
     ///
     /// The command line and its output, if it cannot be started or fails.
     pub(crate) fn run(self, command: &mut Command) -> Result<String> {
-        match run(command) {
-            Ok(output) => {
-                self.done("ok");
-                Ok(output)
-            }
-            Err(error) => {
-                self.done("FAILED");
-                Err(error)
-            }
-        }
+        self.end(run(command))
     }
 }
 

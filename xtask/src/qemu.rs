@@ -1,13 +1,15 @@
 //! Runs a machine in QEMU to its end, without a terminal, under a time limit.
 //!
 //! Always with `-icount shift=0,sleep=off` and a fixed seed and date: one instruction is one
-//! nanosecond and, as long as nothing is typed, runs are bit-for-bit repeatable. Always ended by SIGKILL at the
-//! limit: a machine that waits for an interrupt nobody sends hangs, and QEMU has ignored
+//! nanosecond and, as long as nothing is typed, runs are bit-for-bit repeatable. Always
+//! ended by SIGKILL at the limit: a machine that waits for an interrupt nobody sends hangs, and QEMU has ignored
 //! milder signals in this mode. Interactive runs are `entresol run`'s.
 
 use crate::process;
 use anyhow::{Context, Result};
+use entresol_abi::console::{Channel, Demultiplexer, MARK, Multiplexer};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -24,7 +26,7 @@ pub(crate) struct Machine {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Typed {
-    /// Wait until the serial line has shown this since the last thing typed.
+    /// Wait until the console has shown this since the last thing typed there.
     pub(crate) after: String,
     /// Then send these characters.
     pub(crate) send: String,
@@ -141,7 +143,7 @@ impl Machine {
         });
 
         let end = Instant::now() + limit;
-        let mut typist = Typist { typed, seen: 0 };
+        let mut typist = Typist { typed, seen: BTreeMap::new() };
         let mut serial = Vec::new();
         let killed = loop {
             match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -153,6 +155,9 @@ impl Machine {
                 }
                 Err(RecvTimeoutError::Disconnected) => break false,
                 Err(RecvTimeoutError::Timeout) => {
+                    // Asked first: the instrument then still reports.
+                    let ask = format!("kill -TERM {}; sleep 1", child.id());
+                    let _ = Command::new("sh").args(["-c", &ask]).status();
                     child.kill()?;
                     break true;
                 }
@@ -166,31 +171,41 @@ impl Machine {
 
 struct Typist<'a> {
     typed: &'a [Typed],
-    /// Bytes of the serial line before which nothing counts any more.
-    seen: usize,
+    /// Bytes of each console before which nothing counts any more.
+    seen: BTreeMap<Option<u8>, usize>,
 }
 
 impl Typist<'_> {
     fn keys(&mut self, serial: &[u8]) -> Option<Vec<u8>> {
         let (next, rest) = self.typed.split_first()?;
-        let fresh = serial.get(self.seen..)?;
+        let console = match next.channel {
+            Some(channel) => of_channel(serial, Channel(channel)),
+            None => serial.to_vec(),
+        };
+        let seen = self.seen.entry(next.channel).or_default();
+        let fresh = console.get(*seen..)?;
         fresh.windows(next.after.len()).find(|window| *window == next.after.as_bytes())?;
-        self.seen = serial.len();
+        *seen = console.len();
         self.typed = rest;
         let mut keys = Vec::new();
         if let Some(channel) = next.channel {
-            let mut multiplexer = entresol_abi::console::Multiplexer::new();
+            let mut multiplexer = Multiplexer::new();
             for byte in next.send.bytes() {
-                let channel = entresol_abi::console::Channel(channel);
-                keys.extend(multiplexer.frame(channel, byte).as_slice());
+                keys.extend(multiplexer.frame(Channel(channel), byte).as_slice());
             }
             // Back to where the next multiplexer starts.
-            keys.extend([entresol_abi::console::MARK, b'0']);
+            keys.extend([MARK, b'0']);
         } else {
             keys.extend(next.send.bytes());
         }
         Some(keys)
     }
+}
+
+fn of_channel(serial: &[u8], wanted: Channel) -> Vec<u8> {
+    let mut demultiplexer = Demultiplexer::new();
+    let bytes = serial.iter().filter_map(|byte| demultiplexer.push(*byte));
+    bytes.filter(|(channel, _)| *channel == wanted).map(|(_, byte)| byte).collect()
 }
 
 /// The part of a machine's description that says how QEMU is started.
@@ -218,11 +233,20 @@ mod tests {
             channel: None,
         };
         let script = [typed("# ", "one\n"), typed("# ", "two\n")];
-        let mut typist = Typist { typed: &script, seen: 0 };
+        let mut typist = Typist { typed: &script, seen: BTreeMap::new() };
         assert_eq!(typist.keys(b"booting"), None);
         assert_eq!(typist.keys(b"booting\n# "), Some(b"one\n".to_vec()));
         assert_eq!(typist.keys(b"booting\n# one\n"), None);
         assert_eq!(typist.keys(b"booting\n# one\n# "), Some(b"two\n".to_vec()));
         assert_eq!(typist.keys(b"booting\n# one\n# two\n# "), None);
+    }
+
+    #[test]
+    fn a_prompt_is_found_although_another_console_interrupts_it() {
+        let typed = Typed { after: "# ".to_owned(), send: "a".to_owned(), channel: Some(1) };
+        let script = [typed];
+        let mut typist = Typist { typed: &script, seen: BTreeMap::new() };
+        assert_eq!(typist.keys(b"\x1e1#\x1e2# "), None);
+        assert_eq!(typist.keys(b"\x1e1#\x1e2# \x1e1 "), Some(b"\x1e1a\x1e0".to_vec()));
     }
 }

@@ -1,6 +1,7 @@
 //! One measured cost beside its budget, and the table of them.
 
 use super::budgets::Entry;
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -17,6 +18,9 @@ pub(crate) struct Figure {
     ratio: Option<f64>,
     /// Most instructions.
     budget: Option<f64>,
+    /// Why it could not be measured, if it should have been.
+    #[serde(skip)]
+    trouble: Option<String>,
 }
 
 impl Figure {
@@ -36,17 +40,28 @@ impl Figure {
             native,
             ratio: count.zip(native).map(|(count, native)| (count / native * 1e4).round() / 1e4),
             budget: entry.ceiling.or(multiple).map(tenths),
+            trouble: None,
         }
     }
 
-    /// Whether it is within its budget. What is not measured breaks none.
-    pub(crate) fn is_kept(&self) -> bool {
-        self.count.zip(self.budget).is_none_or(|(count, budget)| count <= budget)
+    /// A cost that should have been measured.
+    pub(super) fn failed(entry: &Entry, machine: &str, trouble: String) -> Self {
+        Self { trouble: Some(trouble), ..Self::new(entry, machine, None, None) }
     }
 
-    /// Whether it was measured.
-    pub(crate) const fn is_measured(&self) -> bool {
-        self.count.is_some()
+    /// Whether it was measured and found within its budget; `false` if it is not there to
+    /// be measured yet.
+    ///
+    /// # Errors
+    ///
+    /// When it is over its budget, or should have been measured and could not.
+    pub(crate) fn kept(&self) -> Result<bool> {
+        if let Some(trouble) = &self.trouble {
+            anyhow::bail!("{}: {trouble}", self.title());
+        }
+        let Some(count) = self.count else { return Ok(false) };
+        ensure!(self.budget.is_none_or(|budget| count <= budget), "over {}", self.title());
+        Ok(true)
     }
 
     /// What it is called in reports.
@@ -67,7 +82,7 @@ pub(super) fn table(figures: &[Figure]) -> String {
         value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
     };
     for figure in figures {
-        let Figure { name, machine, count, native, ratio, budget } = figure;
+        let Figure { name, machine, count, native, ratio, budget, .. } = figure;
         let _ = writeln!(
             text,
             "{name:20} {machine:15} {:>14} {:>14} {:>7} {:>14}{}",
@@ -75,7 +90,11 @@ pub(super) fn table(figures: &[Figure]) -> String {
             number(*native, 1),
             number(*ratio, 3),
             number(*budget, 1),
-            if figure.is_kept() { "" } else { "  OVER" },
+            match (&figure.trouble, figure.kept()) {
+                (Some(_), _) => "  FAILED",
+                (None, Err(_)) => "  OVER",
+                (None, Ok(_)) => "",
+            },
         );
     }
     text
