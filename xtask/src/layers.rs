@@ -17,7 +17,7 @@ use std::path::Path;
 const ARROWS: &[(&str, &[&str])] = &[
     ("kernel", &["armv7a", "devices", "hv"]),
     ("armv7a", &["vcpu", "hv", "abi"]),
-    ("devices", &["abi"]),
+    ("devices", &["hv", "abi"]),
     ("vcpu", &["isa", "rewrite", "abi"]),
     ("rewrite", &["isa"]),
     ("hv", &["abi"]),
@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("image", &["abi", "system"]),
     ("trace", &["abi"]),
     ("run", &["abi"]),
-    ("system", &[]),
+    ("system", &["abi"]),
     ("isa", &[]),
     ("abi", &[]),
 ];

@@ -202,6 +202,17 @@ pub unsafe extern "C" fn start() -> ! {
     )
 }
 
+/// Closes what User mode could reach and nobody saves: one VM could tell another by it.
+fn close_user_registers() {
+    // SAFETY: counters are nobody's (B4.1.126: no access from User mode).
+    unsafe { cp15::set_performance_user_access(0) };
+    // ID_PFR0.State3 is ThumbEE (B4.1.93).
+    if cp15::processor_feature_0() >> 12 & 0xf != 0 {
+        // SAFETY: just read that it is there.
+        unsafe { cp15::close_thumb_ee() };
+    }
+}
+
 /// The window's second-level table under construction.
 pub struct Window {
     next_device: u32,
@@ -257,6 +268,7 @@ impl Window {
         unsafe { linear::set(View { base: base | WALK_ATTRIBUTES, asid: LINEAR_ASID }) };
         // SAFETY: full access; FPEXC.EN decides from here on (B1.11.1).
         unsafe { cp15::set_coprocessor_access(0xf << 20) };
+        close_user_registers();
         cp15::isb();
     }
 

@@ -138,6 +138,8 @@ write! {
     invalidate_tlb_asid = 8, 0, 7, 2;
     /// TLBIMVAA: one page in every address space (Multiprocessing Extensions).
     invalidate_tlb_page = 8, 0, 7, 3;
+    /// PMUSERENR.
+    set_performance_user_access = 9, 0, 14, 0;
     /// CONTEXTIDR.
     set_context = 13, 0, 0, 1;
     /// TPIDRURW.
@@ -207,4 +209,17 @@ pub(crate) unsafe fn set_physical_compare(value: u64) {
     }
     #[cfg(not(target_arch = "arm"))]
     let _ = value;
+}
+
+/// TEECR.XED: User mode may not access TEEHBR.
+///
+/// # Safety
+///
+/// The processor has ThumbEE.
+pub(crate) unsafe fn close_thumb_ee() {
+    #[cfg(target_arch = "arm")]
+    // SAFETY: the caller's promise.
+    unsafe {
+        core::arch::asm!("mcr p14, 6, {}, c0, c0, 0", in(reg) 1, options(nostack, preserves_flags));
+    }
 }
