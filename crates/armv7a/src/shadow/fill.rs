@@ -89,7 +89,6 @@ impl Shadow {
         host: HostPhys,
         rights: Rights,
     ) -> Resolved {
-        self.fills = self.fills.wrapping_add(1);
         let index = address >> 20;
         let at = self.first_level(self.current, side, index);
         let old: u32 = linear.load(at);
@@ -145,7 +144,6 @@ impl Shadow {
         rights: Rights,
         kind: Memory,
     ) -> Resolved {
-        self.fills = self.fills.wrapping_add(1);
         let Some(table) = self.second_level(linear, address, side, mapping) else {
             return Resolved::Filled;
         };
