@@ -2,7 +2,7 @@
 //!
 //! Checks report and go on, with a harmless value in place of the wrong one, so that
 //! one run shows every mistake. What concerns several VMs at once (names, devices,
-//! memory) is checked at the end; a VM's binary in [`binary`].
+//! memory) is checked at the end; a VM's binary in `binary`.
 
 mod binary;
 mod devices;
