@@ -14,6 +14,7 @@ use crate::maintenance;
 use crate::pages::Site;
 use crate::shadow::Shadow;
 use entresol_abi::{GuestPhys, HostPhys};
+use entresol_hv::health::Pool;
 use entresol_isa::op::InstructionSet;
 use entresol_isa::trapword;
 use entresol_rewrite::{Found, Width};
@@ -118,6 +119,7 @@ pub(crate) fn store(
 
 /// Takes another page of code back, so that its sites are free.
 fn make_room(shadow: &mut Shadow, linear: &mut Linear<'_>, but: u32) {
+    shadow.found_full(Pool::Sites);
     if let Some(page) = shadow.pages.next_with_sites(linear, but) {
         take_page_back(shadow, linear, page);
     }

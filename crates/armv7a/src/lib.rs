@@ -10,7 +10,8 @@
 //!   address is whose.
 //! - [`shadow`], with [`tables`] and [`pages`]: shadow translation. [`code`]: pages of guest
 //!   code.
-//! - [`guest`], [`hypervisor`], [`trap`]: VMs, scheduling, and what traps mean.
+//! - [`guest`], [`hypervisor`]: VMs, and who runs. [`interrupts`], [`restore`], [`setup`]:
+//!   the rest of their lives. [`trap`], [`emulate`], [`device`], [`call`]: what traps mean.
 
 #![cfg_attr(not(test), no_std)]
 #![cfg(target_arch = "arm")]
@@ -25,8 +26,11 @@
 )]
 
 pub mod boot;
+mod call;
 mod code;
 pub mod cp15;
+mod device;
+mod emulate;
 mod entry;
 pub mod exclusive;
 mod float;
@@ -34,16 +38,20 @@ mod guarded;
 mod guest;
 mod hypervisor;
 mod identity;
+mod interrupts;
 mod linear;
 mod maintenance;
 mod memory;
 mod pages;
 mod passthrough;
 mod pools;
+mod restore;
+mod setup;
 mod shadow;
 mod tables;
 pub mod timer;
 mod translation;
 mod trap;
 
-pub use hypervisor::{Setup, halt, start};
+pub use hypervisor::halt;
+pub use setup::{Setup, start};

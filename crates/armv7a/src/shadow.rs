@@ -40,6 +40,7 @@ use crate::pools::Pools;
 use crate::tables::Tables;
 use crate::translation::{WALK_ATTRIBUTES, WINDOW_DOMAIN};
 use entresol_abi::{GuestPhys, HostPhys, window};
+use entresol_hv::health::Pool;
 use entresol_vcpu::{Cp15, WalkFault};
 
 /// Most pairs of one VM.
@@ -144,8 +145,10 @@ pub(crate) struct Shadow {
     clock: u32,
     /// Domains (two bits each) whose DACR field was baked into entries.
     baked_domains: u32,
-    /// Entries filled since start.
-    pub(crate) fills: u32,
+    /// A pool that was found full for the first time since the start, to be told.
+    pub(crate) full: Option<Pool>,
+    /// Pools that were told of already: second-level tables, sites.
+    told: [bool; 2],
     /// Times everything was dropped.
     pub(crate) flushes: u32,
 }
@@ -172,7 +175,8 @@ impl Shadow {
         current: 0,
         clock: 0,
         baked_domains: 0,
-        fills: 0,
+        full: None,
+        told: [false; 2],
         flushes: 0,
     };
 
@@ -209,10 +213,21 @@ impl Shadow {
         for asid in &mut self.pair_of {
             *asid = 0;
         }
+        self.full = None;
+        self.told = [false; 2];
         for pair in &mut self.pairs {
             pair.live = false;
         }
         self.activate_off(linear);
+    }
+
+    /// Notes that a pool is full and its oldest entries are recycled.
+    pub(crate) fn found_full(&mut self, pool: Pool) {
+        let [tables, sites] = &mut self.told;
+        let told = if pool == Pool::Sites { sites } else { tables };
+        if !core::mem::replace(told, true) {
+            self.full = Some(pool);
+        }
     }
 
     /// The view of the current pair for a privilege.

@@ -7,6 +7,7 @@ use crate::memory::GuestMemory;
 use crate::pages::{Critical, Pages};
 use crate::translation;
 use entresol_abi::HostPhys;
+use entresol_hv::health::Pool;
 
 impl Shadow {
     /// The guest invalidated its whole TLB, or everything must go.
@@ -92,6 +93,7 @@ impl Shadow {
 
     /// Frees second-level tables: those of the pair used longest ago, else all.
     pub(super) fn make_room(&mut self, linear: &mut Linear<'_>) {
+        self.found_full(Pool::ShadowTables);
         let mut victim = None;
         let mut oldest = 0;
         for (index, pair) in (0u8..).zip(&self.pairs).take(usize::from(self.pair_count)) {

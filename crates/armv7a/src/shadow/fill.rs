@@ -89,7 +89,6 @@ impl Shadow {
         host: HostPhys,
         rights: Rights,
     ) -> Resolved {
-        self.fills = self.fills.wrapping_add(1);
         let index = address >> 20;
         let at = self.first_level(self.current, side, index);
         let old: u32 = linear.load(at);
@@ -145,15 +144,18 @@ impl Shadow {
         rights: Rights,
         kind: Memory,
     ) -> Resolved {
-        self.fills = self.fills.wrapping_add(1);
-        let Some(table) = self.second_level(linear, address, side, mapping) else {
+        let Some((table, linked)) = self.second_level(linear, address, side, mapping) else {
             return Resolved::Filled;
         };
         let at = HostPhys(table.0 + (address >> 12 & 0xff) * 4);
         let entry = translation::guest_page(HostPhys(host.0 & !0xfff), rights, kind);
         let old: u32 = linear.load(at);
         linear.store(at, entry);
-        let resolved = self.written(address, old, entry);
+        // A shared table that was only just linked here may well have the entry.
+        let resolved = match self.written(address, old, entry) {
+            Resolved::Unchanged if linked => Resolved::Filled,
+            resolved => resolved,
+        };
         if kind == Memory::Normal
             && (rights.write || side == Side::Kernel && rights.execute)
             && let Some(page) = self.memory.page(mapping.gpa)
@@ -163,21 +165,22 @@ impl Shadow {
         resolved
     }
 
-    /// The second-level table for an address in the current pair, made or shared if need be.
+    /// The second-level table for an address in the current pair, made or shared if need be,
+    /// and whether it was linked into the pair only now.
     pub(super) fn second_level(
         &mut self,
         linear: &mut Linear<'_>,
         address: u32,
         side: Side,
         mapping: &Mapping,
-    ) -> Option<HostPhys> {
+    ) -> Option<(HostPhys, bool)> {
         let index = address >> 20;
         if index == TOP {
             self.domain(mapping, true);
             if mapping.attributes.not_global() {
                 self.pairs.get_mut(usize::from(self.current))?.private_entries = true;
             }
-            return Some(self.tops.at(Self::root(self.current, side)));
+            return Some((self.tops.at(Self::root(self.current, side)), false));
         }
         let at = self.first_level(self.current, side, index);
         let entry: u32 = linear.load(at);
@@ -185,7 +188,7 @@ impl Shadow {
             let record = self.tables.record_of(linear, table)?;
             let fits = record.kind == Kind::Private || !mapping.attributes.not_global();
             if record.key == mapping.first && fits {
-                return Some(table);
+                return Some((table, false));
             }
             self.unlink(linear, side, index, entry);
         } else if entry != 0 {
@@ -198,7 +201,7 @@ impl Shadow {
         if shared && let Some(table) = self.tables.find(linear, mapping.first, index, side) {
             linear.store(at, translation::table(table, domain));
             maintenance::entries_written();
-            return Some(table);
+            return Some((table, true));
         }
         let table = match self.tables.take(linear, mapping.first, index, side) {
             Some(table) => table,
@@ -215,6 +218,6 @@ impl Shadow {
         }
         linear.store(at, translation::table(table, domain));
         maintenance::entries_written();
-        Some(table)
+        Some((table, true))
     }
 }

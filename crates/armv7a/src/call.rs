@@ -1,0 +1,50 @@
+//! Hypercalls: what `hv` decoded is performed here, which cannot fail.
+
+use crate::hypervisor::Hypervisor;
+use entresol_hv::health::{End, Notice};
+use entresol_hv::hypercall::{self, Request};
+
+impl Hypervisor {
+    /// Performs the call in the loaded guest's registers.
+    pub(crate) fn hypercall(&mut self) {
+        self.counters().hypercalls += 1;
+        let index = self.loaded;
+        let [number, a, b, c, ..] = self.guest().vcpu.regs;
+        let result = match hypercall::decode([number, a, b, c]) {
+            Err(refusal) => {
+                if let hypercall::Refusal::NoSuchFunction(number) = refusal {
+                    let pc = self.guest().vcpu.pc.wrapping_sub(4);
+                    self.notice(Notice::UndefinedCall { number, pc });
+                }
+                refusal.result()
+            }
+            Ok(request) => match request {
+                Request::Answer(value) => value,
+                Request::Wait => {
+                    self.guest().vcpu.regs[0] = 0;
+                    return self.wait();
+                }
+                Request::CpuOff | Request::SystemOff => return self.end(End::Off),
+                Request::SystemReset => return self.end(End::Reset),
+                Request::Exit(status) => return self.end(End::Exit(status)),
+                Request::VmIndex => index as u32,
+                Request::ConsolePut(byte) => {
+                    self.console.put(entresol_hv::console::channel(index), byte);
+                    self.pump();
+                    0
+                }
+                Request::ConsoleGet => self
+                    .console
+                    .get(entresol_hv::console::channel(index))
+                    .map_or(entresol_abi::hypercall::NONE, u32::from),
+                Request::Yield => {
+                    self.scheduler.expire();
+                    self.reschedule = true;
+                    0
+                }
+                Request::Starts => self.counters().starts,
+            },
+        };
+        self.guest().vcpu.regs[0] = result;
+    }
+}

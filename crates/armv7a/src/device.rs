@@ -1,0 +1,187 @@
+//! Accesses of a guest that are made for it: to its board, to the page of code it runs on.
+//!
+//! The instruction at pc is decoded and performed on a [`Memory`] that is one page wide.
+//! What an access sets in motion outside of the board is moved on here, too.
+
+use crate::code;
+use crate::guarded;
+use crate::hypervisor::Hypervisor;
+use crate::maintenance::View;
+use crate::shadow::{Attempt, Shadow};
+use crate::trap::{did, external};
+use entresol_abi::GuestPhys;
+use entresol_abi::image::MAX_VMS;
+use entresol_hv::board::Board;
+use entresol_hv::bus;
+use entresol_isa::op::{Access, InstructionSet, Width};
+use entresol_isa::{a32, t32};
+use entresol_vcpu::walk;
+use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr};
+
+impl Hypervisor {
+    /// A load or store reached the board at `at`, by the virtual address `address`.
+    pub(crate) fn device(&mut self, at: GuestPhys, address: u32, attempt: Attempt) {
+        if !Board::is_device(at) {
+            self.tell_nothing(at, did(attempt));
+            return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
+        }
+        let Some((access, length)) = self.access_at_pc() else {
+            return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
+        };
+        self.counters().mmio += 1;
+        let outcome = self.access_board(&access, length, at, address);
+        match outcome {
+            Outcome::Next | Outcome::Jumped => {}
+            Outcome::Inject(exception) => {
+                self.tell_nothing(at, did(attempt));
+                self.inject(exception);
+            }
+            _ => self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address }),
+        }
+        self.after_board(at);
+    }
+
+    /// The load or store at pc.
+    fn access_at_pc(&mut self) -> Option<(Access, u32)> {
+        let vcpu = &self.guest().vcpu;
+        let pc = vcpu.pc;
+        if !vcpu.thumb() {
+            return Some((a32::access(guarded::word(pc)?)?.1, 4));
+        }
+        let first = guarded::half(pc)?;
+        if t32::is_wide(first as u16) {
+            let word = first << 16 | guarded::half(pc.wrapping_add(2))?;
+            Some((t32::access_wide(word)?, 4))
+        } else {
+            Some((t32::access_narrow(first as u16)?, 2))
+        }
+    }
+
+    /// Makes a store to the page of code at `at` for the guest if it must be made in place,
+    /// because the storing instruction is on that page. `false` if it need not, or cannot.
+    pub(crate) fn store_to_code(&mut self, at: GuestPhys, address: u32) -> bool {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let memory = guest.shadow.memory;
+        let set = if guest.vcpu.thumb() { InstructionSet::T32 } else { InstructionSet::A32 };
+        let linear = Self::linear(&mut self.view);
+        let pc = walk::walk(&guest.vcpu.cp15, guest.vcpu.pc, |at| memory.load(&linear, at));
+        let at_pc = pc.ok().map(|mapping| mapping.gpa);
+        drop(linear);
+        let Some(pc) = at_pc.filter(|pc| memory.page(*pc) == memory.page(at)) else { return false };
+        let Some((access, length)) = self.access_at_pc() else { return false };
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let mut bus = CodeBus {
+            shadow: &mut guest.shadow,
+            view: &mut self.view,
+            page: address & !0xfff,
+            at: at.0 & !0xfff,
+            entry: (pc, set),
+        };
+        matches!(guest.vcpu.access(&access, length, &mut bus), Outcome::Next | Outcome::Jumped)
+    }
+
+    fn access_board(
+        &mut self,
+        access: &Access,
+        length: u32,
+        at: GuestPhys,
+        address: u32,
+    ) -> Outcome {
+        let now = self.platform().now();
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let mut bus =
+            Bus { board: &mut guest.board, now, page: address & !0xfff, at: at.0 & !0xfff };
+        guest.vcpu.access(access, length, &mut bus)
+    }
+
+    /// Moves what an access to the board set in motion.
+    fn after_board(&mut self, at: GuestPhys) {
+        let index = self.loaded;
+        let guest = &mut self.guests[index % MAX_VMS];
+        match at.0 >> 16 {
+            0x0900 => {
+                let mut sent = false;
+                while let Some(byte) = guest.board.take_tx() {
+                    self.console.put(entresol_hv::console::channel(index), byte);
+                    sent = true;
+                }
+                if sent {
+                    self.pump();
+                } else {
+                    self.deliver(index);
+                }
+            }
+            0x0801 => self.rearm_devices(),
+            0x0901 => self.arm(),
+            _ => {}
+        }
+    }
+}
+
+/// The board as memory, for the one page an access reached.
+struct Bus<'a> {
+    board: &'a mut Board,
+    now: u64,
+    page: u32,
+    at: u32,
+}
+
+impl Bus<'_> {
+    fn place(&self, address: u32, write: bool) -> Result<GuestPhys, Abort> {
+        if address & !0xfff == self.page {
+            Ok(GuestPhys(self.at | address & 0xfff))
+        } else {
+            Err(Abort::Fault { fsr: fsr(Cause::External, 0, write), far: address })
+        }
+    }
+}
+
+const fn bus_width(width: Width) -> bus::Width {
+    match width {
+        Width::Byte => bus::Width::Byte,
+        Width::Half => bus::Width::Half,
+        Width::Word | Width::Double => bus::Width::Word,
+    }
+}
+
+impl Memory for Bus<'_> {
+    fn load(&mut self, address: u32, width: Width, _: bool) -> Result<u32, Abort> {
+        let at = self.place(address, false)?;
+        self.board
+            .read(at, bus_width(width), self.now)
+            .map_err(|_| Abort::Fault { fsr: fsr(Cause::External, 0, false), far: address })
+    }
+
+    fn store(&mut self, address: u32, width: Width, value: u32, _: bool) -> Result<(), Abort> {
+        let at = self.place(address, true)?;
+        self.board
+            .write(at, bus_width(width), value, self.now)
+            .map_err(|_| Abort::Fault { fsr: fsr(Cause::External, 0, true), far: address })
+    }
+}
+
+/// A page of code as memory that is stored to in place.
+struct CodeBus<'a> {
+    shadow: &'a mut Shadow,
+    view: &'a mut View,
+    page: u32,
+    at: u32,
+    entry: (GuestPhys, InstructionSet),
+}
+
+impl Memory for CodeBus<'_> {
+    fn load(&mut self, _: u32, _: Width, _: bool) -> Result<u32, Abort> {
+        Err(Abort::Retry)
+    }
+
+    fn store(&mut self, address: u32, width: Width, value: u32, _: bool) -> Result<(), Abort> {
+        if address & !0xfff != self.page {
+            return Err(Abort::Retry);
+        }
+        let at = GuestPhys(self.at | address & 0xfff);
+        let mut linear = Hypervisor::linear(self.view);
+        let bytes = bus_width(width).bytes();
+        code::store(self.shadow, &mut linear, at, bytes, value, Some(self.entry));
+        Ok(())
+    }
+}

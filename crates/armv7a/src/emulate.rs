@@ -1,0 +1,365 @@
+//! Trapped instructions: finds what they mean and does it.
+//!
+//! `vcpu` gives an instruction its meaning for the processor; what that leads to outside
+//! of it, in the shadow, in the caches, on the board, is done here.
+//!
+//! # Invariants
+//!
+//! - What is done for a guest's application was asked of the guest's own tables first.
+//! - An instruction is tried again at most `4 *` [`ATTEMPTS`] times.
+
+use crate::cp15;
+use crate::guarded;
+use crate::hypervisor::{Hypervisor, halt};
+use crate::maintenance;
+use crate::shadow::{Attempt, Shadow};
+use crate::trap::ATTEMPTS;
+use entresol_abi::image::MAX_VMS;
+use entresol_hv::board::Board;
+use entresol_hv::health::Notice;
+use entresol_hv::platform::Platform;
+use entresol_hv::timer as board_timer;
+use entresol_isa::op::{Condition, Coprocessor, Op, Width};
+use entresol_isa::{a32, t32, trapword};
+use entresol_vcpu::cp15::timer::Register;
+use entresol_vcpu::walk;
+use entresol_vcpu::{
+    Abort, CacheOp, Context, Effect, Exception, Memory, Outcome, Purpose, Timer, TlbOp, check,
+    it_condition, psr,
+};
+
+/// SCTLR bits that change what the guest's tables mean: EE, TRE, AFE.
+const SCTLR_TRANSLATION: u32 = 1 << 25 | 1 << 28 | 1 << 29;
+
+/// A trapped instruction, given its meaning.
+struct Trapped {
+    op: Op,
+    condition: Condition,
+    length: u32,
+    word: u32,
+}
+
+impl Hypervisor {
+    /// The instruction at pc, if it is one that traps.
+    #[inline]
+    fn trapped(&mut self) -> Option<Trapped> {
+        let vcpu = &self.guest().vcpu;
+        let (pc, flags, privileged) = (vcpu.pc, vcpu.psr, vcpu.privileged());
+        if flags & psr::T == 0 {
+            let word = guarded::word(pc)?;
+            let original = match trapword::decode_a32(word) {
+                Some(original) if privileged || self.runs_from_code(pc) => original,
+                _ => word,
+            };
+            let (condition, op) = a32::decode(original)?;
+            return Some(Trapped { op, condition, length: 4, word: original });
+        }
+        let first = guarded::half(pc)?;
+        let condition = it_condition(flags);
+        if !t32::is_wide(first as u16) {
+            let original = trapword::decode_narrow(first as u16).unwrap_or(first as u16);
+            let op = t32::decode_narrow(original)?;
+            return Some(Trapped { op, condition, length: 2, word: u32::from(original) });
+        }
+        let word = first << 16 | guarded::half(pc.wrapping_add(2))?;
+        let original = match trapword::decode_wide(word) {
+            Some(original) if privileged || self.runs_from_code(pc) => original,
+            _ => word,
+        };
+        let op = t32::decode_wide(original)?;
+        Some(Trapped { op, condition, length: 4, word: original })
+    }
+
+    /// Whether the page of `pc` was scanned, so that what looks like a trap word is one. An
+    /// application's pages usually were not.
+    fn runs_from_code(&mut self, pc: u32) -> bool {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let linear = Self::linear(&mut self.view);
+        let memory = guest.shadow.memory;
+        let mapping = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at));
+        let page = mapping.ok().and_then(|mapping| memory.page(mapping.gpa));
+        page.is_some_and(|page| guest.shadow.pages.is_code(&linear, page))
+    }
+
+    /// Emulates the instruction at pc.
+    pub(crate) fn emulate(&mut self) {
+        let Some(trapped) = self.trapped() else {
+            return self.inject(Exception::Undefined);
+        };
+        let guest = self.guest();
+        if !trapped.condition.passes(guest.vcpu.psr) {
+            return guest.vcpu.advance(trapped.length);
+        }
+        let mut unprivileged = false;
+        if let Op::Unprivileged(transfer) = &trapped.op {
+            let planned = guest.vcpu.plan(transfer);
+            let attempt = if transfer.load { Attempt::Read } else { Attempt::Write };
+            match self.application_may(planned.address, attempt) {
+                Ok(()) => unprivileged = true,
+                Err(exception) => return self.inject(exception),
+            }
+        }
+        let was_privileged = self.guest().vcpu.privileged();
+        let mut attempts = 0;
+        loop {
+            let (outcome, wanted, timer) = self.execute(trapped.op, trapped.length, unprivileged);
+            if timer {
+                self.arm();
+            }
+            match (outcome, wanted) {
+                (Outcome::Retry, Some((address, attempt))) if attempts < ATTEMPTS * 4 => {
+                    attempts += 1;
+                    if !self.data_for_hypervisor(address, attempt) {
+                        return;
+                    }
+                }
+                (outcome, _) => {
+                    self.conclude(outcome, &trapped);
+                    self.mirror_thread_registers(&trapped.op);
+                    break;
+                }
+            }
+        }
+        if was_privileged != self.guest().vcpu.privileged() {
+            self.update_float();
+        }
+    }
+
+    /// The thread registers that User mode can read are kept in the machine, too.
+    #[inline]
+    fn mirror_thread_registers(&mut self, op: &Op) {
+        let Op::Coprocessor(Coprocessor { cp: 15, read: false, crn: 13, opc2, .. }) = op else {
+            return;
+        };
+        let cp15 = &self.guest().vcpu.cp15;
+        match opc2 {
+            // SAFETY: the register is only the guest's.
+            2 => unsafe { cp15::set_thread_user(cp15.tpidrurw) },
+            // SAFETY: as above.
+            3 => unsafe { cp15::set_thread_read_only(cp15.tpidruro) },
+            _ => {}
+        }
+    }
+
+    fn execute(
+        &mut self,
+        op: Op,
+        length: u32,
+        unprivileged: bool,
+    ) -> (Outcome, Option<(u32, Attempt)>, bool) {
+        let index = self.loaded % MAX_VMS;
+        let Some(platform) = &mut self.platform else { halt() };
+        let guest = &mut self.guests[index];
+        let privileged = guest.vcpu.privileged();
+        let mut machine = Machine {
+            board: &mut guest.board,
+            platform: &mut **platform,
+            privileged,
+            unprivileged,
+            wanted: None,
+            timer: false,
+        };
+        let outcome = guest.vcpu.execute(op, length, &mut machine);
+        (outcome, machine.wanted, machine.timer)
+    }
+
+    /// Whether the guest's application might do what its kernel does in its name.
+    fn application_may(&mut self, address: u32, attempt: Attempt) -> Result<(), Exception> {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let linear = Self::linear(&mut self.view);
+        let memory = guest.shadow.memory;
+        let cp15 = &guest.vcpu.cp15;
+        let write = attempt == Attempt::Write;
+        let purpose = if write { Purpose::Write } else { Purpose::Read };
+        walk::walk(cp15, address, |at| memory.load(&linear, at))
+            .and_then(|mapping| check(&mapping, cp15, false, purpose))
+            .map_err(|fault| Exception::DataAbort { dfsr: fault.dfsr(write), dfar: address })
+    }
+
+    /// Does what an emulated instruction leads to.
+    fn conclude(&mut self, outcome: Outcome, trapped: &Trapped) {
+        match outcome {
+            Outcome::Next | Outcome::Jumped => self.counters().sensitive += 1,
+            Outcome::Effect(effect) => {
+                self.counters().cp15 += 1;
+                self.effect(effect);
+            }
+            Outcome::Inject(exception) => self.inject(exception),
+            Outcome::Wait => self.wait(),
+            Outcome::WaitForEvent => {
+                self.scheduler.expire();
+                self.reschedule = true;
+            }
+            Outcome::Hypercall { .. } => self.hypercall(),
+            Outcome::Retry => {}
+            Outcome::UnknownRegister => {
+                let pc = self.guest().vcpu.pc;
+                self.notice(Notice::UnknownRegister { instruction: trapped.word, pc });
+                self.inject(Exception::Undefined);
+            }
+            Outcome::Unsupported => self.inject(Exception::Undefined),
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        match effect {
+            Effect::Context { register: Context::Dacr, old } => {
+                let new = guest.vcpu.cp15.dacr;
+                guest.dacr = Shadow::domains(&guest.vcpu.cp15);
+                if guest.shadow.domains_matter(old, new) {
+                    guest.shadow.drop_all(&mut Self::linear(&mut self.view));
+                }
+            }
+            Effect::Context { register, old } => {
+                let cp15 = &guest.vcpu.cp15;
+                let on = cp15.sctlr & 1 != 0;
+                let asid = cp15.contextidr as u8;
+                let linear = &mut Self::linear(&mut self.view);
+                match register {
+                    Context::Sctlr => {
+                        guest.dacr = Shadow::domains(cp15);
+                        if (old ^ cp15.sctlr) & !1 & SCTLR_TRANSLATION != 0 {
+                            guest.shadow.drop_all(linear);
+                        }
+                        if on {
+                            guest.shadow.activate_asid(linear, asid);
+                        } else {
+                            guest.shadow.activate_off(linear);
+                        }
+                    }
+                    Context::Contextidr if on => guest.shadow.activate_asid(linear, asid),
+                    // The TLB, so the shadow too, is tagged by ASID; a guest that changes tables
+                    // under one invalidates.
+                    Context::Contextidr | Context::Ttbr0 | Context::Prrr | Context::Nmrr => {}
+                    Context::Ttbr1 | Context::Ttbcr | Context::Dacr => {
+                        guest.shadow.drop_all(linear)
+                    }
+                }
+            }
+            Effect::Tlb(op) => {
+                let linear = &mut Self::linear(&mut self.view);
+                match op {
+                    TlbOp::All => guest.shadow.drop_all(linear),
+                    TlbOp::Asid(asid) => guest.shadow.drop_asid(linear, asid),
+                    TlbOp::Address { va, .. } | TlbOp::AddressAllAsids(va) => {
+                        guest.shadow.drop_address(linear, va);
+                    }
+                }
+            }
+            Effect::Cache(op) => self.cache(op),
+            Effect::Translate(request) => {
+                let linear = Self::linear(&mut self.view);
+                let memory = guest.shadow.memory;
+                walk::translate(&mut guest.vcpu, request, |at| memory.load(&linear, at));
+            }
+            Effect::Barrier => cp15::dsb(),
+            Effect::FloatAccess | Effect::FloatUnit => self.update_float(),
+        }
+    }
+
+    /// Maintains caches for the guest.
+    fn cache(&mut self, op: CacheOp) {
+        match op {
+            CacheOp::InstructionAll | CacheOp::InstructionAddress(_) => {
+                maintenance::forget_instructions();
+            }
+            CacheOp::Branch => maintenance::forget_branches(),
+            CacheOp::SetWay(way) => maintenance::flush_set_way(way),
+            CacheOp::CleanAddress(address)
+            | CacheOp::CleanAddressUnification(address)
+            | CacheOp::InvalidateAddress(address)
+            | CacheOp::CleanInvalidateAddress(address) => {
+                // An invalidation cleans first: the line may hold what is not the guest's.
+                if !guarded::flush_line(address) && self.data_for_hypervisor(address, Attempt::Read)
+                {
+                    let _ = guarded::flush_line(address);
+                }
+            }
+        }
+    }
+}
+
+/// What an emulated instruction may use: the guest's memory by its own view, its timer.
+struct Machine<'a> {
+    board: &'a mut Board,
+    platform: &'a mut dyn Platform,
+    privileged: bool,
+    /// Accesses with an application's permissions were checked already.
+    unprivileged: bool,
+    /// The access that failed.
+    wanted: Option<(u32, Attempt)>,
+    /// The timer was written.
+    timer: bool,
+}
+
+impl Machine<'_> {
+    fn allowed(&self, privileged: bool) -> bool {
+        privileged == self.privileged || self.unprivileged
+    }
+}
+
+impl Memory for Machine<'_> {
+    fn load(&mut self, address: u32, width: Width, privileged: bool) -> Result<u32, Abort> {
+        let loaded = match width {
+            _ if !self.allowed(privileged) => None,
+            Width::Byte => guarded::byte(address),
+            Width::Half => guarded::half(address),
+            Width::Word | Width::Double => guarded::word(address),
+        };
+        loaded.ok_or_else(|| {
+            self.wanted = Some((address, Attempt::Read));
+            Abort::Retry
+        })
+    }
+
+    fn store(
+        &mut self,
+        address: u32,
+        width: Width,
+        value: u32,
+        privileged: bool,
+    ) -> Result<(), Abort> {
+        let stored = match width {
+            _ if !self.allowed(privileged) => false,
+            Width::Byte => guarded::put_byte(address, value),
+            Width::Half => guarded::put_half(address, value),
+            Width::Word | Width::Double => guarded::put_word(address, value),
+        };
+        if stored {
+            return Ok(());
+        }
+        self.wanted = Some((address, Attempt::Write));
+        Err(Abort::Retry)
+    }
+}
+
+impl Timer for Machine<'_> {
+    fn frequency(&self) -> u32 {
+        self.platform.hz()
+    }
+
+    fn count(&self) -> u64 {
+        self.platform.now()
+    }
+
+    fn read(&self, register: Register) -> u64 {
+        let now = self.platform.now();
+        self.board.read_timer(board_register(register), now)
+    }
+
+    fn write(&mut self, register: Register, value: u64) {
+        let now = self.platform.now();
+        self.board.write_timer(board_register(register), value, now);
+        self.timer = true;
+    }
+}
+
+const fn board_register(register: Register) -> board_timer::Register {
+    match register {
+        Register::PhysicalControl => board_timer::Register::PhysicalControl,
+        Register::PhysicalCompare => board_timer::Register::PhysicalCompare,
+        Register::VirtualControl => board_timer::Register::VirtualControl,
+        Register::VirtualCompare => board_timer::Register::VirtualCompare,
+    }
+}

@@ -1,0 +1,103 @@
+//! What interrupts of the machine do, and what arms the next.
+//!
+//! # Invariants
+//!
+//! - An interrupt is settled with work bounded by the number of VMs and the consoles'
+//!   burst.
+//! - A level interrupt of a passed-through device stays masked in the machine from its
+//!   delivery until the guest ends it.
+
+use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor, SerialOf};
+use entresol_abi::image::MAX_VMS;
+use entresol_hv::console::channel;
+use entresol_hv::platform::Interrupt;
+
+impl Hypervisor {
+    /// Settles one interrupt of the machine.
+    pub(crate) fn interrupted(&mut self) {
+        // SAFETY: as in `counters`.
+        let observed = unsafe { ENTRESOL_OBSERVED.get() };
+        observed.interrupts = observed.interrupts.wrapping_add(1);
+        match self.platform().acknowledge() {
+            Interrupt::Timer => self.timer_fired(),
+            Interrupt::Serial => self.serial_fired(),
+            Interrupt::Device(irq) => self.device_fired(irq),
+            Interrupt::Spurious => {}
+        }
+    }
+
+    fn timer_fired(&mut self) {
+        self.armed = None;
+        let now = self.platform().now();
+        for index in 0..self.count {
+            let Some(guest) = self.guests.get_mut(index) else { continue };
+            if guest.board.deadline().is_some_and(|deadline| deadline <= now) {
+                guest.board.update(now);
+                self.wake(index);
+            }
+        }
+        if self.scheduler.slice_deadline().is_some_and(|deadline| deadline <= now) {
+            self.reschedule = true;
+        }
+        self.arm();
+    }
+
+    fn serial_fired(&mut self) {
+        if let Some(platform) = &mut self.platform {
+            platform.notify_sent(false);
+            self.console.receive(&mut SerialOf(*platform));
+        }
+        for index in 0..self.count {
+            self.deliver(index);
+        }
+        self.pump();
+    }
+
+    /// Gives a guest what was typed for it, as far as its board takes it.
+    pub(crate) fn deliver(&mut self, index: usize) {
+        let Some(guest) = self.guests.get_mut(index) else { return };
+        self.console.deliver(channel(index), |byte| guest.board.push_rx(byte));
+        self.wake(index);
+    }
+
+    fn device_fired(&mut self, irq: u32) {
+        for index in 0..self.count {
+            let Some(guest) = self.guests.get_mut(index) else { continue };
+            for line in guest.interrupts.iter_mut().flatten() {
+                if line.machine == irq {
+                    line.delivered = true;
+                    guest.board.gic.set_line(line.guest, true);
+                }
+            }
+            self.wake(index);
+        }
+    }
+
+    /// The loaded guest ended an interrupt: passed-through devices may interrupt again.
+    pub(crate) fn rearm_devices(&mut self) {
+        let index = self.loaded % MAX_VMS;
+        let Some(platform) = &mut self.platform else { return };
+        let guest = &mut self.guests[index];
+        for line in guest.interrupts.iter_mut().flatten() {
+            if core::mem::replace(&mut line.delivered, false) {
+                guest.board.gic.set_line(line.guest, false);
+                platform.unmask(line.machine);
+            }
+        }
+    }
+
+    /// Arms the timer for what comes first: a board's deadline or the end of a slice.
+    pub(crate) fn arm(&mut self) {
+        let mut first = self.scheduler.slice_deadline();
+        for guest in self.guests.iter().take(self.count) {
+            first = match (first, guest.board.deadline()) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        }
+        if first != self.armed {
+            self.armed = first;
+            self.platform().arm(first);
+        }
+    }
+}

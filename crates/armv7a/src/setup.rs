@@ -1,0 +1,89 @@
+//! Takes the machine over: everything from the image, before the first guest runs.
+
+use crate::guest::{Interrupt as Line, Run};
+use crate::hypervisor::{Hypervisor, core, halt, name};
+use entresol_abi::HostPhys;
+use entresol_abi::image::{self, MAX_VMS};
+use entresol_hv::platform::Platform;
+use entresol_hv::scheduler::Id;
+
+/// What the hypervisor starts from.
+pub struct Setup<'a> {
+    /// Header, tables and payloads.
+    pub image: &'a [u8],
+    /// Where they lie.
+    pub image_at: HostPhys,
+    /// The machine.
+    pub platform: &'static mut dyn Platform,
+    /// The window's second-level entries.
+    pub window: &'a [u32; 240],
+    /// Top of the core's stack.
+    pub stack: u32,
+}
+
+/// Sets up the core and runs its VMs.
+pub fn start(setup: Setup<'_>) -> ! {
+    // SAFETY: nothing else runs yet.
+    let hypervisor = unsafe { core() };
+    hypervisor.set_up(setup);
+    hypervisor.run()
+}
+
+impl Hypervisor {
+    /// Sets up everything from the image.
+    fn set_up(&mut self, setup: Setup<'_>) {
+        let Setup { image, image_at, platform, window, stack } = setup;
+        let Ok(header) = image::Header::check(image) else { halt() };
+        let hz = platform.hz();
+        self.platform = Some(platform);
+        self.image = image_at;
+        // 10 ms.
+        self.scheduler.set_slice(u64::from(hz / 100));
+        let identity = entresol_vcpu::Identity::from_machine(crate::identity::read());
+        let mut pool = header.pools.base.0;
+        let mut asid = crate::boot::FIRST_GUEST_ASID;
+        let vms = image::table::<image::Vm>(image, header.vms).unwrap_or(&[]);
+        self.view = crate::linear::view();
+        for (index, vm) in vms.iter().enumerate().take(MAX_VMS) {
+            let guest = &mut self.guests[index];
+            let mut linear = Self::linear(&mut self.view);
+            let pools = crate::pools::Pools::carve(&mut pool, &mut asid, vm);
+            guest.vm = *vm;
+            guest.stack = stack;
+            guest.vcpu.cp15.identity = identity;
+            guest.health = entresol_hv::health::Health::from_image(vm.on_fault, vm.restarts);
+            let memory = crate::memory::GuestMemory::new(vm.memory, vm.host, vm.memory_len);
+            guest.shadow.set_up(&mut linear, pools, memory, window);
+            let given = image::table::<image::Passthrough>(image, vm.passthrough).unwrap_or(&[]);
+            for (device, line) in given.iter().zip(guest.interrupts.iter_mut()) {
+                guest.shadow.passthrough.add(device.guest, device.host, device.len);
+                if device.host_irq != 0 {
+                    *line = Some(Line {
+                        machine: device.host_irq,
+                        guest: device.guest_irq,
+                        delivered: false,
+                    });
+                }
+            }
+            drop(linear);
+            if let Some(id) = Id::new(index) {
+                self.scheduler.set_priority(id, vm.priority as u8);
+                if vm.flags & image::flags::AUTOSTART != 0 {
+                    // First start: memory outside the loads is as the machine left it.
+                    guest.run = Run::Restoring { cleared: vm.memory_len, load: 0, copied: 0 };
+                    self.scheduler.ready(id);
+                }
+            }
+            self.count = index + 1;
+        }
+        let machine = header.machine.name;
+        let count = self.count;
+        self.say(format_args!(
+            "entresol {} on {}: {count} vm{}, image {:08x}",
+            env!("CARGO_PKG_VERSION"),
+            name(&machine),
+            if count == 1 { "" } else { "s" },
+            header.build,
+        ));
+    }
+}
