@@ -102,7 +102,7 @@ impl Board {
         self.gic.reset();
         self.uart.reset();
         self.rtc.reset(now, hz, 0);
-        self.timer.reset(now);
+        self.timer = Timer::new();
         self.flags = flags;
         self.deadline = None;
     }
