@@ -42,7 +42,7 @@ fn a_timer_interrupts_at_its_deadline_until_it_is_moved() {
     assert!(board.irq());
     assert_eq!(board.deadline(), None);
     assert_eq!(acknowledge(&mut board, 510), VIRTUAL_TIMER_IRQ);
-    board.write_timer(Register::VirtualCompare, 1000, 511);
+    board.write_timer(Register::VirtualCompare, 1010, 511);
     write(&mut board, at(GIC_INTERFACE, 0x10), VIRTUAL_TIMER_IRQ, 511);
     assert!(!board.irq());
     assert_eq!(board.deadline(), Some(1000));
