@@ -144,7 +144,7 @@ impl Shadow {
         rights: Rights,
         kind: Memory,
     ) -> Resolved {
-        let Some(table) = self.second_level(linear, address, side, mapping) else {
+        let Some((table, linked)) = self.second_level(linear, address, side, mapping) else {
             return Resolved::Filled;
         };
         let at = HostPhys(table.0 + (address >> 12 & 0xff) * 4);
@@ -158,24 +158,26 @@ impl Shadow {
         {
             self.pages.mapped(linear, &self.memory, page, at);
         }
-        resolved
+        // A shared table may have had the entry, and this pair only lacked the table.
+        if linked { Resolved::Filled } else { resolved }
     }
 
-    /// The second-level table for an address in the current pair, made or shared if need be.
+    /// The second-level table for an address in the current pair, made or shared if need be,
+    /// and whether it was linked now.
     pub(super) fn second_level(
         &mut self,
         linear: &mut Linear<'_>,
         address: u32,
         side: Side,
         mapping: &Mapping,
-    ) -> Option<HostPhys> {
+    ) -> Option<(HostPhys, bool)> {
         let index = address >> 20;
         if index == TOP {
             self.domain(mapping, true);
             if mapping.attributes.not_global() {
                 self.pairs.get_mut(usize::from(self.current))?.private_entries = true;
             }
-            return Some(self.tops.at(Self::root(self.current, side)));
+            return Some((self.tops.at(Self::root(self.current, side)), false));
         }
         let at = self.first_level(self.current, side, index);
         let entry: u32 = linear.load(at);
@@ -183,7 +185,7 @@ impl Shadow {
             let record = self.tables.record_of(linear, table)?;
             let fits = record.kind == Kind::Private || !mapping.attributes.not_global();
             if record.key == mapping.first && fits {
-                return Some(table);
+                return Some((table, false));
             }
             self.unlink(linear, side, index, entry);
         } else if entry != 0 {
@@ -196,7 +198,7 @@ impl Shadow {
         if shared && let Some(table) = self.tables.find(linear, mapping.first, index, side) {
             linear.store(at, translation::table(table, domain));
             maintenance::entries_written();
-            return Some(table);
+            return Some((table, true));
         }
         let table = match self.tables.take(linear, mapping.first, index, side) {
             Some(table) => table,
@@ -213,6 +215,6 @@ impl Shadow {
         }
         linear.store(at, translation::table(table, domain));
         maintenance::entries_written();
-        Some(table)
+        Some((table, true))
     }
 }
