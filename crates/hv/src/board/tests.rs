@@ -42,10 +42,10 @@ fn a_timer_interrupts_at_its_deadline_until_it_is_moved() {
     assert!(board.irq());
     assert_eq!(board.deadline(), None);
     assert_eq!(acknowledge(&mut board, 510), VIRTUAL_TIMER_IRQ);
-    board.write_timer(Register::VirtualCompare, 1000, 511);
+    board.write_timer(Register::VirtualCompare, 1010, 511);
     write(&mut board, at(GIC_INTERFACE, 0x10), VIRTUAL_TIMER_IRQ, 511);
     assert!(!board.irq());
-    assert_eq!(board.deadline(), Some(1000));
+    assert_eq!(board.deadline(), Some(1010));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn memory_is_not_a_device() {
 }
 
 #[test]
-fn a_reset_forgets_everything() {
+fn a_reset_forgets_everything_but_the_time() {
     let mut board = board();
     board.gic.set_line(40, true);
     board.write_timer(Register::VirtualControl, 1, 20);
