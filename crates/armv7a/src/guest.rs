@@ -3,8 +3,7 @@
 //! Data and the smallest operations on it; [`hypervisor`](crate::hypervisor) decides.
 
 use crate::fast::Fast;
-use crate::maintenance::View;
-use crate::shadow::{Shadow, Side};
+use crate::shadow::Shadow;
 use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
 use entresol_hv::health::Health;
@@ -101,10 +100,4 @@ impl Guest {
         notices: 0,
         interrupts: [None; 8],
     };
-
-    /// The view its current mode runs in.
-    #[inline]
-    pub(crate) fn view(&self) -> View {
-        self.shadow.view(Side::of(self.vcpu.privileged()))
-    }
 }

@@ -89,6 +89,7 @@ impl Hypervisor {
         guest.board.reset(now, hz, vm.flags);
         guest.notices = 0;
         guest.last = crate::guest::LastException::default();
+        guest.fast = crate::fast::Fast::EMPTY;
         guest.run = Run::Running;
         for line in guest.interrupts.iter_mut().flatten() {
             line.delivered = false;
