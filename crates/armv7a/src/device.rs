@@ -22,7 +22,7 @@ impl Hypervisor {
     /// A load or store reached the board at `at`, by the virtual address `address`.
     pub(crate) fn device(&mut self, at: GuestPhys, address: u32, attempt: Attempt) {
         if !Board::is_device(at) {
-            self.tell_nothing(at, did(attempt));
+            self.tell_nothing(address, at, did(attempt));
             return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         }
         let Some((access, length)) = self.access_at_pc() else {
@@ -33,7 +33,7 @@ impl Hypervisor {
         match outcome {
             Outcome::Next | Outcome::Jumped => {}
             Outcome::Inject(exception) => {
-                self.tell_nothing(at, did(attempt));
+                self.tell_nothing(address, at, did(attempt));
                 self.inject(exception);
             }
             _ => self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address }),

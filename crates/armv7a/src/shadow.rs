@@ -212,7 +212,6 @@ impl Shadow {
 
     /// Drops everything, as at a start of the VM.
     pub(crate) fn reset(&mut self, linear: &mut Linear<'_>) {
-        self.pages.reset(linear);
         self.drop_all(linear);
         for asid in &mut self.pair_of {
             *asid = 0;

@@ -19,6 +19,7 @@ use crate::hypervisor::{Hypervisor, core};
 use crate::shadow::{Attempt, Resolved, Side};
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
+use entresol_hv::board::Board;
 use entresol_hv::health::{Access as Did, Fault, Notice, Pool, Who};
 use entresol_isa::op::InstructionSet;
 use entresol_vcpu::{Cause, Exception, fsr, psr};
@@ -106,6 +107,7 @@ pub(crate) extern "C" fn broken(kind: u32, address: u32, status: u32) -> ! {
         cp15::data_fault_address(),
         cp15::data_fault_status(),
     ));
+    hypervisor.flush();
     hypervisor.platform().power_off(false)
 }
 
@@ -185,7 +187,7 @@ impl Hypervisor {
                 }
                 Resolved::Board(at) => {
                     drop(linear);
-                    self.tell_nothing(at, Did::Executed);
+                    self.tell_nothing(address, at, Did::Executed);
                     return self.inject(Exception::PrefetchAbort { ifsr: EXTERNAL, ifar: address });
                 }
                 Resolved::Window => {
@@ -241,7 +243,7 @@ impl Hypervisor {
                 false
             }
             Resolved::Board(at) => {
-                self.tell_nothing(at, did(attempt));
+                self.tell_nothing(address, at, did(attempt));
                 self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
                 false
             }
@@ -308,9 +310,15 @@ impl Hypervisor {
         (if vcpu.privileged() { Who::Kernel } else { Who::Application }, vcpu.pc)
     }
 
-    pub(crate) fn tell_nothing(&mut self, address: GuestPhys, access: Did) {
+    /// The guest's virtual `address` is `at`, where it has nothing.
+    pub(crate) fn tell_nothing(&mut self, address: u32, at: GuestPhys, access: Did) {
         let (who, pc) = self.culprit();
-        self.notice(Notice::Nothing { who, access, address, pc });
+        let mapped = self.guest().vcpu.cp15.sctlr & 1 != 0;
+        self.notice(if mapped && !Board::is_device(at) {
+            Notice::ForeignMapping { address, to: at, pc }
+        } else {
+            Notice::Nothing { who, access, address: at, pc }
+        });
     }
 }
 
