@@ -139,6 +139,8 @@ impl Hypervisor {
     }
 
     /// Says something on the hypervisor's console.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn say(&mut self, text: fmt::Arguments<'_>) {
         let mut writer = self.console.writer(Channel(0));
         // A console never fails; it drops.
@@ -167,6 +169,8 @@ impl Hypervisor {
     }
 
     /// Tells of something that the guest was told by its processor.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn notice(&mut self, notice: Notice) {
         let (now, hz) = (self.platform().now(), self.platform().hz());
         let guest = self.guest();
@@ -347,8 +351,9 @@ impl Hypervisor {
 
 /// A zero-padded name as text.
 pub(crate) fn name(bytes: &[u8; 16]) -> &str {
-    let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    bytes.get(..len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("?")
+    let len = bytes.iter().position(|byte| !matches!(byte, 1..=0x7f)).unwrap_or(bytes.len());
+    // SAFETY: all of it is ASCII.
+    unsafe { core::str::from_utf8_unchecked(bytes.get(..len).unwrap_or_default()) }
 }
 
 /// Nothing is left to do.

@@ -17,6 +17,8 @@ const STEP: u32 = 0x1000;
 
 impl Hypervisor {
     /// Ends the run of the loaded guest.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn end(&mut self, end: End) {
         if let End::Fault(_) = end {
             self.counters().faults += 1;

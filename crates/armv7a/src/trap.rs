@@ -292,6 +292,8 @@ impl Hypervisor {
 
     /// The guest touched the window: its own tables cannot map anything there, so it is
     /// told that they do not; with its MMU off it cannot be told.
+    #[cold]
+    #[inline(never)]
     fn touched_window(&mut self, address: u32, access: Did) {
         let (who, pc) = self.culprit();
         if self.guest().vcpu.cp15.sctlr & 1 == 0 {
@@ -311,6 +313,8 @@ impl Hypervisor {
     }
 
     /// The guest's virtual `address` is `at`, where it has nothing.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn tell_nothing(&mut self, address: u32, at: GuestPhys, access: Did) {
         let (who, pc) = self.culprit();
         let mapped = self.guest().vcpu.cp15.sctlr & 1 != 0;
