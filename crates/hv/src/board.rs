@@ -102,7 +102,7 @@ impl Board {
         self.gic.reset();
         self.uart.reset();
         self.rtc.reset(now, hz, 0);
-        self.timer.reset(now);
+        self.timer.reset();
         self.flags = flags;
         self.deadline = None;
     }

@@ -3,8 +3,9 @@
 //! Not responsible for how a guest reaches it (CP15, in the layer below) nor for the
 //! machine's timer, which the hypervisor arms for the earliest [`Timer::deadline`].
 //!
-//! The physical count is the machine's counter. The virtual count starts at zero when
-//! the VM starts, so a restarted guest does not see the time it was not there.
+//! The physical count is the machine's counter, and so is the virtual count: the offset
+//! between them is zero, as a guest's application sees when it reads the counter
+//! without a trap.
 //!
 //! Manual: ARM DDI 0406C, chapter B8 (generic timer), B8.1.5 (timers).
 
@@ -34,7 +35,7 @@ const MASK: u32 = 1 << 1;
 /// `CTL.ISTATUS`, read-only.
 const STATUS: u32 = 1 << 2;
 
-/// One comparator; counts are its own (physical or virtual).
+/// One comparator.
 #[derive(Clone, Copy, Debug, Default)]
 struct Comparator {
     control: u32,
@@ -94,57 +95,42 @@ impl Comparator {
 pub struct Timer {
     physical: Comparator,
     virtual_: Comparator,
-    offset: u64,
 }
 
 impl Timer {
-    /// Both timers disabled, virtual count equal to the physical count.
+    /// Both timers disabled.
     #[must_use]
     pub const fn new() -> Self {
-        Self { physical: Comparator::OFF, virtual_: Comparator::OFF, offset: 0 }
+        Self { physical: Comparator::OFF, virtual_: Comparator::OFF }
     }
 
-    /// Disables both timers and starts the virtual count at zero.
-    pub fn reset(&mut self, now: u64) {
-        *self = Self { offset: now, ..Self::new() };
-    }
-
-    /// `CNTVCT`: the virtual count when the machine's counter is at `now`.
-    #[must_use]
-    pub const fn virtual_count(&self, now: u64) -> u64 {
-        now.wrapping_sub(self.offset)
-    }
-
-    /// `CNTVOFF`: what the virtual count lags behind the physical count.
-    #[must_use]
-    pub const fn virtual_offset(&self) -> u64 {
-        self.offset
+    /// Disables both timers.
+    pub fn reset(&mut self) {
+        *self = Self::new();
     }
 
     /// Reads a register; 32-bit registers have zeros above.
     #[must_use]
     pub fn read(&self, register: Register, now: u64) -> u64 {
-        let virtual_now = self.virtual_count(now);
         match register {
             Register::PhysicalControl => self.physical.read(Field::Control, now),
             Register::PhysicalValue => self.physical.read(Field::Value, now),
             Register::PhysicalCompare => self.physical.read(Field::Compare, now),
-            Register::VirtualControl => self.virtual_.read(Field::Control, virtual_now),
-            Register::VirtualValue => self.virtual_.read(Field::Value, virtual_now),
-            Register::VirtualCompare => self.virtual_.read(Field::Compare, virtual_now),
+            Register::VirtualControl => self.virtual_.read(Field::Control, now),
+            Register::VirtualValue => self.virtual_.read(Field::Value, now),
+            Register::VirtualCompare => self.virtual_.read(Field::Compare, now),
         }
     }
 
     /// Writes a register; bits above a 32-bit register are ignored.
     pub fn write(&mut self, register: Register, value: u64, now: u64) {
-        let virtual_now = self.virtual_count(now);
         match register {
             Register::PhysicalControl => self.physical.write(Field::Control, value, now),
             Register::PhysicalValue => self.physical.write(Field::Value, value, now),
             Register::PhysicalCompare => self.physical.write(Field::Compare, value, now),
-            Register::VirtualControl => self.virtual_.write(Field::Control, value, virtual_now),
-            Register::VirtualValue => self.virtual_.write(Field::Value, value, virtual_now),
-            Register::VirtualCompare => self.virtual_.write(Field::Compare, value, virtual_now),
+            Register::VirtualControl => self.virtual_.write(Field::Control, value, now),
+            Register::VirtualValue => self.virtual_.write(Field::Value, value, now),
+            Register::VirtualCompare => self.virtual_.write(Field::Compare, value, now),
         }
     }
 
@@ -157,7 +143,7 @@ impl Timer {
     /// Level of the virtual timer's interrupt.
     #[must_use]
     pub fn output_virtual(&self, now: u64) -> bool {
-        self.virtual_.output(self.virtual_count(now))
+        self.virtual_.output(now)
     }
 
     /// The machine's count at which the next output becomes asserted that is not
@@ -179,8 +165,7 @@ impl Timer {
     /// The same for the virtual timer's output alone.
     #[must_use]
     pub fn deadline_virtual(&self, now: u64) -> Option<u64> {
-        let count = self.virtual_.deadline(self.virtual_count(now))?;
-        count.checked_add(self.offset)
+        self.virtual_.deadline(now)
     }
 }
 
@@ -219,9 +204,8 @@ mod tests {
     #[test]
     fn a_deadline_is_the_earliest_output_not_yet_asserted() {
         let mut timer = Timer::new();
-        timer.reset(1000);
         assert_eq!(timer.deadline(1000), None);
-        timer.write(Register::VirtualCompare, 500, 1000);
+        timer.write(Register::VirtualCompare, 1500, 1000);
         timer.write(Register::VirtualControl, 1, 1000);
         timer.write(Register::PhysicalCompare, 1200, 1000);
         timer.write(Register::PhysicalControl, 1, 1000);
@@ -230,22 +214,5 @@ mod tests {
         assert_eq!(timer.deadline(1500), None);
         timer.write(Register::PhysicalControl, 3, 1000);
         assert_eq!(timer.deadline(1000), Some(1500));
-    }
-
-    #[test]
-    fn a_compare_value_beyond_the_counter_has_no_deadline() {
-        let mut timer = Timer::new();
-        timer.reset(1000);
-        timer.write(Register::VirtualCompare, u64::MAX, 1000);
-        timer.write(Register::VirtualControl, 1, 1000);
-        assert_eq!(timer.deadline(1000), None);
-    }
-
-    #[test]
-    fn the_virtual_count_starts_at_zero_with_the_vm() {
-        let mut timer = Timer::new();
-        timer.reset(77);
-        assert_eq!(timer.virtual_count(80), 3);
-        assert_eq!(timer.virtual_offset(), 77);
     }
 }

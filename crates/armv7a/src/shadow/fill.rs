@@ -48,16 +48,18 @@ impl Shadow {
         };
         let page = self.memory.page(at).unwrap_or(0);
         let code = self.pages.is_code(linear, page);
+        let scanned = if self.mixed { self.pages.scanned_fully(linear, page) } else { code };
+        let writable = !code || self.pages.is_open(linear, page);
         match (attempt, side) {
-            (Attempt::Write, _) if code => return Resolved::WritesCode(at),
-            (Attempt::Fetch, Side::Kernel) if !code => return Resolved::Unscanned(at),
+            (Attempt::Write, _) if !writable => return Resolved::WritesCode(at),
+            (Attempt::Fetch, Side::Kernel) if !scanned => return Resolved::Unscanned(at),
             _ => {}
         }
         let execute = match side {
-            Side::Kernel => allowed.execute && code,
+            Side::Kernel => allowed.execute && scanned,
             Side::Application => allowed.execute,
         };
-        let rights = Rights { write: allowed.write && !code, execute };
+        let rights = Rights { write: allowed.write && writable, execute };
         if matches!(mapping.size, Size::Section | Size::Supersection | Size::Flat)
             && address >> 20 != TOP
             && !self.pages.megabyte_has_code(page >> 8)
