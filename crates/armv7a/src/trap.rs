@@ -14,6 +14,7 @@
 
 use crate::code;
 use crate::cp15;
+use crate::device::Stored;
 use crate::guest::Guest;
 use crate::hypervisor::{Hypervisor, core};
 use crate::shadow::{Attempt, Resolved, Side};
@@ -155,7 +156,7 @@ impl Hypervisor {
     }
 
     /// A fetch at `address` failed in the guest's current view.
-    fn fetch(&mut self, address: u32) {
+    pub(crate) fn fetch(&mut self, address: u32) {
         for _ in 0..ATTEMPTS {
             let guest = &mut self.guests[self.loaded % MAX_VMS];
             let privileged = guest.vcpu.privileged();
@@ -211,12 +212,11 @@ impl Hypervisor {
                     attempt = Attempt::Write;
                 }
                 Resolved::Unchanged => return,
-                Resolved::WritesCode(at) => {
-                    if self.store_to_code(at, address) {
-                        return;
-                    }
-                    self.take_back(at);
-                }
+                Resolved::WritesCode(at) => match self.store_to_code(at, address) {
+                    Stored::Done => return,
+                    Stored::Elsewhere => self.take_back(at),
+                    Stored::Cannot => self.open_code(at),
+                },
                 Resolved::Fault(fault) => {
                     let dfsr = fault.dfsr(attempt == Attempt::Write);
                     return self.inject(Exception::DataAbort { dfsr, dfar: address });
@@ -282,6 +282,11 @@ impl Hypervisor {
             let limit = if pool == Pool::Sites { vm.sites } else { vm.shadow_tables };
             self.notice(Notice::PoolFull { pool, limit });
         }
+    }
+
+    fn open_code(&mut self, at: GuestPhys) {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        code::open(&mut guest.shadow, &mut Self::linear(&mut self.view), at);
     }
 
     fn take_back(&mut self, at: GuestPhys) {
