@@ -114,30 +114,39 @@ impl Drop for Linear<'_> {
     }
 }
 
-/// A bounded array in pool memory, reached through the linear view.
+/// An array in pool memory of items of `STRIDE` bytes, reached through the linear view.
+///
+/// # Invariants
+///
+/// - Indices are below `count`: callers get them from numbers that this crate handed out,
+///   or from a check against the guest's memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PoolArray {
+pub(crate) struct PoolArray<const STRIDE: u32> {
     base: HostPhys,
-    stride: u32,
     count: u32,
 }
 
-impl PoolArray {
-    pub(crate) const EMPTY: Self = Self { base: HostPhys(0), stride: 0, count: 0 };
+impl<const STRIDE: u32> PoolArray<STRIDE> {
+    pub(crate) const EMPTY: Self = Self { base: HostPhys(0), count: 0 };
 
-    /// `count` items of `stride` bytes at `base`.
-    pub(crate) const fn new(base: HostPhys, stride: u32, count: u32) -> Self {
-        Self { base, stride, count }
+    /// `count` items at `base`.
+    pub(crate) const fn new(base: HostPhys, count: u32) -> Self {
+        Self { base, count }
     }
 
-    /// Address of item `index`; that of the last one if there are not so many, which
-    /// the callers' own bounds exclude.
+    /// Address of item `index`.
     #[inline]
     pub(crate) const fn at(self, index: u32) -> HostPhys {
-        let index = if index < self.count { index } else { self.count.saturating_sub(1) };
-        HostPhys(self.base.0 + index * self.stride)
+        debug_assert!(index < self.count || self.count == 0);
+        HostPhys(self.base.0 + index * STRIDE)
     }
 
+    /// Address of the byte behind the last item.
+    pub(crate) const fn end(self) -> HostPhys {
+        HostPhys(self.base.0 + self.count * STRIDE)
+    }
+
+    /// Number of items.
     pub(crate) const fn count(self) -> u32 {
         self.count
     }

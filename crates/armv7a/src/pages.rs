@@ -23,6 +23,11 @@ use entresol_abi::HostPhys;
 use entresol_isa::op::InstructionSet;
 use entresol_rewrite::Width;
 
+/// Bytes of a page's record.
+const RECORD_LEN: u32 = 8;
+/// Bytes of a site.
+const SITE_LEN: u32 = 8;
+
 const A32: u32 = 1 << 16;
 const T32: u32 = 1 << 17;
 const CODE: u32 = A32 | T32;
@@ -62,8 +67,8 @@ pub(crate) struct Site {
 /// Records of all pages, and the pool of sites.
 #[derive(Debug)]
 pub(crate) struct Pages {
-    records: PoolArray,
-    sites: PoolArray,
+    records: PoolArray<RECORD_LEN>,
+    sites: PoolArray<SITE_LEN>,
     /// First site never used; then a free list.
     fresh: u32,
     free: u16,
@@ -93,8 +98,8 @@ impl Pages {
         sites_at: HostPhys,
         sites: u32,
     ) {
-        self.records = PoolArray::new(records_at, 8, pages);
-        self.sites = PoolArray::new(sites_at, 8, sites.min(0xfffe));
+        self.records = PoolArray::new(records_at, pages);
+        self.sites = PoolArray::new(sites_at, sites.min(0xfffe));
     }
 
     /// Forgets everything: all pages are data again. Their words must be the guest's.

@@ -29,6 +29,7 @@
 
 mod drop;
 mod fill;
+mod refill;
 mod views;
 
 use crate::linear::{Linear, PoolArray};
@@ -59,6 +60,9 @@ const SCTLR_AFE: u32 = 1 << 29;
 
 /// Bytes of a first-level table.
 const ROOT_LEN: u32 = 0x4000;
+
+/// Bytes of the second-level table of the top megabyte.
+const TOP_LEN: u32 = 0x400;
 
 /// Which of the two views of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,8 +140,8 @@ pub(crate) struct Shadow {
     pair_count: u8,
     /// Pair of each guest ASID plus 1, 0 for none.
     pair_of: [u8; 256],
-    roots: PoolArray,
-    tops: PoolArray,
+    roots: PoolArray<ROOT_LEN>,
+    tops: PoolArray<TOP_LEN>,
     /// ASID of the first root; the others follow.
     first_asid: u32,
     /// Pair that is current.
@@ -200,8 +204,8 @@ impl Shadow {
         self.memory = memory;
         self.pair_count = pairs as u8;
         self.first_asid = pools.first_asid;
-        self.roots = PoolArray::new(pools.base, ROOT_LEN, pairs * 2);
-        self.tops = PoolArray::new(HostPhys(pools.base.0 + pairs * 2 * ROOT_LEN), 0x400, pairs * 2);
+        self.roots = PoolArray::new(pools.base, pairs * 2);
+        self.tops = PoolArray::new(self.roots.end(), pairs * 2);
         self.tables.set_up(pools.tables_at, pools.tables);
         self.pages.set_up(pools.pages_at, memory.pages(), pools.sites_at, pools.sites);
         for root in 0..pairs * 2 {

@@ -49,8 +49,8 @@ pub(crate) struct Record {
 /// The pool.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    tables: PoolArray,
-    records: PoolArray,
+    tables: PoolArray<TABLE_LEN>,
+    records: PoolArray<RECORD_LEN>,
     /// First table that was not handed out since everything was freed.
     fresh: u32,
     free: u16,
@@ -69,8 +69,8 @@ impl Tables {
     /// Takes `count` tables at `base`, followed by their records.
     pub(crate) fn set_up(&mut self, base: HostPhys, count: u32) {
         let count = count.min(0xfffe);
-        self.tables = PoolArray::new(base, TABLE_LEN, count);
-        self.records = PoolArray::new(HostPhys(base.0 + count * TABLE_LEN), RECORD_LEN, count);
+        self.tables = PoolArray::new(base, count);
+        self.records = PoolArray::new(self.tables.end(), count);
         self.free_all();
     }
 

@@ -17,7 +17,7 @@ use crate::cp15;
 use crate::device::Stored;
 use crate::guest::Guest;
 use crate::hypervisor::{Hypervisor, core};
-use crate::shadow::{Attempt, Resolved};
+use crate::shadow::{Attempt, Resolved, Side};
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::health::{Access as Did, Fault, Notice, Pool, Who};
@@ -161,8 +161,13 @@ impl Hypervisor {
             let set = if guest.vcpu.thumb() { InstructionSet::T32 } else { InstructionSet::A32 };
             let mut linear = Self::linear(&mut self.view);
             let cp15 = &guest.vcpu.cp15;
-            let resolved =
-                guest.shadow.resolve(&mut linear, cp15, address, Attempt::Fetch, privileged);
+            let side = Side::of(privileged);
+            let shadow = &mut guest.shadow;
+            let resolved = if shadow.refill(&mut linear, cp15, address, Attempt::Fetch, side) {
+                Resolved::Filled
+            } else {
+                shadow.resolve(&mut linear, cp15, address, Attempt::Fetch, privileged)
+            };
             match resolved {
                 Resolved::Filled | Resolved::Unchanged => {
                     drop(linear);
@@ -252,8 +257,13 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let privileged = guest.vcpu.privileged();
         let mut linear = Self::linear(&mut self.view);
-        let resolved =
-            guest.shadow.resolve(&mut linear, &guest.vcpu.cp15, address, attempt, privileged);
+        let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
+        let side = Side::of(privileged);
+        let resolved = if shadow.refill(&mut linear, cp15, address, attempt, side) {
+            Resolved::Filled
+        } else {
+            shadow.resolve(&mut linear, cp15, address, attempt, privileged)
+        };
         drop(linear);
         if resolved == Resolved::Filled {
             self.filled();

@@ -3,9 +3,8 @@
 //! Not responsible for how a guest reaches it (CP15, in the layer below) nor for the
 //! machine's timer, which the hypervisor arms for the earliest [`Timer::deadline`].
 //!
-//! The physical count is the machine's counter, and so is the virtual count: the offset
-//! between them is zero, as a guest's application sees when it reads the counter
-//! without a trap.
+//! Both counts are the machine's counter, as on a machine that was reset without losing
+//! power: what the guest reads by CP15 and what the timers compare with must be one count.
 //!
 //! Manual: ARM DDI 0406C, chapter B8 (generic timer), B8.1.5 (timers).
 
@@ -35,7 +34,7 @@ const MASK: u32 = 1 << 1;
 /// `CTL.ISTATUS`, read-only.
 const STATUS: u32 = 1 << 2;
 
-/// One comparator.
+/// One comparator; counts are its own (physical or virtual).
 #[derive(Clone, Copy, Debug, Default)]
 struct Comparator {
     control: u32,
@@ -214,5 +213,16 @@ mod tests {
         assert_eq!(timer.deadline(1500), None);
         timer.write(Register::PhysicalControl, 3, 1000);
         assert_eq!(timer.deadline(1000), Some(1500));
+    }
+
+    #[test]
+    fn a_restarted_guest_is_interrupted_at_the_count_it_reads() {
+        let mut timer = Timer::new();
+        timer.reset();
+        // TVAL is a distance from the count, which was not zero at the start.
+        timer.write(Register::VirtualValue, 50, 1000);
+        timer.write(Register::VirtualControl, 1, 1000);
+        assert_eq!(timer.read(Register::VirtualCompare, 1000), 1050);
+        assert_eq!(timer.deadline(1000), Some(1050));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Checks report and go on, with a harmless value in place of the wrong one, so that
 //! one run shows every mistake. What concerns several VMs at once (names, devices,
-//! memory) is checked at the end; a VM's binary in [`binary`].
+//! memory) is checked at the end; a VM's binary in `binary`.
 
 mod binary;
 mod devices;
@@ -28,6 +28,17 @@ const MIB: u64 = 1 << 20;
 /// Most memory of a VM: what lies between its first byte and the devices that
 /// boards have at the top.
 const MOST_MEMORY: u64 = 0x8000_0000;
+
+/// Most pairs of views of one VM (`armv7a`'s shadow): one for the MMU turned off, 16 for
+/// address spaces. A VM that turns its MMU on needs two.
+const MOST_PAIRS: u32 = 17;
+
+/// Pairs of views of all VMs together: each of a pair's two views has one of the 8-bit
+/// ASIDs, of which two are the hypervisor's.
+const PAIRS_OF_ALL: u32 = (256 - 2) / 2;
+
+/// Most replaced instructions of one VM: they are numbered by 16 bits.
+const MOST_SITES: u32 = 0xfffe;
 
 /// What checks share.
 struct Checks<'a> {
@@ -119,6 +130,7 @@ pub fn resolve(
     checks.count(manifest);
     let vms: Vec<Vm> = manifest.vm.iter().map(|vm| checks.vm(vm.get_ref(), &machine)).collect();
     checks.names(manifest);
+    checks.pairs_of_all(manifest, &vms);
     checks.devices_given_twice(manifest);
     let layout = match layout::lay_out(&machine, &needs(&vms)) {
         Ok(layout) => Some(layout),
@@ -324,14 +336,14 @@ impl Checks<'_> {
             self.number(code, key, number.as_ref(), default, range)
         };
         Pools {
-            view_pairs: limit("view-pairs", &limits.view_pairs, default.view_pairs, 1..=64),
+            view_pairs: limit("view-pairs", &limits.view_pairs, default.view_pairs, 2..=MOST_PAIRS),
             shadow_tables: limit(
                 "shadow-tables",
                 &limits.shadow_tables,
                 default.shadow_tables,
                 8..=16384,
             ),
-            sites: limit("sites", &limits.sites, default.sites, 64..=65536),
+            sites: limit("sites", &limits.sites, default.sites, 64..=MOST_SITES),
         }
     }
 
@@ -344,6 +356,26 @@ impl Checks<'_> {
                 let message = format!("two VMs are called `{}`", name.get_ref());
                 let help = "give each VM a name of its own";
                 self.clash("manifest::name-twice", first.span(), name.span(), message, help);
+            }
+        }
+    }
+
+    /// ASIDs, which tag the views of all VMs, are few.
+    fn pairs_of_all(&mut self, manifest: &Manifest, vms: &[Vm]) {
+        let mut total = 0;
+        for (vm, entry) in vms.iter().zip(&manifest.vm) {
+            total += vm.pools.view_pairs;
+            if total > PAIRS_OF_ALL {
+                let message = format!(
+                    "up to `{}` the VMs have {total} view pairs, and the processor's ASIDs are \
+                     enough for {PAIRS_OF_ALL}",
+                    vm.name
+                );
+                let limits = entry.get_ref().limits.view_pairs.as_ref();
+                let span = limits.map_or(entry.get_ref().name.span(), Spanned::span);
+                let help = "give some VMs fewer: [vm.limits] view-pairs = 8";
+                self.wrong("limits::view-pairs-of-all", span, "one VM too many", message, help);
+                return;
             }
         }
     }

@@ -9,6 +9,31 @@ use entresol_abi::{HostPhys, window};
 use entresol_vcpu::walk::{self, Mapping, Size};
 use entresol_vcpu::{Cp15, Purpose, check, permissions};
 
+/// An entry to be filled.
+#[derive(Clone, Copy)]
+struct Entry {
+    address: u32,
+    side: Side,
+    host: HostPhys,
+    rights: Rights,
+    kind: Memory,
+}
+
+/// Why an attempt is not permitted.
+#[cold]
+fn refused(mapping: &Mapping, cp15: &Cp15, attempt: Attempt, privileged: bool) -> Resolved {
+    let purpose = match attempt {
+        Attempt::Read => Purpose::Read,
+        Attempt::Write => Purpose::Write,
+        Attempt::Fetch => Purpose::Execute,
+    };
+    match check(mapping, cp15, privileged, purpose) {
+        Err(fault) => Resolved::Fault(fault),
+        // Both ask the same of the same mapping.
+        Ok(()) => Resolved::Unchanged,
+    }
+}
+
 impl Shadow {
     /// Fills the entry for an attempt, or says why there is none.
     ///
@@ -26,71 +51,67 @@ impl Shadow {
             return Resolved::Window;
         }
         let memory = self.memory;
-        let purpose = match attempt {
-            Attempt::Read => Purpose::Read,
-            Attempt::Write => Purpose::Write,
-            Attempt::Fetch => Purpose::Execute,
-        };
-        let walked = walk::walk(cp15, address, |at| memory.load(linear, at))
-            .and_then(|mapping| check(&mapping, cp15, privileged, purpose).map(|()| mapping));
-        let mapping = match walked {
+        let mapping = match walk::walk(cp15, address, |at| memory.load(linear, at)) {
             Ok(mapping) => mapping,
             Err(fault) => return Resolved::Fault(fault),
         };
         let afe = cp15.sctlr & SCTLR_AFE != 0;
         let allowed = permissions(&mapping, privileged, cp15.dacr, afe);
+        let permitted = match attempt {
+            Attempt::Read => allowed.read,
+            Attempt::Write => allowed.write,
+            Attempt::Fetch => allowed.execute,
+        };
+        if !permitted {
+            return refused(&mapping, cp15, attempt, privileged);
+        }
         let side = Side::of(privileged);
         let at = mapping.gpa;
-        let Some(host) = self.memory.host(at) else {
+        let Some(page) = memory.page(at) else {
             let Some(host) = self.passthrough.host(at) else { return Resolved::Board(at) };
             let rights = Rights { write: allowed.write, execute: false };
-            return self.fill_page(linear, address, side, &mapping, host, rights, Memory::Device);
+            let entry = Entry { address, side, host, rights, kind: Memory::Device };
+            return self.fill_page(linear, &mapping, entry);
         };
-        let page = self.memory.page(at).unwrap_or(0);
+        let host = memory.page_at(page);
         let code = self.pages.is_code(linear, page);
         let scanned = if self.mixed { self.pages.scanned_fully(linear, page) } else { code };
         let writable = !code || self.pages.is_open(linear, page);
-        match (attempt, side) {
+        let execute = match (attempt, side) {
             (Attempt::Write, _) if !writable => return Resolved::WritesCode(at),
             (Attempt::Fetch, Side::Kernel) if !scanned => return Resolved::Unscanned(at),
-            _ => {}
-        }
-        let execute = match side {
-            Side::Kernel => allowed.execute && scanned,
-            Side::Application => allowed.execute,
+            (_, Side::Kernel) => allowed.execute && scanned,
+            (_, Side::Application) => allowed.execute,
         };
         let rights = Rights { write: allowed.write && writable, execute };
+        let entry = Entry { address, side, host, rights, kind: Memory::Normal };
         if matches!(mapping.size, Size::Section | Size::Supersection | Size::Flat)
             && address >> 20 != TOP
             && !self.pages.megabyte_has_code(page >> 8)
         {
-            let rights =
-                Rights { write: allowed.write, execute: execute && side == Side::Application };
-            self.fill_section(linear, address, side, &mapping, host, rights)
+            self.fill_section(linear, &mapping, entry)
         } else {
-            self.fill_page(linear, address, side, &mapping, host, rights, Memory::Normal)
+            self.fill_page(linear, &mapping, entry)
         }
     }
 
     /// Domain for a first-level entry; 15 is the window's, so what the guest's DACR says of
     /// its own domain 15 is baked into entries.
     #[inline]
-    pub(super) fn domain(&mut self, mapping: &Mapping, top: bool) -> u8 {
+    fn domain(&mut self, mapping: &Mapping, top: bool) -> u8 {
         if top || mapping.domain == u32::from(WINDOW_DOMAIN) {
             self.baked_domains |= 0b11 << (mapping.domain * 2);
         }
         mapping.domain as u8
     }
 
-    pub(super) fn fill_section(
+    fn fill_section(
         &mut self,
         linear: &mut Linear<'_>,
-        address: u32,
-        side: Side,
         mapping: &Mapping,
-        host: HostPhys,
-        rights: Rights,
+        entry: Entry,
     ) -> Resolved {
+        let Entry { address, side, host, rights, .. } = entry;
         let index = address >> 20;
         let at = self.first_level(self.current, side, index);
         let old: u32 = linear.load(at);
@@ -111,7 +132,7 @@ impl Shadow {
 
     /// Completes the write of an entry that was `old`.
     #[inline]
-    pub(super) fn written(&self, address: u32, old: u32, entry: u32) -> Resolved {
+    fn written(&self, address: u32, old: u32, entry: u32) -> Resolved {
         if old == entry {
             return Resolved::Unchanged;
         }
@@ -125,7 +146,7 @@ impl Shadow {
 
     /// Unlinks a second-level table from the current pair, because the guest's first-level
     /// descriptor is another now.
-    pub(super) fn unlink(&mut self, linear: &mut Linear<'_>, side: Side, index: u32, entry: u32) {
+    fn unlink(&mut self, linear: &mut Linear<'_>, side: Side, index: u32, entry: u32) {
         linear.store(self.first_level(self.current, side, index), 0u32);
         let Some(table) = translation::table_of(entry) else { return };
         if let Some(pair) = self.pairs.get_mut(usize::from(self.current)) {
@@ -135,25 +156,27 @@ impl Shadow {
         maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one entry has as many parts")]
-    pub(super) fn fill_page(
-        &mut self,
-        linear: &mut Linear<'_>,
-        address: u32,
-        side: Side,
-        mapping: &Mapping,
-        host: HostPhys,
-        rights: Rights,
-        kind: Memory,
-    ) -> Resolved {
-        let Some(table) = self.second_level(linear, address, side, mapping) else {
-            return Resolved::Filled;
+    #[inline(always)]
+    fn fill_page(&mut self, linear: &mut Linear<'_>, mapping: &Mapping, entry: Entry) -> Resolved {
+        let Entry { address, side, host, rights, kind } = entry;
+        let top = address >> 20 == TOP;
+        let linked = if top { None } else { self.linked(linear, address, side, mapping) };
+        let table = match linked {
+            Some(table) => table,
+            None => match self.link(linear, address, side, mapping) {
+                Some(table) => table,
+                None => return Resolved::Filled,
+            },
         };
         let at = HostPhys(table.0 + (address >> 12 & 0xff) * 4);
         let entry = translation::guest_page(HostPhys(host.0 & !0xfff), rights, kind);
         let old: u32 = linear.load(at);
         linear.store(at, entry);
-        let resolved = self.written(address, old, entry);
+        // A shared table that was only just linked here may well have the entry.
+        let resolved = match self.written(address, old, entry) {
+            Resolved::Unchanged if linked.is_none() && !top => Resolved::Filled,
+            resolved => resolved,
+        };
         if kind == Memory::Normal
             && (rights.write || side == Side::Kernel && rights.execute)
             && let Some(page) = self.memory.page(mapping.gpa)
@@ -163,8 +186,28 @@ impl Shadow {
         resolved
     }
 
-    /// The second-level table for an address in the current pair, made or shared if need be.
-    pub(super) fn second_level(
+    /// The second-level table for an address in the current pair, if it is linked there and
+    /// still the one that the guest's first-level descriptor asks for.
+    #[inline]
+    fn linked(
+        &self,
+        linear: &Linear<'_>,
+        address: u32,
+        side: Side,
+        mapping: &Mapping,
+    ) -> Option<HostPhys> {
+        let index = address >> 20;
+        let entry: u32 = linear.load(self.first_level(self.current, side, index));
+        let table = translation::table_of(entry)?;
+        let record = self.tables.record_of(linear, table)?;
+        let fits = record.kind == Kind::Private || !mapping.attributes.not_global();
+        (record.key == mapping.first && fits).then_some(table)
+    }
+
+    /// Makes the second-level table for an address, or finds a shared one, and links it into
+    /// the current pair. The top megabyte has one of its own always.
+    #[inline(never)]
+    fn link(
         &mut self,
         linear: &mut Linear<'_>,
         address: u32,
@@ -181,12 +224,7 @@ impl Shadow {
         }
         let at = self.first_level(self.current, side, index);
         let entry: u32 = linear.load(at);
-        if let Some(table) = translation::table_of(entry) {
-            let record = self.tables.record_of(linear, table)?;
-            let fits = record.kind == Kind::Private || !mapping.attributes.not_global();
-            if record.key == mapping.first && fits {
-                return Some(table);
-            }
+        if translation::table_of(entry).is_some() {
             self.unlink(linear, side, index, entry);
         } else if entry != 0 {
             // A section gives way to pages.

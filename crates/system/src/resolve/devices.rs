@@ -22,6 +22,9 @@ const BOARD: [(&str, Range<u64>, u32); 4] = [
     ("virtio", 0x0a00_0000..0x0a00_4000, 0),
 ];
 
+/// Most devices of the machine that one VM can have: `armv7a` keeps them in a table.
+const MOST_DEVICES: usize = 8;
+
 /// Shared peripheral interrupts of the virtual board's GIC, which has 128 interrupts.
 const SHARED_INTERRUPTS: Range<u32> = 32..128;
 
@@ -64,6 +67,11 @@ impl Checks<'_> {
             .collect();
         taken.push(("its memory".into(), super::GUEST_MEMORY..super::GUEST_MEMORY + memory, 0));
         let mut given = Vec::new();
+        if let Some(entry) = vm.passthrough.get(MOST_DEVICES) {
+            let message = format!("the VM gets {} of the machine's devices", vm.passthrough.len());
+            let help = format!("a VM can have at most {MOST_DEVICES}; give some to another VM");
+            self.wrong("device::too-many", entry.span(), "one too many", message, help);
+        }
         for entry in &vm.passthrough {
             let Some(passthrough) = self.known_device(entry, machine) else { continue };
             let (at, irq) = (u64::from(passthrough.at), passthrough.irq);
