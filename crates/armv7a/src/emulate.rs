@@ -276,6 +276,9 @@ impl Hypervisor {
 
     fn effect(&mut self, effect: Effect) {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
+        if let Effect::Context { .. } | Effect::Tlb(_) = effect {
+            guest.devices.forget();
+        }
         match effect {
             Effect::Context { register: Context::Dacr, old } => {
                 let new = guest.vcpu.cp15.dacr;

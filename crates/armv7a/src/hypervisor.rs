@@ -28,7 +28,6 @@ use entresol_hv::console::{self, Console, Serial};
 use entresol_hv::health::{Fault, Notice};
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Id, Scheduler};
-use entresol_vcpu::psr;
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
@@ -74,7 +73,9 @@ pub(crate) struct Hypervisor {
 pub(crate) unsafe fn core() -> &'static mut Hypervisor {
     // SAFETY: handlers do not nest, because interrupts stay masked; by the caller's
     // promise this is the only reference.
-    unsafe { CORE.get() }
+    let core = unsafe { CORE.get() };
+    core.tell_turn();
+    core
 }
 
 /// A serial line that is part of a platform.
@@ -209,7 +210,8 @@ impl Hypervisor {
     /// Lets a waiting guest run if its board interrupts it.
     pub(crate) fn wake(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
-        if guest.run == Run::Waiting && (guest.board.irq() || guest.board.fiq()) {
+        guest.note_pending();
+        if guest.run == Run::Waiting && guest.vcpu.pending != 0 {
             guest.run = Run::Running;
             if let Some(id) = Id::new(index) {
                 self.scheduler.ready(id);
@@ -236,7 +238,10 @@ impl Hypervisor {
                     // What came meanwhile is settled between two steps.
                     self.interrupted();
                 }
-                _ => return self.load(index),
+                _ => {
+                    self.note_turns();
+                    return self.load(index);
+                }
             }
         }
     }
@@ -328,7 +333,8 @@ impl Hypervisor {
     #[inline]
     fn renew(&mut self) {
         let counters: *mut VmCounters = self.counters();
-        self.guest().renew_fast(counters);
+        let index = self.loaded;
+        self.guest().renew_fast(counters, index);
     }
 
     /// The same for a trap that did not touch the guest's system registers and its shadow.
@@ -341,8 +347,7 @@ impl Hypervisor {
     #[inline]
     fn settle(&mut self) -> *mut Guest {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
-        guest.vcpu.pending =
-            (u32::from(guest.board.irq()) * psr::I) | (u32::from(guest.board.fiq()) * psr::F);
+        guest.note_pending();
         if let Some(exception) = guest.vcpu.deliverable() {
             guest.vcpu.enter(exception);
             cp15::clear_exclusive();

@@ -115,6 +115,7 @@ impl Hypervisor {
         guest.notices = Notices::new();
         guest.last = LastException::default();
         guest.fast = Fast::EMPTY;
+        guest.devices.forget();
         guest.run = Run::Running;
         for line in guest.interrupts.iter_mut().flatten() {
             line.delivered = false;

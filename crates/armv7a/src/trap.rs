@@ -75,7 +75,11 @@ pub(crate) extern "C" fn data_abort(_: *mut Guest) -> *mut Guest {
     let status = cp15::data_fault_status();
     let address = cp15::data_fault_address();
     if is_mapping_fault(status) {
-        let attempt = if status & 1 << 11 == 0 { Attempt::Read } else { Attempt::Write };
+        let store = status & 1 << 11 != 0;
+        if hypervisor.usual_device(address, store) {
+            return hypervisor.leave_unchanged();
+        }
+        let attempt = if store { Attempt::Write } else { Attempt::Read };
         hypervisor.data(address, attempt);
     } else {
         hypervisor.inject(Exception::DataAbort { dfsr: status, dfar: address });

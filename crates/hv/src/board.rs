@@ -127,7 +127,10 @@ impl Board {
             Frame::Interface(offset) => self.gic.read_interface(offset, width),
             Frame::Uart(offset) => {
                 let value = self.uart.read(offset, width, now);
-                self.gic.set_line(UART_IRQ, self.uart.irq());
+                // Only taking data changes the interrupt.
+                if offset < 4 {
+                    self.gic.set_line(UART_IRQ, self.uart.irq());
+                }
                 value
             }
             Frame::Rtc(offset) => {

@@ -6,6 +6,7 @@
 //! made here only if its base is a register that it does not load.
 
 use super::{BANKS, COUNTERS, SENSITIVE, count, resume};
+use super::turn::pass_turn;
 use crate::entry;
 use core::arch::naked_asm;
 use entresol_abi::hypercall::Function;
@@ -115,7 +116,7 @@ pub(super) unsafe extern "C" fn multiple() {
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
         banks = sym BANKS,
-        yielded = sym entry::yield_saved,
+        yielded = sym pass_turn,
         slow = sym entry::undefined_saved,
     )
 }
