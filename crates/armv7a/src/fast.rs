@@ -94,6 +94,12 @@ impl Guest {
         if self.vcpu.privileged() { self.fast.kernel } else { self.fast.application }
     }
 
+    /// Renews what a fill of the shadow may change.
+    #[inline]
+    pub(crate) fn note_baked(&mut self) {
+        self.fast.baked = self.shadow.baked_domains;
+    }
+
     /// Whether it was renewed since the guest's start.
     #[inline]
     pub(crate) fn fast_is_known(&self) -> bool {

@@ -62,6 +62,8 @@ pub(crate) struct Hypervisor {
     pub(crate) reschedule: bool,
     /// Deadline the timer is armed for.
     pub(crate) armed: Option<u64>,
+    /// Whether that is the only deadline there is.
+    pub(crate) armed_alone: bool,
 }
 
 /// The core's hypervisor.
@@ -106,6 +108,7 @@ impl Hypervisor {
         float_open: false,
         reschedule: true,
         armed: None,
+        armed_alone: false,
     };
 
     /// The machine.
@@ -348,8 +351,8 @@ impl Hypervisor {
     fn settle(&mut self) -> *mut Guest {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         guest.note_pending();
-        if let Some(exception) = guest.vcpu.deliverable() {
-            guest.vcpu.enter(exception);
+        if guest.vcpu.pending & !guest.vcpu.status != 0 {
+            guest.vcpu.enter_pending();
             cp15::clear_exclusive();
             self.counters().injected += 1;
         }

@@ -27,8 +27,23 @@ impl Hypervisor {
     }
 
     fn timer_fired(&mut self) {
-        self.armed = None;
+        let armed = self.armed.take();
         let now = self.platform().now();
+        let guest = self.guest();
+        let its = guest.board.deadline();
+        if its == armed && its.is_some_and(|deadline| deadline <= now) && guest.board.ring() {
+            self.wake(self.loaded);
+        } else {
+            self.update_boards(now);
+        }
+        if !core::mem::take(&mut self.armed_alone) {
+            self.arm();
+        }
+    }
+
+    /// Brings the boards up to date whose deadline has come, and the scheduler.
+    #[inline(never)]
+    fn update_boards(&mut self, now: u64) {
         for index in 0..self.count {
             let Some(guest) = self.guests.get_mut(index) else { continue };
             if guest.board.deadline().is_some_and(|deadline| deadline <= now) {
@@ -39,7 +54,7 @@ impl Hypervisor {
         if self.scheduler.slice_deadline().is_some_and(|deadline| deadline <= now) {
             self.reschedule = true;
         }
-        self.arm();
+        self.armed_alone = false;
     }
 
     fn serial_fired(&mut self) {
@@ -91,12 +106,15 @@ impl Hypervisor {
     /// Arms the timer for what comes first: a board's deadline or the end of a slice.
     pub(crate) fn arm(&mut self) {
         let mut first = self.scheduler.slice_deadline();
+        let mut number = u32::from(first.is_some());
         for guest in self.guests.iter().take(self.count) {
+            number += u32::from(guest.board.deadline().is_some());
             first = match (first, guest.board.deadline()) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
         }
+        self.armed_alone = number == 1;
         if first != self.armed {
             self.armed = first;
             self.platform().arm(first);

@@ -76,14 +76,13 @@ pub(crate) extern "C" fn data_abort(_: *mut Guest) -> *mut Guest {
     let address = cp15::data_fault_address();
     if is_mapping_fault(status) {
         let store = status & 1 << 11 != 0;
-        if hypervisor.usual_device(address, store) {
-            return hypervisor.leave_unchanged();
+        if let Some(guest) = hypervisor.usual_device(address, store) {
+            return guest;
         }
         let attempt = if store { Attempt::Write } else { Attempt::Read };
-        hypervisor.data(address, attempt);
-    } else {
-        hypervisor.inject(Exception::DataAbort { dfsr: status, dfar: address });
+        return hypervisor.data(address, attempt);
     }
+    hypervisor.inject(Exception::DataAbort { dfsr: status, dfar: address });
     hypervisor.leave()
 }
 
@@ -203,32 +202,45 @@ impl Hypervisor {
         }
     }
 
-    /// An access of the guest failed in its current view.
-    fn data(&mut self, address: u32, attempt: Attempt) {
+    /// An access of the guest failed in its current view. Returns the guest to resume.
+    fn data(&mut self, address: u32, attempt: Attempt) -> *mut Guest {
         let mut attempt = attempt;
         for _ in 0..ATTEMPTS {
             match self.resolve_data(address, attempt) {
-                Resolved::Filled => return,
+                Resolved::Filled => {
+                    // Nothing else changed.
+                    let guest = self.guest();
+                    guest.note_baked();
+                    return guest;
+                }
                 Resolved::Unchanged if attempt == Attempt::Read => {
                     // It may be read already: a store that the machine reported as a load, as
                     // QEMU does for store-exclusive.
                     attempt = Attempt::Write;
                 }
-                Resolved::Unchanged => return,
+                Resolved::Unchanged => break,
                 Resolved::WritesCode(at) => match self.store_to_code(at, address) {
-                    Stored::Done => return,
+                    Stored::Done => break,
                     Stored::Elsewhere => self.take_back(at),
                     Stored::Cannot => self.open_code(at),
                 },
                 Resolved::Fault(fault) => {
                     let dfsr = fault.dfsr(attempt == Attempt::Write);
-                    return self.inject(Exception::DataAbort { dfsr, dfar: address });
+                    self.inject(Exception::DataAbort { dfsr, dfar: address });
+                    break;
                 }
-                Resolved::Board(at) => return self.device(at, address, attempt),
-                Resolved::Window => return self.touched_window(address, did(attempt)),
-                Resolved::Unscanned(_) => return,
+                Resolved::Board(at) => {
+                    self.device(at, address, attempt);
+                    break;
+                }
+                Resolved::Window => {
+                    self.touched_window(address, did(attempt));
+                    break;
+                }
+                Resolved::Unscanned(_) => break,
             }
         }
+        self.leave()
     }
 
     /// Makes a guarded access at `address` possible; `false` if an exception was injected

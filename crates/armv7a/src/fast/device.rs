@@ -10,9 +10,10 @@
 //!   register of translation ([`Devices::forget`]), and only for the DACR it was found under.
 
 use crate::guarded;
+use crate::guest::Guest;
 use crate::hypervisor::Hypervisor;
 use entresol_abi::GuestPhys;
-use entresol_hv::board::RTC;
+use entresol_hv::board::{RTC, UART};
 use entresol_hv::bus::Width;
 use entresol_vcpu::psr;
 
@@ -72,38 +73,36 @@ impl Hypervisor {
     }
 
     /// Performs the access at pc, which aborted at `address`, if it is of the usual kind.
+    /// Returns the guest to resume.
     #[inline]
-    pub(crate) fn usual_device(&mut self, address: u32, store: bool) -> bool {
+    pub(crate) fn usual_device(&mut self, address: u32, store: bool) -> Option<*mut Guest> {
         let guest = self.guest();
         let vcpu = &guest.vcpu;
-        let Some(at) = guest.devices.find(address, store, vcpu.cp15.dacr) else { return false };
+        let at = guest.devices.find(address, store, vcpu.cp15.dacr)?;
         if !vcpu.privileged() || vcpu.psr & (psr::T | psr::E) != 0 {
-            return false;
+            return None;
         }
-        let Some((word, width)) = guarded::word(vcpu.pc).and_then(usual) else { return false };
+        let (word, width) = guarded::word(vcpu.pc).and_then(usual)?;
         let register = (word >> 12 & 0xf) as usize;
         if (word & LOAD == 0) != store || register == 15 {
-            return false;
+            return None;
         }
         // Only the clock asks for the time.
         let now = if at.0 >> 16 == RTC.0 >> 16 { self.platform().now() } else { 0 };
         let guest = self.guest();
-        let done = if store {
-            let value = guest.vcpu.regs[register];
-            guest.board.write(at, width, value, now).is_ok()
+        if store {
+            guest.board.write(at, width, guest.vcpu.regs[register], now).ok()?;
         } else {
-            let value = guest.board.read(at, width, now);
-            value.map(|value| guest.vcpu.regs[register] = value).is_ok()
-        };
-        if done {
-            guest.vcpu.pc = guest.vcpu.pc.wrapping_add(4);
-            self.counters().mmio += 1;
-            // A load moves something on only if it takes data.
-            if store || at.0 & 0xfff == 0 {
-                self.after_board(at);
-            }
+            guest.vcpu.regs[register] = guest.board.read(at, width, now).ok()?;
         }
-        done
+        guest.vcpu.pc = guest.vcpu.pc.wrapping_add(4);
+        self.counters().mmio += 1;
+        if !store && at.0 >> 16 == UART.0 >> 16 && at.0 & 0xfff != 0 {
+            // Only taking data changes anything.
+            return Some(self.guest());
+        }
+        self.after_board(at);
+        Some(self.leave_unchanged())
     }
 }
 
