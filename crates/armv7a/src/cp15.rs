@@ -65,6 +65,8 @@ macro_rules! write {
 }
 
 read! {
+    /// CNTP_CTL.
+    physical_timer_control = 14, 0, 2, 1;
     /// MIDR.
     main_id = 0, 0, 0, 0;
     /// CTR.

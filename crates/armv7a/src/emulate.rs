@@ -260,7 +260,7 @@ impl Hypervisor {
                 self.wait(pc);
             }
             Outcome::WaitForEvent => {
-                self.scheduler.expire();
+                self.scheduler().expire();
                 self.reschedule = true;
             }
             Outcome::Hypercall { .. } => self.hypercall(),

@@ -44,7 +44,8 @@ pub(crate) static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY
 pub(crate) struct Hypervisor {
     pub(crate) guests: [Guest; MAX_VMS],
     pub(crate) count: usize,
-    pub(crate) scheduler: Scheduler,
+    /// To be asked by [`Hypervisor::scheduler`].
+    pub(crate) turns: Scheduler,
     pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
@@ -75,9 +76,7 @@ pub(crate) struct Hypervisor {
 pub(crate) unsafe fn core() -> &'static mut Hypervisor {
     // SAFETY: handlers do not nest, because interrupts stay masked; by the caller's
     // promise this is the only reference.
-    let core = unsafe { CORE.get() };
-    core.tell_turn();
-    core
+    unsafe { CORE.get() }
 }
 
 /// A serial line that is part of a platform.
@@ -97,7 +96,7 @@ impl Hypervisor {
     const EMPTY: Self = Self {
         guests: [const { Guest::EMPTY }; MAX_VMS],
         count: 0,
-        scheduler: Scheduler::new(1_000_000),
+        turns: Scheduler::new(1_000_000),
         console: Console::new(),
         platform: None,
         image: HostPhys(0),
@@ -205,7 +204,7 @@ impl Hypervisor {
         }
         guest.run = Run::Waiting;
         if let Some(id) = Id::new(index) {
-            self.scheduler.block(id);
+            self.scheduler().block(id);
         }
         self.reschedule = true;
     }
@@ -217,7 +216,7 @@ impl Hypervisor {
         if guest.run == Run::Waiting && guest.vcpu.pending != 0 {
             guest.run = Run::Running;
             if let Some(id) = Id::new(index) {
-                self.scheduler.ready(id);
+                self.scheduler().ready(id);
                 self.reschedule = true;
             }
         }
@@ -228,7 +227,7 @@ impl Hypervisor {
         loop {
             let now = self.platform().now();
             self.reschedule = false;
-            let Some(id) = self.scheduler.pick(now) else {
+            let Some(id) = self.scheduler().pick(now) else {
                 self.idle();
                 continue;
             };
@@ -349,14 +348,16 @@ impl Hypervisor {
     /// What interrupts the loaded guest, in which view it goes on.
     #[inline]
     fn settle(&mut self) -> *mut Guest {
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let index = self.loaded % MAX_VMS;
+        let guest = &mut self.guests[index];
         guest.note_pending();
         if guest.vcpu.pending & !guest.vcpu.status != 0 {
             guest.vcpu.enter_pending();
             cp15::clear_exclusive();
-            self.counters().injected += 1;
+            // SAFETY: as in `counters`.
+            let observed = unsafe { ENTRESOL_OBSERVED.get() };
+            observed.vms[index].injected += 1;
         }
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
         let view = guest.fast_view();
         if view != self.view {
             // SAFETY: a view of the guest's shadow, tagged with the ASID of its root.

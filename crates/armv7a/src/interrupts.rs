@@ -7,6 +7,7 @@
 //! - A level interrupt of a passed-through device stays masked in the machine from its
 //!   delivery until the guest ends it.
 
+use crate::guest::Run;
 use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor, SerialOf};
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::console::channel;
@@ -14,6 +15,7 @@ use entresol_hv::platform::Interrupt;
 
 impl Hypervisor {
     /// Settles one interrupt of the machine.
+    #[inline(always)]
     pub(crate) fn interrupted(&mut self) {
         // SAFETY: as in `counters`.
         let observed = unsafe { ENTRESOL_OBSERVED.get() };
@@ -26,15 +28,17 @@ impl Hypervisor {
         }
     }
 
+    /// The armed deadline has come.
+    #[inline]
     fn timer_fired(&mut self) {
         let armed = self.armed.take();
-        let now = self.platform().now();
         let guest = self.guest();
-        let its = guest.board.deadline();
-        if its == armed && its.is_some_and(|deadline| deadline <= now) && guest.board.ring() {
-            self.wake(self.loaded);
+        if armed.is_some() && guest.board.deadline() == armed && guest.board.ring() {
+            if guest.run == Run::Waiting {
+                self.wake(self.loaded);
+            }
         } else {
-            self.update_boards(now);
+            self.update_boards();
         }
         if !core::mem::take(&mut self.armed_alone) {
             self.arm();
@@ -43,7 +47,8 @@ impl Hypervisor {
 
     /// Brings the boards up to date whose deadline has come, and the scheduler.
     #[inline(never)]
-    fn update_boards(&mut self, now: u64) {
+    fn update_boards(&mut self) {
+        let now = self.platform().now();
         for index in 0..self.count {
             let Some(guest) = self.guests.get_mut(index) else { continue };
             if guest.board.deadline().is_some_and(|deadline| deadline <= now) {
@@ -51,7 +56,7 @@ impl Hypervisor {
                 self.wake(index);
             }
         }
-        if self.scheduler.slice_deadline().is_some_and(|deadline| deadline <= now) {
+        if self.scheduler().slice_deadline().is_some_and(|deadline| deadline <= now) {
             self.reschedule = true;
         }
         self.armed_alone = false;
@@ -105,7 +110,7 @@ impl Hypervisor {
 
     /// Arms the timer for what comes first: a board's deadline or the end of a slice.
     pub(crate) fn arm(&mut self) {
-        let mut first = self.scheduler.slice_deadline();
+        let mut first = self.scheduler().slice_deadline();
         let mut number = u32::from(first.is_some());
         for guest in self.guests.iter().take(self.count) {
             number += u32::from(guest.board.deadline().is_some());

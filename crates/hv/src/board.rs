@@ -224,14 +224,10 @@ impl Board {
 
     /// Brings all lines and the deadline up to date.
     pub fn update(&mut self, now: u64) {
-        let driven = [
-            self.timer.output_physical(now),
-            self.timer.output_virtual(now),
-            {
-                self.rtc.update(now);
-                self.rtc.irq()
-            },
-        ];
+        let driven = [self.timer.output_physical(now), self.timer.output_virtual(now), {
+            self.rtc.update(now);
+            self.rtc.irq()
+        }];
         if driven != self.driven {
             let [physical, virtual_, rtc] = driven;
             self.gic.set_line(PHYSICAL_TIMER_IRQ, physical);

@@ -5,8 +5,8 @@
 //! aborts goes to the handler ([`entry::guarded_abort`]), which starts again: so a load is
 //! made here only if its base is a register that it does not load.
 
-use super::{BANKS, COUNTERS, SENSITIVE, count, resume};
 use super::turn::pass_turn;
+use super::{BANKS, COUNTERS, SENSITIVE, count, resume};
 use crate::entry;
 use core::arch::naked_asm;
 use entresol_abi::hypercall::Function;

@@ -3,8 +3,8 @@
 //! Budget `switch.vm`. Only what stays in the machine changes. No TLB and no cache operation:
 //! each view has an ASID of its own. Who comes next is known beforehand: the scheduler's
 //! rings change only when it is asked, and then each guest's [`Guest::turn`] is noted. That a
-//! turn was passed is told to the scheduler before it is needed again
-//! ([`Hypervisor::tell_turn`]); the new guest's slice begins then.
+//! turn was passed is told to the scheduler before it is asked again
+//! ([`Hypervisor::scheduler`]); the new guest's slice begins then.
 //!
 //! # Invariants
 //!
@@ -23,7 +23,7 @@ use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_abi::image::MAX_VMS;
 use entresol_abi::observe::Observed;
-use entresol_hv::scheduler::Id;
+use entresol_hv::scheduler::{Id, Scheduler};
 use entresol_vcpu::Cp15;
 
 /// `hvc` with the function Yield, by a kernel; entered as the paths of trap words are. 66
@@ -124,21 +124,22 @@ pub(super) unsafe extern "C" fn pass_turn() {
 }
 
 impl Hypervisor {
-    /// Tells the scheduler if a turn was passed since it was asked.
+    /// The scheduler, told if a turn was passed since it was asked.
     #[inline]
-    pub(crate) fn tell_turn(&mut self) {
-        if self.scheduler.current().is_some_and(|id| id.index() != self.loaded)
+    pub(crate) fn scheduler(&mut self) -> &mut Scheduler {
+        if self.turns.current().is_some_and(|id| id.index() != self.loaded)
             && let Some(id) = Id::new(self.loaded)
         {
             let now = self.platform().now();
-            self.scheduler.turned(id, now);
+            self.turns.turned(id, now);
         }
+        &mut self.turns
     }
 
     /// Notes for each guest who comes next when it passes its turn.
     pub(crate) fn note_turns(&mut self) {
         for index in 0..self.count {
-            let next = Id::new(index).and_then(|id| self.scheduler.next_of(id));
+            let next = Id::new(index).and_then(|id| self.scheduler().next_of(id));
             let next = next.map(|next| &mut self.guests[next.index() % MAX_VMS]);
             let next = next.filter(|next| {
                 next.run == Run::Running && next.fast_is_known() && !next.vcpu.float_enabled()
