@@ -19,7 +19,8 @@ pub(crate) fn check() -> Result<(), Wrong> {
     read_only(pages)?;
     // The first thing each process does to its copy is an exclusive store.
     let work = |number: u32| {
-        let add = |page: usize| (0..1000).all(|_| pages.atomic(page * 1024).fetch_add(1, SeqCst) >= 100);
+        let add =
+            |page: usize| (0..1000).all(|_| pages.atomic(page * 1024).fetch_add(1, SeqCst) >= 100);
         let added = (0..8).all(add);
         let pair = pair_of(pages.word(16));
         added && pair && pages.get(1024) == 1100 && number < 4
@@ -29,9 +30,7 @@ pub(crate) fn check() -> Result<(), Wrong> {
         ensure((0..8).all(|page| pages.get(page * 1024) == 100), "the parent's own page")?;
     }
     let shared = linux::map(1, linux::READ_WRITE, true);
-    let work = |_| {
-        (0..30_000).all(|_| shared.atomic(9).fetch_add(1, SeqCst) < 120_000)
-    };
+    let work = |_| (0..30_000).all(|_| shared.atomic(9).fetch_add(1, SeqCst) < 120_000);
     ensure(process::at_once(4, work), "exclusive stores to a shared page")?;
     ensure(shared.get(9) == 120_000, "a sum of four processes")?;
     helpers(shared)
@@ -54,10 +53,16 @@ fn read_only(pages: Pages) -> Result<(), Wrong> {
             }
         };
         let found = faults(None, store);
-        ensure(found == (1, SIGSEGV, place.addr() as u32), "an exclusive store to a read-only page")?;
+        ensure(
+            found == (1, SIGSEGV, place.addr() as u32),
+            "an exclusive store to a read-only page",
+        )?;
         pages.protect(linux::READ_WRITE);
         ensure(pages.get(3 * 1024) == 100, "what it left there")?;
-        ensure(round < 20 && faults(None, || pages.put(9, 1)).0 == 0, "the page is writable again")?;
+        ensure(
+            round < 20 && faults(None, || pages.put(9, 1)).0 == 0,
+            "the page is writable again",
+        )?;
     }
     Ok(())
 }
