@@ -2,6 +2,7 @@
 //!
 //! Data and the smallest operations on it; [`hypervisor`](crate::hypervisor) decides.
 
+use crate::fast::Fast;
 use crate::maintenance::View;
 use crate::shadow::{Shadow, Side};
 use entresol_abi::image::Vm;
@@ -56,6 +57,10 @@ pub(crate) struct Guest {
     pub(crate) scratch: u32,
     /// DACR while it runs.
     pub(crate) dacr: u32,
+    /// Where the last exception was taken from; for finding exception loops.
+    pub(crate) last: LastException,
+    /// What the fast paths need of it.
+    pub(crate) fast: Fast,
     /// Its board.
     pub(crate) board: Board,
     /// Its shadow tables.
@@ -68,8 +73,6 @@ pub(crate) struct Guest {
     pub(crate) vm: Vm,
     /// Which notices may be given.
     pub(crate) notices: Notices,
-    /// Where the last exception was taken from; for finding exception loops.
-    pub(crate) last: LastException,
     /// Interrupts of passed-through devices: machine's number, guest's number, masked.
     pub(crate) interrupts: [Option<Interrupt>; 8],
 }
@@ -85,13 +88,14 @@ pub(crate) struct Interrupt {
 
 /// The latest exceptions without a good instruction between.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub(crate) struct LastException {
     /// Where the vector was.
     pub(crate) vector: u32,
-    /// Where the first came from.
-    pub(crate) from: u32,
     /// How many in a row.
     pub(crate) count: u32,
+    /// Where the first came from.
+    pub(crate) from: u32,
 }
 
 impl Guest {
@@ -100,13 +104,14 @@ impl Guest {
         stack: 0,
         scratch: 0,
         dacr: 0,
+        last: LastException { vector: 0, count: 0, from: 0 },
+        fast: Fast::EMPTY,
         board: Board::new(),
         shadow: Shadow::EMPTY,
         run: Run::Off { well: true },
         health: Health::from_image(0, 0),
         vm: Vm::EMPTY,
         notices: Notices::new(),
-        last: LastException { vector: 0, from: 0, count: 0 },
         interrupts: [None; 8],
     };
 

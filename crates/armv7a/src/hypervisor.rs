@@ -39,7 +39,7 @@ const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as
 pub(crate) static ENTRESOL_OBSERVED: Exclusive<Observed> = Exclusive::new(Observed::ZERO);
 
 /// The one core's state.
-static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY);
+pub(crate) static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY);
 
 /// Everything that runs on a core.
 pub(crate) struct Hypervisor {
@@ -54,7 +54,7 @@ pub(crate) struct Hypervisor {
     /// The view that is current.
     pub(crate) view: View,
     /// DACR that is current.
-    dacr: u32,
+    pub(crate) dacr: u32,
     /// Whose registers the floating-point unit holds.
     pub(crate) float_owner: Option<usize>,
     /// Whether the scheduler must be asked before a guest runs again.
@@ -324,7 +324,9 @@ impl Hypervisor {
             cp15::clear_exclusive();
             self.counters().injected += 1;
         }
+        let counters: *mut VmCounters = self.counters();
         let guest = &mut self.guests[index];
+        guest.renew_fast(counters);
         let view = guest.view();
         if view != self.view {
             // SAFETY: a view of the guest's shadow, tagged with the ASID of its root.

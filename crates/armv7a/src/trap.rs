@@ -165,10 +165,9 @@ impl Hypervisor {
             let cp15 = &guest.vcpu.cp15;
             let side = Side::of(privileged);
             let shadow = &mut guest.shadow;
-            let resolved = if shadow.refill(&mut linear, cp15, address, Attempt::Fetch, side) {
-                Resolved::Filled
-            } else {
-                shadow.resolve(&mut linear, cp15, address, Attempt::Fetch, privileged)
+            let resolved = match shadow.refill(&mut linear, cp15, address, Attempt::Fetch, side) {
+                Some(resolved) => resolved,
+                None => shadow.resolve(&mut linear, cp15, address, Attempt::Fetch, privileged),
             };
             match resolved {
                 Resolved::Filled | Resolved::Unchanged => {
@@ -261,10 +260,9 @@ impl Hypervisor {
         let mut linear = Self::linear(&mut self.view);
         let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
         let side = Side::of(privileged);
-        let resolved = if shadow.refill(&mut linear, cp15, address, attempt, side) {
-            Resolved::Filled
-        } else {
-            shadow.resolve(&mut linear, cp15, address, attempt, privileged)
+        let resolved = match shadow.refill(&mut linear, cp15, address, attempt, side) {
+            Some(resolved) => resolved,
+            None => shadow.resolve(&mut linear, cp15, address, attempt, privileged),
         };
         drop(linear);
         if resolved == Resolved::Filled {

@@ -1,7 +1,7 @@
 //! Finds and replaces sensitive instructions in a page or a binary.
 //!
 //! Given one page of guest memory and where execution entered it, [`scan`] says
-//! which words to replace by which trap words; [`report`] says the same of a whole
+//! which words to replace by which trap words; [`report()`] says the same of a whole
 //! binary, for people. Neither touches memory, maps pages, or emulates anything.
 //!
 //! # Why guess at all
@@ -127,7 +127,9 @@ pub fn scan(page: &Page, entry: u16, set: InstructionSet, found: impl FnMut(Foun
         InstructionSet::A32 => {
             a32::Scan::new(page, Some(entry), Direction::Trap).decide(Direction::Trap, found)
         }
-        InstructionSet::T32 => t32::Scan::new(page, Some(entry)).decide(Direction::Trap, found),
+        InstructionSet::T32 => {
+            t32::Scan::new(page, Some(entry), Direction::Trap).decide(Direction::Trap, found)
+        }
     }
 }
 
@@ -168,7 +170,8 @@ pub fn restore(page: &Page, entry: u16, set: InstructionSet, mut found: impl FnM
     match set {
         InstructionSet::A32 => a32::Scan::new(page, Some(entry), Direction::Original)
             .decide(Direction::Original, sites),
-        InstructionSet::T32 => t32::Scan::new(page, Some(entry)).decide(Direction::Original, sites),
+        InstructionSet::T32 => t32::Scan::new(page, Some(entry), Direction::Original)
+            .decide(Direction::Original, sites),
     }
 }
 

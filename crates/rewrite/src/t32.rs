@@ -22,6 +22,9 @@ use crate::{Direction, Found, Page, Reason, Site, Width};
 
 const HALVES: u32 = 2048;
 
+/// Most sweeps of a page: more functions than one has, and a bound for hostile pages.
+const MOST_SWEEPS: u32 = 256;
+
 /// 32-bit encoding.
 const WIDE: u8 = 1;
 /// May change the program counter, begin an IT block, or load a literal.
@@ -30,8 +33,10 @@ const FLOW: u8 = 2;
 const SUSPECT: u8 = 4;
 /// May be a trap word, or the first half of one.
 const TRAP: u8 = 8;
-/// 32-bit encoding that compilers do not emit, or may be one.
+/// What compilers do not emit, or may be.
 const ODD: u8 = 16;
+/// May begin an IT block.
+const IF_THEN: u8 = 32;
 
 /// What the upper byte of a halfword allows it to be.
 static KINDS: [u8; 256] = kinds();
@@ -44,7 +49,7 @@ const fn kinds() -> [u8; 256] {
         let flow = matches!(
             top,
             0x44 | 0x46..=0x4f // add, mov, bx, blx; literals
-            | 0xb1 | 0xb3 | 0xb9 | 0xbb | 0xbd | 0xbf // cbz, cbnz, pop, IT
+            | 0xb1 | 0xb3 | 0xb9 | 0xbb | 0xbd // cbz, cbnz, pop
             | 0xd0..=0xde | 0xe0..=0xe9 | 0xec..=0xee | 0xf0..=0xf9
         );
         let suspect = matches!(top, 0xb6 | 0xbf | 0xe8 | 0xe9 | 0xf3 | 0xf8 | 0xf9);
@@ -54,7 +59,8 @@ const fn kinds() -> [u8; 256] {
             | if flow { FLOW } else { 0 }
             | if suspect { SUSPECT } else { 0 }
             | if trap { TRAP } else { 0 }
-            | if odd { ODD } else { 0 };
+            | if odd { ODD } else { 0 }
+            | if top == 0xbf { IF_THEN } else { 0 };
         top += 1;
     }
     table
@@ -75,13 +81,18 @@ pub(crate) struct Scan<'a> {
     pending: Bitmap<64>,
     /// Where known code ends.
     open: Bitmap<64>,
+    /// Halfwords that may begin something to replace.
+    suspects: Bitmap<64>,
+    /// Words that would be typical of A32: executed always. Words that are zero.
+    usual: Bitmap<32>,
+    blank: Bitmap<32>,
     /// Entered in T32.
     entered: bool,
 }
 
 impl<'a> Scan<'a> {
     /// Finds the code of a page, entered at byte `entry` if that is known.
-    pub(crate) fn new(page: &'a Page, entry: Option<u16>) -> Self {
+    pub(crate) fn new(page: &'a Page, entry: Option<u16>, direction: Direction) -> Self {
         let mut scan = Self {
             page,
             literals: Bitmap::new(),
@@ -89,8 +100,12 @@ impl<'a> Scan<'a> {
             reached: Bitmap::new(),
             pending: Bitmap::new(),
             open: Bitmap::new(),
+            suspects: Bitmap::new(),
+            usual: Bitmap::new(),
+            blank: Bitmap::new(),
             entered: entry.is_some(),
         };
+        scan.survey(direction);
         if let Some(entry) = entry {
             scan.pending.insert(u32::from(entry >> 1));
             scan.follow();
@@ -103,7 +118,7 @@ impl<'a> Scan<'a> {
     /// [`Scan::new`] of a page that was not entered in T32, for the code of either
     /// direction that it may hold.
     pub(crate) fn among_a32(page: &'a Page, direction: Direction) -> Self {
-        let mut scan = Self::new(page, None);
+        let mut scan = Self::new(page, None, direction);
         scan.seed(direction);
         scan.sweep();
         scan
@@ -141,6 +156,32 @@ impl<'a> Scan<'a> {
         index > 0 && self.known.contains(index - 1) && is_wide(self.half(index - 1))
     }
 
+    /// Looks at every word once.
+    fn survey(&mut self, direction: Direction) {
+        let concern = concern(direction);
+        for (block, words) in self.page.chunks_exact(32).enumerate() {
+            let (mut usual, mut blank) = (0, 0);
+            for (place, &word) in (0_u32..).zip(words) {
+                if word == 0 {
+                    blank |= 1 << place;
+                    continue;
+                }
+                usual |= u32::from(word >> 28 == 14) << place;
+                let kinds = kind(crate::low_half(word)) | kind(crate::low_half(word >> 16));
+                if kinds & concern != 0 {
+                    let first = u32::try_from(block).unwrap_or(0) * 64 + place * 2;
+                    for index in [first, first + 1] {
+                        if may_concern(direction, self.half(index)) {
+                            self.suspects.insert(index);
+                        }
+                    }
+                }
+            }
+            self.usual.set_block(block, usual);
+            self.blank.set_block(block, blank);
+        }
+    }
+
     /// Follows control flow from everything pending.
     fn follow(&mut self) {
         while let Some(start) = self.pending.pop() {
@@ -171,6 +212,9 @@ impl<'a> Scan<'a> {
             let size = if kind & WIDE == 0 { 1 } else { 2 };
             if kind & FLOW == 0 {
                 block = block.saturating_sub(1);
+                if kind & IF_THEN != 0 && half & 15 != 0 {
+                    block = 4 - (half & 15).trailing_zeros();
+                }
                 index += size;
                 continue;
             }
@@ -192,9 +236,6 @@ impl<'a> Scan<'a> {
                 break;
             }
             block = block.saturating_sub(1);
-            if half & 0xff00 == 0xbf00 && half & 15 != 0 {
-                block = 4 - (half & 15).trailing_zeros();
-            }
         }
         self.known.put(here, known);
     }
@@ -300,14 +341,15 @@ impl<'a> Scan<'a> {
 
     /// Sweeps on from where known code ends.
     fn sweep(&mut self) {
-        while let Some(mut index) = self.open.pop() {
+        for _ in 0..MOST_SWEEPS {
+            let Some(mut index) = self.open.pop() else { return };
             // Literals and padding.
             while index < HALVES && (self.is_literal(index) || self.half(index) == 0) {
                 index += 1;
             }
             if index < HALVES
                 && !self.known.contains(index)
-                && !self.is_a32(index, index + 16)
+                && !self.is_a32(index, 8)
                 && self.plausible_run(index)
             {
                 self.pending.insert(index);
@@ -316,17 +358,12 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Whether three quarters of the words between two halfwords are typical of A32:
-    /// executed always.
-    fn is_a32(&self, from: u32, to: u32) -> bool {
-        let (mut seen, mut usual) = (0, 0);
-        for index in from >> 1..to.min(HALVES) >> 1 {
-            let word = self.word(index);
-            if word != 0 && !self.is_literal(index << 1) {
-                seen += 1;
-                usual += u32::from(word >> 28 == 14);
-            }
-        }
+    /// Whether three quarters of the words from a halfword on are typical of A32.
+    fn is_a32(&self, from: u32, words: u32) -> bool {
+        let start = from >> 1;
+        let window = ((1 << words) - 1) & !self.blank.window(start);
+        let seen = window.count_ones();
+        let usual = (self.usual.window(start) & window).count_ones();
         seen > 2 && usual * 4 >= seen * 3
     }
 
@@ -378,43 +415,39 @@ impl<'a> Scan<'a> {
 
     /// Takes what looks sensitive for code if it reads on as code and is not among A32.
     fn seed(&mut self, direction: Direction) {
-        for index in 0..HALVES {
+        let suspects = self.suspects.clone();
+        let mut tried = 0;
+        suspects.for_each(|index| {
             let half = self.half(index);
-            if kind(half) & concern(direction) == 0 || self.is_literal(index) {
-                continue;
-            }
             let sensitive = if is_wide(half) {
                 wide_pair(direction, self.wide(index)).is_some_and(|(it, _)| is_strong(it))
             } else {
                 narrow_pair(direction, half).is_some()
             };
             if sensitive
+                && tried < MOST_SWEEPS
+                && !self.is_literal(index)
                 && !self.known.contains(index)
-                && !self.is_a32(index.saturating_sub(8), index + 10)
-                && self.plausible_run(index)
+                && !self.is_a32(index.saturating_sub(8), 9)
+                && {
+                    tried += 1;
+                    self.plausible_run(index)
+                }
             {
                 self.pending.insert(index);
                 self.follow();
             }
-        }
+        });
     }
 
     /// Decides about every instruction, and about what may be one.
     pub(crate) fn decide(&self, direction: Direction, mut found: impl FnMut(Found)) {
-        let concern = concern(direction);
-        let mut index = 0;
-        for word in self.page {
-            if (kind(crate::low_half(*word)) | kind(crate::low_half(*word >> 16))) & concern != 0 {
-                self.decide_one(direction, index, &mut found);
-                self.decide_one(direction, index + 1, &mut found);
-            }
-            index += 2;
-        }
+        self.suspects.for_each(|index| self.decide_one(direction, index, &mut found));
     }
 
     fn decide_one(&self, direction: Direction, index: u32, found: &mut impl FnMut(Found)) {
         let half = self.half(index);
-        if !may_concern(direction, half) || self.is_literal(index) {
+        if self.is_literal(index) {
             return;
         }
         let offset = crate::low_half(index << 1);
@@ -544,7 +577,9 @@ fn is_narrow_end(half: u16) -> bool {
 
 /// The same of 32-bit instructions; trap words count as their originals.
 fn is_wide_end(word: u32) -> bool {
-    let word = trapword::decode_wide(word).unwrap_or(word);
+    if matches!(word >> 24, 0xec..=0xee) {
+        return trapword::decode_wide(word).is_some_and(is_wide_end);
+    }
     let branch = word & 0xf800_d000 == 0xf000_9000;
     let load = word & 0xff70_f000 == 0xf850_f000;
     let multiple = matches!(word & 0xffd0_8000, 0xe890_8000 | 0xe910_8000);
