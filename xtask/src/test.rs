@@ -121,12 +121,22 @@ fn checks(workspace: &Workspace, summary: &mut Summary) {
     let mut deny = workspace.cargo();
     deny.args(["deny", "--all-features", "check", "licenses", "bans", "sources"]);
     step("licences and duplicates", &mut deny);
+    let mut doc = workspace.cargo();
+    doc.args(["doc", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings");
+    step("links of the documentation", &mut doc);
     summary.check(Step::new("layers").end(layers::check(workspace)));
 }
 
 fn host_tests(workspace: &Workspace, summary: &mut Summary) {
     let mut all = workspace.cargo();
     cargo_test("cargo test", all.args(["test", "--no-fail-fast"]), summary);
+    let mut oracles = workspace.cargo();
+    oracles.args(["test", "--no-fail-fast", "--package", "entresol-isa", "--", "--ignored"]);
+    cargo_test(
+        "cargo test of the instruction tables, against objdump and QEMU",
+        &mut oracles,
+        summary,
+    );
     let mut instrument = workspace.cargo();
     instrument.args(["test", "--no-fail-fast", "--manifest-path", "bench/plugin/Cargo.toml"]);
     instrument.arg("--target-dir").arg(workspace.target("instrument"));

@@ -14,7 +14,7 @@
 
 use crate::linear::Linear;
 use crate::maintenance;
-use crate::pages::Site;
+use crate::pages::{self, Site};
 use crate::shadow::Shadow;
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_hv::health::Pool;
@@ -22,8 +22,8 @@ use entresol_isa::op::InstructionSet;
 use entresol_isa::trapword;
 use entresol_rewrite::{Found, Width};
 
-/// Replacements planned at a time. A page with more is scanned again.
-const BATCH: usize = 64;
+/// Most instructions of a page.
+const MOST: usize = 2048;
 
 /// Stands in for the first half of a sensitive T32 instruction whose second half is on the
 /// next page: permanently undefined, and with a site only at [`LAST_HALF`].
@@ -74,37 +74,33 @@ fn replace(
     entry: Option<u16>,
 ) {
     let host = shadow.memory.page_at(page);
-    // A page has at most 2048 instructions.
-    for _ in 0..2048 / BATCH {
-        let mut batch = [None; BATCH];
-        let mut count = 0;
-        let mut straddles = false;
-        let found = |found| match (found, batch.get_mut(count)) {
-            (Found::Replace(site), Some(slot)) => {
-                *slot = Some(site);
-                count += 1;
-            }
-            (Found::Straddles { .. }, _) => straddles = true,
-            _ => {}
-        };
-        match entry {
-            Some(entry) => entresol_rewrite::scan(linear.page(host), entry, set, found),
-            None => entresol_rewrite::scan_other(linear.page(host), set, found),
+    // In one pass: passes over a page full of sensitive words would add up.
+    let mut planned = [0; MOST];
+    let mut count = 0;
+    let mut straddles = false;
+    let found: &mut dyn FnMut(Found) = &mut |found| match (found, planned.get_mut(count)) {
+        (Found::Replace(site), Some(slot)) => {
+            *slot = pages::place(u32::from(site.offset), site.width);
+            count += 1;
         }
-        for site in batch.iter().take(count).flatten() {
-            let noted =
-                Site { offset: u32::from(site.offset), width: site.width, original: site.original };
-            if !note(shadow, linear, page, noted) {
-                break;
-            }
-            write(linear, host, noted.offset, site.width, site.replacement);
-        }
-        if straddles {
-            replace_straddling(shadow, linear, page);
-        }
-        if count < BATCH {
+        (Found::Straddles { .. }, _) => straddles = true,
+        _ => {}
+    };
+    match entry {
+        Some(entry) => entresol_rewrite::scan(linear.page(host), entry, set, found),
+        None => entresol_rewrite::scan_other(linear.page(host), set, found),
+    }
+    for place in planned.iter().take(count) {
+        let Site { offset, width, .. } = pages::unplace(*place, 0);
+        let original = read(linear, host, offset, width);
+        let Some(replacement) = encode(original, width) else { continue };
+        if !note(shadow, linear, page, Site { offset, width, original }) {
             break;
         }
+        write(linear, host, offset, width, replacement);
+    }
+    if straddles {
+        replace_straddling(shadow, linear, page);
     }
     shadow.pages.set_code(linear, page, set);
 }
@@ -282,5 +278,25 @@ fn write(linear: &mut Linear<'_>, page: HostPhys, offset: u32, width: Width, wor
             linear.store(at, (word >> 16) as u16);
             linear.store(HostPhys(at.0 + 2), word as u16);
         }
+    }
+}
+
+/// Reads an instruction as it is stored in memory.
+fn read(linear: &Linear<'_>, page: HostPhys, offset: u32, width: Width) -> u32 {
+    let half = |at: u32| u32::from(linear.load::<u16>(HostPhys(at)));
+    let at = page.0 + offset;
+    match width {
+        Width::Word => linear.load(HostPhys(at)),
+        Width::Narrow => half(at),
+        Width::Wide => half(at) << 16 | half(at + 2),
+    }
+}
+
+/// The trap word of a sensitive instruction.
+fn encode(original: u32, width: Width) -> Option<u32> {
+    match width {
+        Width::Word => trapword::encode_a32(original),
+        Width::Narrow => trapword::encode_narrow(original as u16).map(u32::from),
+        Width::Wide => trapword::encode_wide(original),
     }
 }

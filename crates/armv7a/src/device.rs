@@ -18,6 +18,12 @@ use entresol_isa::{a32, t32};
 use entresol_vcpu::walk;
 use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr};
 
+/// `GICC_EOIR`, `GICC_DIR` and `GICD_ICACTIVER`, which end an interrupt (ARM IHI 0048B, 4.3
+/// and 4.4).
+const EOIR: u32 = 0x10;
+const DIR: u32 = 0x1000;
+const ICACTIVER: core::ops::Range<u32> = 0x380..0x400;
+
 /// What became of a store to a page of code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
@@ -34,7 +40,7 @@ impl Hypervisor {
     /// A load or store reached the board at `at`, by the virtual address `address`.
     pub(crate) fn device(&mut self, at: GuestPhys, address: u32, attempt: Attempt) {
         if !Board::is_device(at) {
-            self.tell_nothing(at, did(attempt));
+            self.tell_nothing(address, at, did(attempt));
             return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         }
         let Some((access, length)) = self.access_at_pc() else {
@@ -45,7 +51,7 @@ impl Hypervisor {
         match outcome {
             Outcome::Next | Outcome::Jumped => {}
             Outcome::Inject(exception) => {
-                self.tell_nothing(at, did(attempt));
+                self.tell_nothing(address, at, did(attempt));
                 self.inject(exception);
             }
             _ => self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address }),
@@ -128,7 +134,8 @@ impl Hypervisor {
                     self.deliver(index);
                 }
             }
-            0x0801 => self.rearm_devices(),
+            0x0801 if matches!(at.0 & 0xffff, EOIR | DIR) => self.rearm_devices(),
+            0x0800 if ICACTIVER.contains(&(at.0 & 0xffff)) => self.rearm_devices(),
             0x0901 => self.arm(),
             _ => {}
         }

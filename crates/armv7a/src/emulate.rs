@@ -266,7 +266,10 @@ impl Hypervisor {
                 self.effect(effect);
             }
             Outcome::Inject(exception) => self.inject(exception),
-            Outcome::Wait => self.wait(),
+            Outcome::Wait => {
+                let pc = self.guest().vcpu.pc.wrapping_sub(trapped.length);
+                self.wait(pc);
+            }
             Outcome::WaitForEvent => {
                 self.scheduler.expire();
                 self.reschedule = true;

@@ -102,12 +102,18 @@ impl Pages {
         self.sites = PoolArray::new(sites_at, sites.min(0xfffe));
     }
 
-    /// Forgets everything: all pages are data again. Their words must be the guest's.
-    pub(crate) fn reset(&mut self, linear: &mut Linear<'_>) {
+    /// Forgets `count` pages from page `from` on; their words must be the guest's. Returns
+    /// the next, or `None` when everything is forgotten and all pages are data.
+    pub(crate) fn forget(&mut self, linear: &mut Linear<'_>, from: u32, count: u32) -> Option<u32> {
+        let left = self.records.count().saturating_sub(from);
+        linear.zero(self.records.at(from), left.min(count) * 8);
+        if left > count {
+            return Some(from + count);
+        }
         self.fresh = 0;
         self.free = 0;
         self.megabytes = [0; 64];
-        linear.zero(self.records.at(0), self.records.count() * 8);
+        None
     }
 
     /// All mappings were dropped.
@@ -263,7 +269,7 @@ impl Pages {
         let state = self.state(linear, page);
         let at = self.site(number).0;
         linear.store(HostPhys(at), site.original);
-        linear.store(HostPhys(at + 4), place(site));
+        linear.store(HostPhys(at + 4), place(site.offset, site.width));
         linear.store(HostPhys(at + 6), state as u16);
         self.set_state(linear, page, state & 0xffff_0000 | u32::from(number));
         true
@@ -344,16 +350,17 @@ const fn flag(set: InstructionSet) -> u32 {
 }
 
 /// Offset and width of a site in 16 bits: an offset is even and below 4096.
-const fn place(site: Site) -> u16 {
-    let width = match site.width {
+pub(crate) const fn place(offset: u32, width: Width) -> u16 {
+    let width = match width {
         Width::Word => 0,
         Width::Narrow => 1,
         Width::Wide => 0x8000,
     };
-    site.offset as u16 | width
+    offset as u16 | width
 }
 
-const fn unplace(place: u16, original: u32) -> Site {
+/// The site that [`place`] put there, with its original.
+pub(crate) const fn unplace(place: u16, original: u32) -> Site {
     let width = match place & 0x8001 {
         0 => Width::Word,
         1 => Width::Narrow,

@@ -148,7 +148,7 @@ pub(crate) struct Shadow {
     current: u8,
     clock: u32,
     /// Domains (two bits each) whose DACR field was baked into entries.
-    baked_domains: u32,
+    pub(crate) baked_domains: u32,
     /// A pool that was found full for the first time since the start, to be told.
     pub(crate) full: Option<Pool>,
     /// Pools that were told of already: second-level tables, sites.
@@ -218,7 +218,6 @@ impl Shadow {
 
     /// Drops everything, as at a start of the VM.
     pub(crate) fn reset(&mut self, linear: &mut Linear<'_>) {
-        self.pages.reset(linear);
         self.mixed = false;
         self.open = [None; 4];
         self.drop_all(linear);

@@ -361,7 +361,7 @@ impl<'a> Scan<'a> {
     /// Whether three quarters of the words from a halfword on are typical of A32.
     fn is_a32(&self, from: u32, words: u32) -> bool {
         let start = from >> 1;
-        let window = (1 << words) - 1 & !self.blank.window(start);
+        let window = ((1 << words) - 1) & !self.blank.window(start);
         let seen = window.count_ones();
         let usual = (self.usual.window(start) & window).count_ones();
         seen > 2 && usual * 4 >= seen * 3
