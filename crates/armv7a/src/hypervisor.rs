@@ -295,6 +295,7 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
+        cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
         unsafe { entry::set_guest(guest) };

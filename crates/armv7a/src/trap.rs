@@ -276,10 +276,15 @@ impl Hypervisor {
         let mut linear = Self::linear(&mut self.view);
         let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
         let side = Side::of(privileged);
-        let resolved = match shadow.refill(&mut linear, cp15, address, attempt, side) {
-            Some(resolved) => resolved,
-            None => shadow.resolve(&mut linear, cp15, address, attempt, privileged),
-        };
+        if let Some(resolved) = shadow.refill(&mut linear, cp15, address, attempt, side) {
+            drop(linear);
+            if resolved == Resolved::Filled {
+                // From no pool.
+                self.counters().fills += 1;
+            }
+            return resolved;
+        }
+        let resolved = shadow.resolve(&mut linear, cp15, address, attempt, privileged);
         drop(linear);
         if resolved == Resolved::Filled {
             self.filled();
