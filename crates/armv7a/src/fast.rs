@@ -60,6 +60,8 @@ pub(crate) struct Fast {
     next: *mut Guest,
     /// Its number.
     index: usize,
+    /// Not 0: pages of code are open to its stores until it invalidates instructions.
+    open: u32,
 }
 
 impl Fast {
@@ -74,6 +76,7 @@ impl Fast {
         baked: 0,
         next: core::ptr::null_mut(),
         index: 0,
+        open: 0,
     };
 }
 
@@ -124,6 +127,7 @@ impl Guest {
             baked: self.shadow.baked_domains,
             next: if self.vcpu.float_enabled() { core::ptr::null_mut() } else { self.turn },
             index,
+            open: u32::from(self.shadow.open != [None; 4]),
         };
     }
 }
