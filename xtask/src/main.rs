@@ -40,6 +40,11 @@ enum Chore {
     Demo,
     /// Run every test: formatter, lints, layers, licences, host, on-target, budgets
     Test,
+    /// Run on-target tests only, on what was built last
+    Boot {
+        /// Folders below tests/boot; all if none is named
+        names: Vec<String>,
+    },
     /// Measure costs in instructions and compare them with bench/budgets.toml
     Bench {
         /// Print an array of figures on standard output, and nothing else
@@ -90,6 +95,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
             return demo(&workspace);
         }
         Chore::Test => return test::test(&workspace),
+        Chore::Boot { names } => return test::boot(&workspace, &names),
         Chore::Bench { json, native } => {
             setup::setup(&workspace)?;
             if native {

@@ -27,10 +27,21 @@ pub(crate) fn test(workspace: &Workspace) -> Result<ExitCode> {
         let size = Step::new("size of the hypervisor's text");
         summary.check(size.end(build::check_text(workspace)));
         eprintln!("Tests on the target:");
-        target_tests(workspace, &mut summary);
+        target_tests(workspace, &[], &mut summary);
         eprintln!("Budgets:");
         budgets(workspace, &mut summary);
     }
+    summary.close()
+}
+
+/// Runs the named on-target tests, or all, without building anything.
+///
+/// # Errors
+///
+/// When no summary can be made; failures of tests are counted instead.
+pub(crate) fn boot(workspace: &Workspace, names: &[String]) -> Result<ExitCode> {
+    let mut summary = Summary::default();
+    target_tests(workspace, names, &mut summary);
     summary.close()
 }
 
@@ -156,8 +167,8 @@ fn result_line(line: &str) -> Option<(usize, usize)> {
     Some((number("passed")?, number("failed")?))
 }
 
-fn target_tests(workspace: &Workspace, summary: &mut Summary) {
-    let tests = match boot_tests::find(workspace, &[]) {
+fn target_tests(workspace: &Workspace, names: &[String], summary: &mut Summary) {
+    let tests = match boot_tests::find(workspace, names) {
         Ok(tests) => tests,
         Err(error) => return summary.fail(&error),
     };

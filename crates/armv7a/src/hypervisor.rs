@@ -24,14 +24,14 @@ use entresol_abi::HostPhys;
 use entresol_abi::console::Channel;
 use entresol_abi::image::MAX_VMS;
 use entresol_abi::observe::{Observed, VmCounters};
-use entresol_hv::console::{Console, Serial};
-use entresol_hv::health::Notice;
+use entresol_hv::console::{self, Console, Serial};
+use entresol_hv::health::{Fault, Notice};
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Id, Scheduler};
 use entresol_vcpu::psr;
 
-/// Notices given per start of a VM.
-const NOTICES: u32 = 16;
+/// Bursts in which all consoles are sent, at least.
+const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
 
 /// Counters for the host; see `abi::observe`.
 #[unsafe(no_mangle)]
@@ -39,7 +39,7 @@ const NOTICES: u32 = 16;
 pub(crate) static ENTRESOL_OBSERVED: Exclusive<Observed> = Exclusive::new(Observed::ZERO);
 
 /// The one core's state.
-static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY);
+pub(crate) static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY);
 
 /// Everything that runs on a core.
 pub(crate) struct Hypervisor {
@@ -54,7 +54,7 @@ pub(crate) struct Hypervisor {
     /// The view that is current.
     pub(crate) view: View,
     /// DACR that is current.
-    dacr: u32,
+    pub(crate) dacr: u32,
     /// Whose registers the floating-point unit holds.
     pub(crate) float_owner: Option<usize>,
     /// Whether the scheduler must be asked before a guest runs again.
@@ -139,13 +139,23 @@ impl Hypervisor {
     }
 
     /// Says something on the hypervisor's console.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn say(&mut self, text: fmt::Arguments<'_>) {
         let mut writer = self.console.writer(Channel(0));
         // A console never fails; it drops.
         let _ = writer.write_fmt(text);
         let _ = writer.write_str("\r\n");
-        for _ in 0..8 {
+        self.pump();
+    }
+
+    /// Sends all that waits, before the machine goes.
+    pub(crate) fn flush(&mut self) {
+        for _ in 0..FLUSH {
             self.pump();
+            if !self.console.pending() {
+                return;
+            }
         }
     }
 
@@ -159,28 +169,32 @@ impl Hypervisor {
     }
 
     /// Tells of something that the guest was told by its processor.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn notice(&mut self, notice: Notice) {
-        let index = self.loaded;
+        let (now, hz) = (self.platform().now(), self.platform().hz());
         let guest = self.guest();
-        guest.notices = guest.notices.saturating_add(1);
-        let vm = guest.vm;
-        match guest.notices {
-            ..NOTICES => self.say(format_args!("vm \"{}\": {notice}", name(&vm.name))),
-            NOTICES => self.say(format_args!(
-                "vm \"{}\" gave {NOTICES} such sentences and gives no more until it starts again",
-                name(&vm.name)
-            )),
-            _ => {}
+        let Some(before) = guest.notices.admit(&notice, now, hz) else { return };
+        let vm = guest.vm.name;
+        let vm = name(&vm);
+        if before == 0 {
+            self.say(format_args!("vm \"{vm}\": {notice}"));
+        } else {
+            self.say(format_args!("vm \"{vm}\": {notice} ({before} more before)"));
         }
-        let _ = index;
     }
 
-    /// The loaded guest waits for an interrupt, unless one is pending.
-    pub(crate) fn wait(&mut self) {
+    /// The loaded guest waits for an interrupt at `pc`, unless one is pending. That none can
+    /// come is a fault: nothing else would ever end the wait.
+    pub(crate) fn wait(&mut self, pc: u32) {
         let index = self.loaded;
+        let now = self.platform().now();
         let guest = self.guest();
         if guest.board.irq() || guest.board.fiq() {
             return;
+        }
+        if !guest.may_wake(now) {
+            return self.fault(Fault::Stuck { pc });
         }
         guest.run = Run::Waiting;
         if let Some(id) = Id::new(index) {
@@ -213,9 +227,9 @@ impl Hypervisor {
             self.arm();
             let index = id.index();
             match self.guests.get(index).map(|guest| guest.run) {
-                Some(Run::Restoring { cleared, load, copied }) => {
+                Some(Run::Restoring(next)) => {
                     self.load(index);
-                    self.restore(cleared, load, copied);
+                    self.restore(next);
                     // What came meanwhile is settled between two steps.
                     self.interrupted();
                 }
@@ -238,6 +252,7 @@ impl Hypervisor {
                 "every vm is off: {}",
                 if well { "all ended well" } else { "not all ended well" }
             ));
+            self.flush();
             self.platform().power_off(well);
         }
         self.arm();
@@ -309,7 +324,9 @@ impl Hypervisor {
             cp15::clear_exclusive();
             self.counters().injected += 1;
         }
+        let counters: *mut VmCounters = self.counters();
         let guest = &mut self.guests[index];
+        guest.renew_fast(counters);
         let view = guest.view();
         if view != self.view {
             // SAFETY: a view of the guest's shadow, tagged with the ASID of its root.
@@ -336,8 +353,9 @@ impl Hypervisor {
 
 /// A zero-padded name as text.
 pub(crate) fn name(bytes: &[u8; 16]) -> &str {
-    let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    bytes.get(..len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("?")
+    let len = bytes.iter().position(|byte| !matches!(byte, 1..=0x7f)).unwrap_or(bytes.len());
+    // SAFETY: all of it is ASCII.
+    unsafe { core::str::from_utf8_unchecked(bytes.get(..len).unwrap_or_default()) }
 }
 
 /// Nothing is left to do.

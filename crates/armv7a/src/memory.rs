@@ -8,6 +8,7 @@ use entresol_abi::{GuestPhys, HostPhys};
 
 /// The memory of one VM: one range, contiguous in the machine.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct GuestMemory {
     /// First guest physical address, a multiple of 1 MiB.
     guest: GuestPhys,

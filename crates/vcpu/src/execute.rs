@@ -87,7 +87,10 @@ impl Vcpu {
                 self.advance(length);
                 Outcome::WaitForEvent
             }
-            Op::SupervisorCall(_) => Outcome::Inject(Exception::SupervisorCall),
+            Op::SupervisorCall(_) => {
+                self.advance_it();
+                Outcome::Inject(Exception::SupervisorCall)
+            }
             Op::HypervisorCall(immediate) => self.call(false, immediate, length),
             Op::MonitorCall(immediate) => self.call(true, u16::from(immediate), length),
             Op::ReadFloatStatus { rt, reg } => self.read_float_status(rt, reg, length),

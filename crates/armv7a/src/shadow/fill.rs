@@ -75,13 +75,15 @@ impl Shadow {
         };
         let host = memory.page_at(page);
         let code = self.pages.is_code(linear, page);
+        let scanned = if self.mixed { self.pages.scanned_fully(linear, page) } else { code };
+        let writable = !code || self.pages.is_open(linear, page);
         let execute = match (attempt, side) {
-            (Attempt::Write, _) if code => return Resolved::WritesCode(at),
-            (Attempt::Fetch, Side::Kernel) if !code => return Resolved::Unscanned(at),
-            (_, Side::Kernel) => allowed.execute && code,
+            (Attempt::Write, _) if !writable => return Resolved::WritesCode(at),
+            (Attempt::Fetch, Side::Kernel) if !scanned => return Resolved::Unscanned(at),
+            (_, Side::Kernel) => allowed.execute && scanned,
             (_, Side::Application) => allowed.execute,
         };
-        let rights = Rights { write: allowed.write && !code, execute };
+        let rights = Rights { write: allowed.write && writable, execute };
         let entry = Entry { address, side, host, rights, kind: Memory::Normal };
         if matches!(mapping.size, Size::Section | Size::Supersection | Size::Flat)
             && address >> 20 != TOP
