@@ -44,6 +44,9 @@ pub(crate) fn scan(
     if set == InstructionSet::T32 && !shadow.mixed {
         // From now on pages are scanned for both; those that were not are not executable.
         shadow.mixed = true;
+        if shadow.stubs.hole() != 0 {
+            shadow.lose_hole(linear);
+        }
         shadow.drop_all(linear);
     }
     if !shadow.pages.is_code(linear, page) {
@@ -151,6 +154,7 @@ fn take_page_back(shadow: &mut Shadow, linear: &mut Linear<'_>, page: u32) {
 
 /// Restores the guest's own words, except where it wrote since.
 fn restore(shadow: &mut Shadow, linear: &mut Linear<'_>, page: u32) {
+    shadow.demote_page(linear, page);
     let host = shadow.memory.page_at(page);
     let open = shadow.pages.is_open(linear, page);
     while let Some(site) = shadow.pages.take_site(linear, page) {
@@ -203,6 +207,7 @@ pub(crate) fn open(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestPhys) 
     if !shadow.pages.is_code(linear, page) || shadow.pages.is_open(linear, page) {
         return;
     }
+    shadow.demote_page(linear, page);
     if shadow.open.iter().all(Option::is_some) {
         if let Some(oldest) = shadow.open.first_mut().and_then(Option::take) {
             take_page_back(shadow, linear, oldest);

@@ -41,13 +41,17 @@ struct Trapped {
 }
 
 impl Hypervisor {
-    /// The instruction at pc, if it is one that traps.
+    /// The instruction at pc, if it is one that traps; `known` is what the guest has there
+    /// if that is promoted.
     #[inline]
-    fn trapped(&mut self) -> Option<Trapped> {
+    fn trapped(&mut self, known: Option<u32>) -> Option<Trapped> {
         let vcpu = &self.guest().vcpu;
         let (pc, flags, privileged) = (vcpu.pc, vcpu.psr, vcpu.privileged());
         if flags & psr::T == 0 {
-            let word = guarded::word(pc)?;
+            let word = match known {
+                Some(original) => original,
+                None => guarded::word(pc)?,
+            };
             let original = match trapword::decode_a32(word) {
                 Some(original) if privileged || self.runs_from_code(pc) => original,
                 _ => word,
@@ -148,9 +152,9 @@ impl Hypervisor {
         }
     }
 
-    /// Emulates the instruction at pc.
-    pub(crate) fn emulate(&mut self) {
-        let Some(trapped) = self.trapped() else {
+    /// Emulates the instruction at pc, which is `known` if it is promoted.
+    pub(crate) fn emulate(&mut self, known: Option<u32>) {
+        let Some(trapped) = self.trapped(known) else {
             return self.meaningless();
         };
         let guest = self.guest();
@@ -285,6 +289,7 @@ impl Hypervisor {
                 }
             }
             Effect::Context { register, old } => {
+                guest.shadow.check_hole(&mut Self::linear(&mut self.view), &guest.vcpu.cp15);
                 let cp15 = &guest.vcpu.cp15;
                 let on = cp15.sctlr & 1 != 0;
                 let asid = cp15.contextidr as u8;
@@ -312,6 +317,7 @@ impl Hypervisor {
             }
             Effect::Tlb(op) => {
                 let linear = &mut Self::linear(&mut self.view);
+                guest.shadow.check_hole(linear, &guest.vcpu.cp15);
                 match op {
                     TlbOp::All => guest.shadow.drop_all(linear),
                     TlbOp::Asid(asid) => guest.shadow.drop_asid(linear, asid),

@@ -26,6 +26,7 @@ use crate::hypervisor::Hypervisor;
 use crate::linear;
 use crate::maintenance::View;
 use crate::memory::GuestMemory;
+use crate::promote::Promotion;
 use crate::shadow::Side;
 use core::mem::offset_of;
 use entresol_abi::observe::VmCounters;
@@ -137,6 +138,8 @@ const VIEW: usize = offset_of!(Hypervisor, view);
 const DFSR: usize = cp15_at(offset_of!(Cp15, dfsr));
 const DFAR: usize = cp15_at(offset_of!(Cp15, dfar));
 const TTBR0: usize = cp15_at(offset_of!(Cp15, ttbr0));
+const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
+const COUNTDOWN: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, countdown);
 const DACR: usize = cp15_at(offset_of!(Cp15, dacr));
 const SENSITIVE: usize = offset_of!(VmCounters, sensitive);
 const CP15: usize = offset_of!(VmCounters, cp15);
@@ -153,6 +156,7 @@ const _: () = assert!(offset_of!(Fast, memory) == 24 && size_of::<GuestMemory>()
 const _: () = assert!(offset_of!(LastException, vector) == 0);
 const _: () = assert!(offset_of!(LastException, count) == 4);
 const _: () = assert!(offset_of!(LastException, from) == 8);
+const _: () = assert!(entresol_rewrite::stub::shared::STATUS == 0);
 const _: () = assert!(psr::MODE == 0x1f && psr::T == 0x20 && psr::E == 0x200);
 
 /// Adds one to the counter at offset `$counter`; changes `r3` and `r5`. Four instructions.
@@ -179,4 +183,12 @@ macro_rules! resume {
     };
 }
 
-pub(crate) use {count, resume};
+/// Shows a guest kernel's stubs its virtual status, which is in `$status`; changes `r3`. Two
+/// instructions. See [`promote`](crate::promote).
+macro_rules! publish {
+    ($status:literal) => {
+        concat!("ldr r3, [sp, #{SHARED}]\nstr ", $status, ", [r3]")
+    };
+}
+
+pub(crate) use {count, publish, resume};

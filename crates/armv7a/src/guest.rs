@@ -4,6 +4,7 @@
 
 use crate::fast::Fast;
 use crate::maintenance::View;
+use crate::promote::Promotion;
 use crate::shadow::{Shadow, Side};
 use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
@@ -61,6 +62,8 @@ pub(crate) struct Guest {
     pub(crate) last: LastException,
     /// What the fast paths need of it.
     pub(crate) fast: Fast,
+    /// Its promotions.
+    pub(crate) promotion: Promotion,
     /// Its board.
     pub(crate) board: Board,
     /// Its shadow tables.
@@ -106,6 +109,7 @@ impl Guest {
         dacr: 0,
         last: LastException { vector: 0, count: 0, from: 0 },
         fast: Fast::EMPTY,
+        promotion: Promotion::EMPTY,
         board: Board::new(),
         shadow: Shadow::EMPTY,
         run: Run::Off { well: true },

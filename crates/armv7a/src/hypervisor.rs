@@ -285,6 +285,9 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
+        let vectors = if guest.promotion.on { entry::vectors_promoting } else { entry::vectors };
+        // SAFETY: both handle every exception.
+        unsafe { cp15::set_vector_base(vectors as *const () as u32) };
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
         unsafe { entry::set_guest(guest) };
@@ -327,6 +330,7 @@ impl Hypervisor {
         let counters: *mut VmCounters = self.counters();
         let guest = &mut self.guests[index];
         guest.renew_fast(counters);
+        guest.publish();
         let view = guest.view();
         if view != self.view {
             // SAFETY: a view of the guest's shadow, tagged with the ASID of its root.

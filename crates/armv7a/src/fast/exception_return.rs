@@ -4,8 +4,8 @@
 //! kernels do that leave the mode of an interrupt at once. FIQ mode is the handlers' affair.
 
 use super::{
-    APPLICATION, BANK_SUPERVISOR, BANK_USER, BANKS, COUNTERS, FAST, LR, PENDING, SENSITIVE, SP_LR,
-    SPSR, STATUS, VIEW, count, resume,
+    APPLICATION, BANK_SUPERVISOR, BANK_USER, BANKS, COUNTERS, FAST, LR, PENDING, SENSITIVE, SHARED,
+    SP_LR, SPSR, STATUS, VIEW, count, publish, resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
@@ -151,11 +151,14 @@ unsafe extern "C" fn between_modes() {
         "strd r8, r9, [sp, #{SP_LR}]",
         "str r10, [sp, #{STATUS}]",
         "tst r10, #0xf",
-        "bne 9f",
+        "bne 7f",
         "ldrd r8, r9, [r12, #{APPLICATION}]",
         "ldr r5, ={core} + {VIEW}",
         "strd r8, r9, [r5]",
         switch_text!("r8", "r9", "r10"),
+        "b 9f",
+        "7:",
+        publish!("r10"),
         "9:",
         count!("SENSITIVE"),
         resume!(),
@@ -171,6 +174,7 @@ unsafe extern "C" fn between_modes() {
         VIEW = const VIEW,
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
+        SHARED = const SHARED,
         core = sym CORE,
         banks = sym BANKS,
         slow = sym entry::undefined_saved,
