@@ -222,12 +222,17 @@ pub(crate) fn open(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestPhys) 
     shadow.drop_critical(linear, page);
 }
 
-/// Takes all open pages back: the guest maintains its instruction cache.
+/// Takes open pages back, because the guest maintains its instruction cache: all of them, or
+/// the page of `only`. A guest that patches its code word by word maintains it as often.
 #[inline]
-pub(crate) fn close(shadow: &mut Shadow, linear: &mut Linear<'_>) {
+pub(crate) fn close(shadow: &mut Shadow, linear: &mut Linear<'_>, only: Option<GuestPhys>) {
+    let only = only.map(|at| shadow.memory.page(at));
     for slot in 0..shadow.open.len() {
-        if let Some(page) = shadow.open.get_mut(slot).and_then(Option::take) {
-            take_page_back(shadow, linear, page);
+        let Some(slot) = shadow.open.get_mut(slot) else { continue };
+        if slot.is_some() && only.is_none_or(|only| only == *slot) {
+            if let Some(page) = slot.take() {
+                take_page_back(shadow, linear, page);
+            }
         }
     }
 }

@@ -8,9 +8,9 @@
 //! # Invariants
 //!
 //! - While a promoting guest's kernel runs, its interrupt mask is the one in the shared page.
-//!   [`Hypervisor::settle`] takes it from there at the beginning of every handler and nothing
+//!   [`Hypervisor::stopped`] takes it from there at the beginning of every handler and nothing
 //!   else of that page; [`Guest::publish`] and the fast paths put it there.
-//! - Behind [`Hypervisor::settle`] the guest is never inside a stub.
+//! - Behind [`Hypervisor::stopped`] the guest is never inside a stub.
 //! - The work per sample is bounded: a look at one entry, or one promotion.
 
 use crate::exclusive::Exclusive;
@@ -145,7 +145,7 @@ impl Guest {
 impl Hypervisor {
     /// First in every handler: what the guest did in stubs is known.
     #[inline]
-    pub(crate) fn settle(&mut self) -> Stopped {
+    pub(crate) fn stopped(&mut self) -> Stopped {
         let guest = self.guest();
         if !guest.promotion.on || !guest.vcpu.privileged() {
             return Stopped::Outside;

@@ -39,7 +39,7 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
     hypervisor.check_origin(1);
     let vcpu = &mut hypervisor.guest().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
-    match hypervisor.settle() {
+    match hypervisor.stopped() {
         Stopped::Outside => {
             let pc = hypervisor.guest().vcpu.pc;
             hypervisor.emulate(None);
@@ -55,7 +55,7 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn supervisor_call(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
-    hypervisor.settle();
+    hypervisor.stopped();
     let vcpu = &mut hypervisor.guest().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
     hypervisor.inject(Exception::SupervisorCall);
@@ -67,7 +67,7 @@ pub(crate) extern "C" fn prefetch_abort(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.check_origin(3);
-    hypervisor.settle();
+    hypervisor.stopped();
     let status = cp15::instruction_fault_status();
     let address = cp15::instruction_fault_address();
     if is_mapping_fault(status) {
@@ -83,7 +83,7 @@ pub(crate) extern "C" fn prefetch_abort(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn data_abort(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
-    hypervisor.settle();
+    hypervisor.stopped();
     let status = cp15::data_fault_status();
     let address = cp15::data_fault_address();
     if is_mapping_fault(status) {
@@ -99,9 +99,9 @@ pub(crate) extern "C" fn data_abort(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
-    hypervisor.settle();
+    hypervisor.stopped();
     hypervisor.interrupted();
-    hypervisor.leave()
+    hypervisor.leave_unchanged()
 }
 
 /// The hypervisor itself took an exception: the end, with what is known.
@@ -178,10 +178,9 @@ impl Hypervisor {
             let cp15 = &guest.vcpu.cp15;
             let side = Side::of(privileged);
             let shadow = &mut guest.shadow;
-            let resolved = if shadow.refill(&mut linear, cp15, address, Attempt::Fetch, side) {
-                Resolved::Filled
-            } else {
-                shadow.resolve(&mut linear, cp15, address, Attempt::Fetch, privileged)
+            let resolved = match shadow.refill(&mut linear, cp15, address, Attempt::Fetch, side) {
+                Some(resolved) => resolved,
+                None => shadow.resolve(&mut linear, cp15, address, Attempt::Fetch, privileged),
             };
             match resolved {
                 Resolved::Filled | Resolved::Unchanged => {
@@ -274,10 +273,9 @@ impl Hypervisor {
         let mut linear = Self::linear(&mut self.view);
         let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
         let side = Side::of(privileged);
-        let resolved = if shadow.refill(&mut linear, cp15, address, attempt, side) {
-            Resolved::Filled
-        } else {
-            shadow.resolve(&mut linear, cp15, address, attempt, privileged)
+        let resolved = match shadow.refill(&mut linear, cp15, address, attempt, side) {
+            Some(resolved) => resolved,
+            None => shadow.resolve(&mut linear, cp15, address, attempt, privileged),
         };
         drop(linear);
         if resolved == Resolved::Filled {

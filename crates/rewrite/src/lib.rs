@@ -1,7 +1,7 @@
 //! Finds and replaces sensitive instructions in a page or a binary.
 //!
 //! Given one page of guest memory and where execution entered it, [`scan`] says
-//! which words to replace by which trap words; [`report`] says the same of a whole
+//! which words to replace by which trap words; [`report()`] says the same of a whole
 //! binary, for people. Neither touches memory, maps pages, or emulates anything.
 //!
 //! # Why guess at all

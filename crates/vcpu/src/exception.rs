@@ -185,7 +185,7 @@ pub const fn advance_it(psr: u32) -> u32 {
     psr & !psr::IT | (next & 3) << 25 | (next >> 2) << 10
 }
 
-/// IT[7:0] of a status value.
+/// IT\[7:0\] of a status value.
 #[inline]
 const fn it_state(psr: u32) -> u32 {
     (psr >> 25 & 3) | (psr >> 10 & 0x3f) << 2
