@@ -211,6 +211,8 @@ pub(crate) fn open(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestPhys) 
     if shadow.open.iter().all(Option::is_some) {
         if let Some(oldest) = shadow.open.first_mut().and_then(Option::take) {
             take_page_back(shadow, linear, oldest);
+            // Else more hot pages than places would drive each other out for ever.
+            shadow.pages.cool(linear, oldest);
         }
         shadow.open.rotate_left(1);
     }
@@ -229,10 +231,10 @@ pub(crate) fn close(shadow: &mut Shadow, linear: &mut Linear<'_>, only: Option<G
     let only = only.map(|at| shadow.memory.page(at));
     for slot in 0..shadow.open.len() {
         let Some(slot) = shadow.open.get_mut(slot) else { continue };
-        if slot.is_some() && only.is_none_or(|only| only == *slot) {
-            if let Some(page) = slot.take() {
-                take_page_back(shadow, linear, page);
-            }
+        if only.is_none_or(|only| only == *slot)
+            && let Some(page) = slot.take()
+        {
+            take_page_back(shadow, linear, page);
         }
     }
 }

@@ -170,6 +170,11 @@ impl Pages {
         self.is_hot(linear, page)
     }
 
+    /// Forgets how often a page was written.
+    pub(crate) fn cool(&self, linear: &mut Linear<'_>, page: u32) {
+        self.set_state(linear, page, self.state(linear, page) & !FLIPS);
+    }
+
     /// Whether a page is written often while it is code.
     pub(crate) fn is_hot(&self, linear: &Linear<'_>, page: u32) -> bool {
         self.state(linear, page) & FLIPS >= HOT * FLIP

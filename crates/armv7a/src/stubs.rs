@@ -143,7 +143,7 @@ impl Stubs {
     /// Where the guest sees a stub, and the shared page next to it.
     const fn seen(&self, number: u32) -> (u32, u32) {
         let page = self.hole << 20 | (FIRST + number / PER_PAGE * 2) << 12;
-        (page | number % PER_PAGE * LEN, page + 0x1000)
+        (page + number % PER_PAGE * LEN, page + 0x1000)
     }
 
     /// The stub in use at an address of the guest, and the word in it.
@@ -212,7 +212,7 @@ impl Shadow {
         linear.store(HostPhys(record + 8), page + 1);
         let home = self.stubs.homes.at(page);
         let count: u32 = linear.load::<u32>(home) & 0xfff;
-        linear.store(home, pc & !0xfff | count + 1);
+        linear.store(home, (pc & !0xfff) + count + 1);
         let site = HostPhys(self.memory.page_at(page).0 + offset);
         linear.store(site, branch);
         maintenance::instructions_written(site, 4);
