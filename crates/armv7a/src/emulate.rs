@@ -275,7 +275,7 @@ impl Hypervisor {
                 self.wait(pc);
             }
             Outcome::WaitForEvent => {
-                self.scheduler.expire();
+                self.scheduler().expire();
                 self.reschedule = true;
             }
             Outcome::Hypercall { .. } => self.hypercall(),
@@ -291,6 +291,9 @@ impl Hypervisor {
 
     fn effect(&mut self, effect: Effect) {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
+        if let Effect::Context { .. } | Effect::Tlb(_) = effect {
+            guest.devices.forget();
+        }
         match effect {
             Effect::Context { register: Context::Dacr, old } => {
                 let new = guest.vcpu.cp15.dacr;

@@ -5,6 +5,7 @@
 //! aborts goes to the handler ([`entry::guarded_abort`]), which starts again: so a load is
 //! made here only if its base is a register that it does not load.
 
+use super::turn::pass_turn;
 use super::{BANKS, COUNTERS, SENSITIVE, count, resume};
 use crate::entry;
 use core::arch::naked_asm;
@@ -115,7 +116,7 @@ pub(super) unsafe extern "C" fn multiple() {
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
         banks = sym BANKS,
-        yielded = sym entry::yield_saved,
+        yielded = sym pass_turn,
         slow = sym entry::undefined_saved,
     )
 }
