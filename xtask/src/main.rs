@@ -10,6 +10,7 @@ mod build;
 mod layers;
 mod linux;
 mod measure;
+mod native;
 mod process;
 mod qemu;
 mod setup;
