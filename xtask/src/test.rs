@@ -84,11 +84,17 @@ impl Summary {
 
 /// The workspaces beside the main one that exist: directory and whether for the target.
 fn other_workspaces(workspace: &Workspace) -> Vec<(&'static str, PathBuf, bool)> {
-    [("guests", true), ("bench/plugin", false), ("bench/ubench", true), ("bench/micro", true)]
-        .map(|(name, target)| (name, workspace.path(name), target))
-        .into_iter()
-        .filter(|(_, path, _)| path.join("Cargo.toml").exists())
-        .collect()
+    [
+        ("guests", true),
+        ("bench/plugin", false),
+        ("bench/ubench", true),
+        ("bench/micro", true),
+        ("tests/userland", true),
+    ]
+    .map(|(name, target)| (name, workspace.path(name), target))
+    .into_iter()
+    .filter(|(_, path, _)| path.join("Cargo.toml").exists())
+    .collect()
 }
 
 fn checks(workspace: &Workspace, summary: &mut Summary) {

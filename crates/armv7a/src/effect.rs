@@ -35,6 +35,7 @@ impl Hypervisor {
                 match register {
                     Context::Sctlr => {
                         guest.dacr = Shadow::domains(cp15);
+                        cp15::set_alignment_check(cp15.sctlr & cp15::SCTLR_A != 0);
                         if (old ^ cp15.sctlr) & !1 & SCTLR_TRANSLATION != 0 {
                             guest.shadow.drop_all(linear);
                         }
