@@ -158,10 +158,18 @@ impl Hypervisor {
             return guest.vcpu.advance(trapped.length);
         }
         let mut unprivileged = false;
+        let mut width = Width::Word;
         if let Op::Unprivileged(transfer) = &trapped.op {
+            width = transfer.width;
             let planned = guest.vcpu.plan(transfer);
             let attempt = if transfer.load { Attempt::Read } else { Attempt::Write };
-            match self.application_may(planned.address, attempt) {
+            let allowed = self.application_may(planned.address, attempt).and_then(|()| {
+                match next_page(planned.address, transfer.width) {
+                    Some(next) => self.application_may(next, attempt),
+                    None => Ok(()),
+                }
+            });
+            match allowed {
                 Ok(()) => unprivileged = true,
                 Err(exception) => return self.inject(exception),
             }
@@ -176,7 +184,10 @@ impl Hypervisor {
             match (outcome, wanted) {
                 (Outcome::Retry, Some((address, attempt))) if attempts < ATTEMPTS * 4 => {
                     attempts += 1;
-                    if !self.data_for_hypervisor(address, attempt) {
+                    let next = next_page(address, width);
+                    if !self.data_for_hypervisor(address, attempt)
+                        || next.is_some_and(|next| !self.data_for_hypervisor(next, attempt))
+                    {
                         return;
                     }
                 }
@@ -292,6 +303,7 @@ impl Hypervisor {
                 match register {
                     Context::Sctlr => {
                         guest.dacr = Shadow::domains(cp15);
+                        cp15::set_alignment_check(cp15.sctlr & cp15::SCTLR_A != 0);
                         if (old ^ cp15.sctlr) & !1 & SCTLR_TRANSLATION != 0 {
                             guest.shadow.drop_all(linear);
                         }
@@ -355,6 +367,18 @@ impl Hypervisor {
             }
         }
     }
+}
+
+/// The page that an access goes on in, if it reaches over the end of one.
+const fn next_page(address: u32, width: Width) -> Option<u32> {
+    let last = match width {
+        Width::Byte => 0,
+        Width::Half => 1,
+        Width::Word => 3,
+        Width::Double => 7,
+    };
+    let next = address.wrapping_add(last) & !0xfff;
+    if next == address & !0xfff { None } else { Some(next) }
 }
 
 /// What an emulated instruction may use: the guest's memory by its own view, its timer.

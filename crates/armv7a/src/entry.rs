@@ -17,7 +17,7 @@
 //! - `SP_und`, `SP_abt`, `SP_irq` and, while a guest runs, `SP_svc` are the address of the
 //!   guest that [`resume`] was given. Kept by [`set_guest`] and [`resume`].
 //! - The only instructions of the hypervisor that may abort are those of
-//!   [`guarded`](crate::guarded).
+//!   [`guarded`](crate::guarded), and three in [`fast`].
 //!
 //! # Cost
 //!
@@ -71,16 +71,17 @@ macro_rules! saved {
 
 // The return address is that of the next instruction for SVC; the preferred return
 // address of the others is lr minus an offset (B1.8.3, table B1-7). That of an undefined
-// instruction depends on the instruction set, so its handler subtracts. The first three are
+// instruction depends on the instruction set, so its handler subtracts. The first four are
 // what the fast paths leave over: there, registers are saved and lr is adjusted.
 saved!(undefined_saved, trap::undefined, "");
+saved!(yield_saved, fast::turn::yielded, "");
 saved!(supervisor_call_saved, trap::supervisor_call, "");
 saved!(data_abort_saved, trap::data_abort, "");
 saved!(prefetch_abort, trap::prefetch_abort, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");
 saved!(interrupt, trap::interrupt, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");
 
-/// A data abort in a privileged mode. A guarded access returns failure to its caller; the load
-/// of a fast path goes to the handler; any other is the end. Only `r0` to `r3` may be lost:
+/// A data abort in a privileged mode. A guarded access returns failure to its caller; one of a
+/// fast path goes to the handler; any other is the end. Only `r0` to `r3` may be lost:
 /// those of a guarded access.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn guarded_abort() {
@@ -93,6 +94,10 @@ pub(crate) unsafe extern "C" fn guarded_abort() {
         "movslo pc, lr",
         "ldr r2, =entresol_fast_fetch",
         "cmp lr, r2",
+        "ldrne r2, =entresol_fast_load",
+        "cmpne lr, r2",
+        "ldrne r2, =entresol_fast_store",
+        "cmpne lr, r2",
         "bne {broken}",
         "ldr lr, ={saved}",
         "movs pc, lr",

@@ -18,8 +18,10 @@
 pub(crate) mod abort;
 mod exception_return;
 pub(crate) mod instruction;
+mod multiple;
 mod status;
 pub(crate) mod system_call;
+pub(crate) mod turn;
 
 use crate::guest::{Guest, LastException};
 use crate::hypervisor::Hypervisor;
@@ -79,6 +81,18 @@ const CPACR_FLOAT: u32 = 0xf << 20;
 const CPACR_KERNEL: u32 = 0x5 << 20;
 
 impl Guest {
+    /// The view of its current mode, as of the last renewal.
+    #[inline]
+    pub(crate) fn fast_view(&self) -> View {
+        if self.vcpu.privileged() { self.fast.kernel } else { self.fast.application }
+    }
+
+    /// Whether it was renewed since the guest's start.
+    #[inline]
+    pub(crate) fn fast_is_known(&self) -> bool {
+        !self.fast.counters.is_null()
+    }
+
     /// Renews what the fast paths know of this guest.
     #[inline]
     pub(crate) fn renew_fast(&mut self, counters: *mut VmCounters) {

@@ -3,8 +3,7 @@
 //! Data and the smallest operations on it; [`hypervisor`](crate::hypervisor) decides.
 
 use crate::fast::Fast;
-use crate::maintenance::View;
-use crate::shadow::{Shadow, Side};
+use crate::shadow::Shadow;
 use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
 use entresol_hv::health::{Health, Notices};
@@ -120,11 +119,5 @@ impl Guest {
         let gic = &self.board.gic;
         self.board.may_wake(now)
             || self.interrupts.iter().flatten().any(|line| gic.would_assert(line.guest))
-    }
-
-    /// The view its current mode runs in.
-    #[inline]
-    pub(crate) fn view(&self) -> View {
-        self.shadow.view(Side::of(self.vcpu.privileged()))
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Hypervisor {
     pub(crate) dacr: u32,
     /// Whose registers the floating-point unit holds.
     pub(crate) float_owner: Option<usize>,
+    /// Whether floating-point instructions run.
+    pub(crate) float_open: bool,
     /// Whether the scheduler must be asked before a guest runs again.
     pub(crate) reschedule: bool,
     /// Deadline the timer is armed for.
@@ -100,6 +102,7 @@ impl Hypervisor {
         view: View { base: 0, asid: 0 },
         dacr: 0,
         float_owner: None,
+        float_open: false,
         reschedule: true,
         armed: None,
     };
@@ -285,6 +288,7 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
+        cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
         unsafe { entry::set_guest(guest) };
@@ -294,7 +298,8 @@ impl Hypervisor {
     /// Gives the floating-point unit to the loaded guest, or closes it.
     pub(crate) fn update_float(&mut self) {
         let index = self.loaded % MAX_VMS;
-        if !self.guests[index].vcpu.float_enabled() {
+        self.float_open = self.guests[index].vcpu.float_enabled();
+        if !self.float_open {
             float::set_enabled(false);
             return;
         }
@@ -313,10 +318,30 @@ impl Hypervisor {
     #[inline]
     pub(crate) fn leave(&mut self) -> *mut Guest {
         if self.reschedule {
+            // It may come back by a path that renews nothing.
+            self.renew();
             self.choose();
         }
-        let index = self.loaded % MAX_VMS;
-        let guest = &mut self.guests[index];
+        self.renew();
+        self.settle()
+    }
+
+    #[inline]
+    fn renew(&mut self) {
+        let counters: *mut VmCounters = self.counters();
+        self.guest().renew_fast(counters);
+    }
+
+    /// The same for a trap that did not touch the guest's system registers and its shadow.
+    #[inline]
+    pub(crate) fn leave_unchanged(&mut self) -> *mut Guest {
+        if self.reschedule { self.leave() } else { self.settle() }
+    }
+
+    /// What interrupts the loaded guest, in which view it goes on.
+    #[inline]
+    fn settle(&mut self) -> *mut Guest {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
         guest.vcpu.pending =
             (u32::from(guest.board.irq()) * psr::I) | (u32::from(guest.board.fiq()) * psr::F);
         if let Some(exception) = guest.vcpu.deliverable() {
@@ -324,10 +349,8 @@ impl Hypervisor {
             cp15::clear_exclusive();
             self.counters().injected += 1;
         }
-        let counters: *mut VmCounters = self.counters();
-        let guest = &mut self.guests[index];
-        guest.renew_fast(counters);
-        let view = guest.view();
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let view = guest.fast_view();
         if view != self.view {
             // SAFETY: a view of the guest's shadow, tagged with the ASID of its root.
             unsafe { maintenance::switch(view) };

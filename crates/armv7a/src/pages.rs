@@ -132,7 +132,7 @@ impl Pages {
     }
 
     /// Whether a page is code in any instruction set.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_code(&self, linear: &Linear<'_>, page: u32) -> bool {
         self.state(linear, page) & CODE != 0
     }
@@ -203,7 +203,7 @@ impl Pages {
     }
 
     /// Notes a mapping that is critical for its page.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn mapped(
         &self,
         linear: &mut Linear<'_>,

@@ -3,6 +3,7 @@
 //! A restart clears and copies as much memory as the VM has. It takes the VM's turns for
 //! it, a bounded step at a time, so others run as if the VM ran.
 
+use crate::fast::Fast;
 use crate::guest::{LastException, Restore, Run};
 use crate::hypervisor::{Hypervisor, name};
 use crate::maintenance;
@@ -113,6 +114,7 @@ impl Hypervisor {
         guest.board.reset(now, hz, vm.flags);
         guest.notices = Notices::new();
         guest.last = LastException::default();
+        guest.fast = Fast::EMPTY;
         guest.run = Run::Running;
         for line in guest.interrupts.iter_mut().flatten() {
             line.delivered = false;

@@ -88,7 +88,7 @@ pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.interrupted();
-    hypervisor.leave()
+    hypervisor.leave_unchanged()
 }
 
 /// The hypervisor itself took an exception: the end, with what is known.

@@ -201,6 +201,26 @@ impl Scheduler {
         }
     }
 
+    /// The current vCPU ends its turn at `now`: its next ready equal, if it has one, begins
+    /// one. As `expire` and then `pick`, while nobody more urgent is ready.
+    #[inline]
+    pub fn pass(&mut self, now: u64) -> Option<Id> {
+        let id = self.current?;
+        let slice = self.slice;
+        let vcpu = &mut self.vcpus[id];
+        let Vcpu { priority, ready, next, .. } = *vcpu;
+        if !ready || next == id {
+            return None;
+        }
+        vcpu.left = slice;
+        if let Some(slot) = self.heads.get_mut(usize::from(priority.0)) {
+            *slot = Some(next);
+        }
+        self.since = now;
+        self.current = Some(next);
+        self.current
+    }
+
     /// When the current vCPU's slice ends; `None` if it runs on anyway because it has
     /// no ready equal.
     #[must_use]

@@ -10,6 +10,7 @@
 //! [`entry::guarded_abort`] goes to the handler.
 
 use super::exception_return::exception_return;
+use super::multiple::multiple;
 use super::status::{status_immediate, status_register};
 use super::{COUNTERS, CP15, DACR, FAST, Fast, STATUS, count, cp15_at, resume};
 use crate::entry;
@@ -88,14 +89,14 @@ pub(crate) unsafe extern "C" fn undefined() {
         "ubfx r3, r2, #8, #4",
         "add pc, pc, r3, lsl #2",
         "nop",
-        "b {slow}",
-        "b {slow}",
-        "b {slow}",
-        "b {slow}",
-        "b {slow}",
-        "b {slow}",
-        "b {slow}",
-        "b {slow}",
+        "b {multiple}",
+        "b {multiple}",
+        "b {multiple}",
+        "b {multiple}",
+        "b {multiple}",
+        "b {multiple}",
+        "b {multiple}",
+        "b {multiple}",
         "b {exception_return}",
         "b {status_register}",
         "b {slow}",
@@ -105,6 +106,7 @@ pub(crate) unsafe extern "C" fn undefined() {
         "b {slow}",
         "b {system}",
         STATUS = const STATUS,
+        multiple = sym multiple,
         exception_return = sym exception_return,
         status_register = sym status_register,
         status_immediate = sym status_immediate,
@@ -154,8 +156,8 @@ unsafe extern "C" fn system() {
 /// MCR of p15 by a kernel.
 ///
 /// 1. Which; the value in `r0`; 2. thread registers; 3. DACR, if shadow entries stay as they
-/// are ([`Shadow::domains_matter`](crate::shadow::Shadow::domains_matter)); 4. a line of the
-/// data cache, if it is mapped; 5. branch predictions.
+/// are ([`Shadow::domains_matter`](crate::shadow::Shadow::domains_matter)); 4. a line of a
+/// cache, if it is mapped; 5. branch predictions.
 #[unsafe(naked)]
 unsafe extern "C" fn system_write() {
     naked_asm!(
@@ -172,6 +174,9 @@ unsafe extern "C" fn system_write() {
         "ldrne r3, ={CLEAN_UNIFICATION}",
         "cmpne r2, r3",
         "beq 4f",
+        "ldr r3, ={INSTRUCTION}",
+        "cmp r2, r3",
+        "beq 6f",
         "ldr r3, ={TPIDRURO}",
         "cmp r2, r3",
         "beq 2f",
@@ -216,9 +221,12 @@ unsafe extern "C" fn system_write() {
         "isb",
         "b 9f",
         // 4.
+        "6: mov r8, lr",
+        "bl {invalidate}",
+        "b 7f",
         "4: mov r8, lr",
         "bl {flush}",
-        "mov lr, r8",
+        "7: mov lr, r8",
         "cmp r1, #0",
         "bne 9f",
         "b {slow}",
@@ -230,6 +238,7 @@ unsafe extern "C" fn system_write() {
         FLUSH = const write(7, 14, 1),
         CLEAN = const write(7, 10, 1),
         CLEAN_UNIFICATION = const write(7, 11, 1),
+        INSTRUCTION = const write(7, 5, 1),
         BRANCHES = const write(7, 5, 6),
         TPIDRURO = const write(13, 0, 3),
         TPIDRPRW = const write(13, 0, 4),
@@ -245,6 +254,7 @@ unsafe extern "C" fn system_write() {
         CP15 = const CP15,
         core = sym CORE,
         flush = sym guarded::flush_data_line,
+        invalidate = sym guarded::invalidate_instruction_line,
         slow = sym entry::undefined_saved,
     )
 }

@@ -40,7 +40,7 @@ const APPLICATION_WRITE: u32 = 0b0000_1000;
 impl Shadow {
     /// Fills the entry for an attempt, or finds the board's page that it reaches, if that is
     /// simple. `None` says nothing: ask [`Shadow::resolve`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn refill(
         &mut self,
         linear: &mut Linear<'_>,
