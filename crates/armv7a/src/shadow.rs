@@ -220,6 +220,8 @@ impl Shadow {
     pub(crate) fn reset(&mut self, linear: &mut Linear<'_>) {
         self.mixed = false;
         self.open = [None; 4];
+        // The roots of the current pair are cleared: only those of one.
+        self.current = 0;
         self.drop_all(linear);
         for asid in &mut self.pair_of {
             *asid = 0;
