@@ -49,7 +49,9 @@ impl Hypervisor {
         self.counters().mmio += 1;
         let outcome = self.access_board(&access, length, at, address);
         match outcome {
-            Outcome::Next | Outcome::Jumped => {}
+            Outcome::Next | Outcome::Jumped => {
+                self.remember_device(address, at, attempt == Attempt::Write);
+            }
             Outcome::Inject(exception) => {
                 self.tell_nothing(address, at, did(attempt));
                 self.inject(exception);
@@ -118,7 +120,7 @@ impl Hypervisor {
     }
 
     /// Moves what an access to the board set in motion.
-    fn after_board(&mut self, at: GuestPhys) {
+    pub(crate) fn after_board(&mut self, at: GuestPhys) {
         let index = self.loaded;
         let guest = &mut self.guests[index % MAX_VMS];
         match at.0 >> 16 {

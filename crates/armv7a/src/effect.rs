@@ -19,6 +19,9 @@ const SCTLR_TRANSLATION: u32 = 1 << 25 | 1 << 28 | 1 << 29;
 impl Hypervisor {
     pub(crate) fn effect(&mut self, effect: Effect) {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
+        if let Effect::Context { .. } | Effect::Tlb(_) = effect {
+            guest.devices.forget();
+        }
         match effect {
             Effect::Context { register: Context::Dacr, old } => {
                 let new = guest.vcpu.cp15.dacr;
@@ -28,6 +31,7 @@ impl Hypervisor {
                 }
             }
             Effect::Context { register, old } => {
+                guest.shadow.check_hole(&mut Self::linear(&mut self.view), &guest.vcpu.cp15);
                 let cp15 = &guest.vcpu.cp15;
                 let on = cp15.sctlr & 1 != 0;
                 let asid = cp15.contextidr as u8;
@@ -56,6 +60,7 @@ impl Hypervisor {
             }
             Effect::Tlb(op) => {
                 let linear = &mut Self::linear(&mut self.view);
+                guest.shadow.check_hole(linear, &guest.vcpu.cp15);
                 match op {
                     TlbOp::All => guest.shadow.drop_all(linear),
                     TlbOp::Asid(asid) => guest.shadow.drop_asid(linear, asid),
@@ -81,7 +86,18 @@ impl Hypervisor {
             CacheOp::InstructionAll | CacheOp::InstructionAddress(_) => {
                 let guest = &mut self.guests[self.loaded % MAX_VMS];
                 if guest.shadow.open != [None; 4] {
-                    code::close(&mut guest.shadow, &mut Self::linear(&mut self.view));
+                    let linear = &mut Self::linear(&mut self.view);
+                    let shadow = &mut guest.shadow;
+                    let page = match op {
+                        CacheOp::InstructionAddress(va) => {
+                            let memory = shadow.memory;
+                            let cp15 = &guest.vcpu.cp15;
+                            let mapping = walk::walk(cp15, va, |at| memory.load(linear, at));
+                            mapping.ok().map(|mapping| mapping.gpa)
+                        }
+                        _ => None,
+                    };
+                    code::close(shadow, linear, page);
                 }
                 maintenance::forget_instructions();
             }

@@ -34,13 +34,17 @@ struct Trapped {
 }
 
 impl Hypervisor {
-    /// The instruction at pc, if it is one that traps.
+    /// The instruction at pc, if it is one that traps; `known` is what the guest has there
+    /// if that is promoted.
     #[inline]
-    fn trapped(&mut self) -> Option<Trapped> {
+    fn trapped(&mut self, known: Option<u32>) -> Option<Trapped> {
         let vcpu = &self.guest().vcpu;
         let (pc, flags, privileged) = (vcpu.pc, vcpu.psr, vcpu.privileged());
         if flags & psr::T == 0 {
-            let word = guarded::word(pc)?;
+            let word = match known {
+                Some(original) => original,
+                None => guarded::word(pc)?,
+            };
             let original = match trapword::decode_a32(word) {
                 Some(original) if privileged || self.runs_from_code(pc) => original,
                 _ => word,
@@ -141,9 +145,9 @@ impl Hypervisor {
         }
     }
 
-    /// Emulates the instruction at pc.
-    pub(crate) fn emulate(&mut self) {
-        let Some(trapped) = self.trapped() else {
+    /// Emulates the instruction at pc, which is `known` if it is promoted.
+    pub(crate) fn emulate(&mut self, known: Option<u32>) {
+        let Some(trapped) = self.trapped(known) else {
             return self.meaningless();
         };
         let guest = self.guest();
@@ -264,7 +268,7 @@ impl Hypervisor {
                 self.wait(pc);
             }
             Outcome::WaitForEvent => {
-                self.scheduler.expire();
+                self.scheduler().expire();
                 self.reschedule = true;
             }
             Outcome::Hypercall { .. } => self.hypercall(),

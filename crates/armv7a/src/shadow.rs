@@ -38,6 +38,7 @@ use crate::memory::GuestMemory;
 use crate::pages::Pages;
 use crate::passthrough::Passthroughs;
 use crate::pools::Pools;
+use crate::stubs::Stubs;
 use crate::tables::Tables;
 use crate::translation::{WALK_ATTRIBUTES, WINDOW_DOMAIN};
 use entresol_abi::{GuestPhys, HostPhys, window};
@@ -135,6 +136,7 @@ pub(crate) struct Shadow {
     /// Machine devices the guest may touch: guest page range to host.
     pub(crate) passthrough: Passthroughs,
     pub(crate) pages: Pages,
+    pub(crate) stubs: Stubs,
     tables: Tables,
     pairs: [Pair; MAX_PAIRS],
     pair_count: u8,
@@ -166,6 +168,7 @@ impl Shadow {
         memory: GuestMemory::EMPTY,
         passthrough: Passthroughs::EMPTY,
         pages: Pages::EMPTY,
+        stubs: Stubs::EMPTY,
         tables: Tables::EMPTY,
         pairs: [Pair {
             asid: 0,
@@ -220,6 +223,7 @@ impl Shadow {
     pub(crate) fn reset(&mut self, linear: &mut Linear<'_>) {
         self.mixed = false;
         self.open = [None; 4];
+        self.stubs.reset(linear);
         // The roots of the current pair are cleared: only those of one.
         self.current = 0;
         self.drop_all(linear);

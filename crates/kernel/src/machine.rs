@@ -108,11 +108,18 @@ impl Platform for Machine {
         let Some(interrupt) = self.gic.acknowledge() else { return Interrupt::Spurious };
         let number = interrupt.irq();
         let result = if number == self.description.timer_irq {
+            // One that was rearmed since has not come yet.
             match &mut self.timer {
-                Timer::Generic(timer) => timer.disarm(),
-                Timer::A9Global(timer) => timer.acknowledge(),
+                Timer::Generic(timer) if timer.is_due() => {
+                    timer.disarm();
+                    Interrupt::Timer
+                }
+                Timer::A9Global(timer) if timer.is_due() => {
+                    timer.acknowledge();
+                    Interrupt::Timer
+                }
+                _ => Interrupt::Spurious,
             }
-            Interrupt::Timer
         } else if number == self.description.uart_irq {
             self.uart.acknowledge();
             Interrupt::Serial

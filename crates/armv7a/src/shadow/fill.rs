@@ -65,6 +65,9 @@ impl Shadow {
         if !permitted {
             return refused(&mapping, cp15, attempt, privileged);
         }
+        if address >> 20 == self.stubs.hole() && self.stubs.hole() != 0 && self.current != 0 {
+            self.lose_hole(linear);
+        }
         let side = Side::of(privileged);
         let at = mapping.gpa;
         let Some(page) = memory.page(at) else {
@@ -88,6 +91,7 @@ impl Shadow {
             (_, Side::Kernel) => allowed.execute && scanned,
             (_, Side::Application) => allowed.execute,
         };
+        let execute = execute && self.may_run(linear, page, address, attempt, side);
         let rights = Rights { write: allowed.write && writable, execute };
         let entry = Entry { address, side, host, rights, kind: Memory::Normal };
         if matches!(mapping.size, Size::Section | Size::Supersection | Size::Flat)
@@ -98,6 +102,27 @@ impl Shadow {
         } else {
             self.fill_page(linear, &mapping, entry)
         }
+    }
+
+    /// Whether a page of code may be mapped to be executed at `address`. If it has stubs, for
+    /// another address, they are taken back once that is tried.
+    #[inline]
+    fn may_run(
+        &mut self,
+        linear: &mut Linear<'_>,
+        page: u32,
+        address: u32,
+        attempt: Attempt,
+        side: Side,
+    ) -> bool {
+        let at_home = side == Side::Kernel && self.current != 0;
+        if self.stubs.fits(linear, page, if at_home { address } else { !0 }) {
+            return true;
+        }
+        if attempt == Attempt::Fetch {
+            self.demote_page(linear, page);
+        }
+        attempt == Attempt::Fetch
     }
 
     /// Domain for a first-level entry; 15 is the window's, so what the guest's DACR says of
