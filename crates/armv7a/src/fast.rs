@@ -182,7 +182,8 @@ const REFLECTED: usize = offset_of!(VmCounters, reflected);
 const _: () = assert!(offset_of!(Guest, vcpu) == 0 && offset_of!(Vcpu, regs) == 0);
 const _: () = assert!(offset_of!(Bank, sp) == 0 && offset_of!(Bank, lr) == 4);
 const _: () = assert!(bank_at(bank::COUNT) < 256, "LDRD reaches 255 bytes");
-const _: () = assert!(FAST < 1024 && FAST % 4 == 0 && LAST < 1024 && LAST % 4 == 0);
+const _: () =
+    assert!(FAST < 1024 && FAST.is_multiple_of(4) && LAST < 1024 && LAST.is_multiple_of(4));
 const _: () = assert!(offset_of!(Fast, slow) == 0 && offset_of!(Fast, vectors) == 4);
 const _: () = assert!(offset_of!(Fast, kernel) == 8 && offset_of!(Fast, linear) == 16);
 const _: () = assert!(offset_of!(Fast, memory) == 24 && size_of::<GuestMemory>() == 12);

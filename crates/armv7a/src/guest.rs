@@ -136,6 +136,6 @@ impl Guest {
     #[inline]
     pub(crate) fn note_pending(&mut self) {
         self.vcpu.pending =
-            u32::from(self.board.irq()) * psr::I | u32::from(self.board.fiq()) * psr::F;
+            (u32::from(self.board.irq()) * psr::I) | (u32::from(self.board.fiq()) * psr::F);
     }
 }

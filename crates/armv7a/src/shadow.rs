@@ -228,6 +228,8 @@ impl Shadow {
         self.open = [None; 4];
         self.opened = 0;
         self.stubs.reset(linear);
+        // The roots of the current pair are cleared: only those of one.
+        self.current = 0;
         self.drop_all(linear);
         for asid in &mut self.pair_of {
             *asid = 0;

@@ -232,7 +232,7 @@ impl Shadow {
         let mut number = self.stubs.hand;
         for _ in 0..STUBS {
             number = if number + 1 < STUBS { number + 1 } else { 1 };
-            let usable = number % PER_PAGE != 0;
+            let usable = !number.is_multiple_of(PER_PAGE);
             if usable && self.stubs.record(linear, number).is_none() {
                 self.stubs.hand = number;
                 return number;

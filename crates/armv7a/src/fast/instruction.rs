@@ -70,7 +70,7 @@ const _: () = assert!(cp15_at(size_of::<Cp15>()) < 1024, "a word of it has 8 bit
 
 /// The vector for undefined instructions. 12 instructions to where the class is known.
 ///
-/// 1. Save; 2. an A32 instruction of a guest; 3. its word; 4. by the coprocessor that it or its
+/// (1.) Save; 2. an A32 instruction of a guest; 3. its word; 4. by the coprocessor that it or its
 /// trap word names. From here on `r0` is free, `r1` the status, `r2` the word, `r4` the virtual
 /// status, `lr` the next instruction.
 #[unsafe(naked)]
@@ -120,7 +120,7 @@ pub(crate) unsafe extern "C" fn undefined() {
 /// The vector for undefined instructions of a guest that promotes: as [`undefined`], with 14
 /// instructions more in front for a trap of its kernel.
 ///
-/// 1. Save; 2. of a kernel's A32 code; 3. its interrupt mask is in the shared page; 4. is a sample
+/// (1.) Save; 2. of a kernel's A32 code; 3. its interrupt mask is in the shared page; 4. is a sample
 /// due?
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn undefined_promoting() {
@@ -155,7 +155,7 @@ pub(crate) unsafe extern "C" fn undefined_promoting() {
 
 /// MRC of p15. 24 instructions.
 ///
-/// 1. Is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it.
+/// (1.) Is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it.
 #[unsafe(naked)]
 unsafe extern "C" fn system() {
     naked_asm!(
@@ -193,7 +193,7 @@ unsafe extern "C" fn system() {
 
 /// MCR of p15 by a kernel.
 ///
-/// 1. Which; the value in `r0`; 2. thread registers; 3. DACR, if shadow entries stay as they
+/// (1.) Which; the value in `r0`; 2. thread registers; 3. DACR, if shadow entries stay as they
 /// are ([`Shadow::domains_matter`](crate::shadow::Shadow::domains_matter)); 4. a line of a
 /// cache, if it is mapped; 5. branch predictions.
 #[unsafe(naked)]
