@@ -144,6 +144,8 @@ write! {
     invalidate_tlb_page = 8, 0, 7, 3;
     /// PMUSERENR.
     set_performance_user_access = 9, 0, 14, 0;
+    /// VBAR.
+    set_vector_base = 12, 0, 0, 0;
     /// CONTEXTIDR.
     set_context = 13, 0, 0, 1;
     /// TPIDRURW.

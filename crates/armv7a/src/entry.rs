@@ -170,31 +170,38 @@ broken!(broken_data_abort, 4);
 broken!(broken_reserved, 5);
 broken!(broken_fast_interrupt, 7);
 
-/// The exception vectors.
+/// Exception vectors that differ in what handles undefined instructions.
 ///
 /// # Safety
 ///
 /// Not to be called; for VBAR.
-#[unsafe(naked)]
-#[unsafe(link_section = ".text.vectors")]
-pub(crate) unsafe extern "C" fn vectors() {
-    naked_asm!(
-        ".p2align 5",
-        "b {reset}",
-        "b {undefined}",
-        "b {supervisor_call}",
-        "b {prefetch_abort}",
-        "b {data_abort}",
-        "b {reserved}",
-        "b {interrupt}",
-        "b {fast_interrupt}",
-        reset = sym broken_reset,
-        undefined = sym fast::instruction::undefined,
-        supervisor_call = sym fast::system_call::supervisor_call,
-        prefetch_abort = sym prefetch_abort,
-        data_abort = sym fast::abort::data_abort,
-        reserved = sym broken_reserved,
-        interrupt = sym interrupt,
-        fast_interrupt = sym broken_fast_interrupt,
-    )
+macro_rules! vectors {
+    ($name:ident, $undefined:path) => {
+        #[unsafe(naked)]
+        #[unsafe(link_section = ".text.vectors")]
+        pub(crate) unsafe extern "C" fn $name() {
+            naked_asm!(
+                ".p2align 5",
+                "b {reset}",
+                "b {undefined}",
+                "b {supervisor_call}",
+                "b {prefetch_abort}",
+                "b {data_abort}",
+                "b {reserved}",
+                "b {interrupt}",
+                "b {fast_interrupt}",
+                reset = sym broken_reset,
+                undefined = sym $undefined,
+                supervisor_call = sym fast::system_call::supervisor_call,
+                prefetch_abort = sym prefetch_abort,
+                data_abort = sym fast::abort::data_abort,
+                reserved = sym broken_reserved,
+                interrupt = sym interrupt,
+                fast_interrupt = sym broken_fast_interrupt,
+            )
+        }
+    };
 }
+
+vectors!(vectors, fast::instruction::undefined);
+vectors!(vectors_promoting, fast::instruction::undefined_promoting);

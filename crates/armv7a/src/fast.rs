@@ -29,6 +29,7 @@ use crate::hypervisor::Hypervisor;
 use crate::linear;
 use crate::maintenance::View;
 use crate::memory::GuestMemory;
+use crate::promote::Promotion;
 use crate::shadow::Side;
 use core::mem::offset_of;
 use entresol_abi::observe::VmCounters;
@@ -60,8 +61,6 @@ pub(crate) struct Fast {
     next: *mut Guest,
     /// Its number.
     index: usize,
-    /// Not 0: pages of code are open to its stores until it invalidates instructions.
-    open: u32,
 }
 
 impl Fast {
@@ -76,7 +75,6 @@ impl Fast {
         baked: 0,
         next: core::ptr::null_mut(),
         index: 0,
-        open: 0,
     };
 }
 
@@ -127,7 +125,6 @@ impl Guest {
             baked: self.shadow.baked_domains,
             next: if self.vcpu.float_enabled() { core::ptr::null_mut() } else { self.turn },
             index,
-            open: u32::from(self.shadow.open != [None; 4]),
         };
     }
 }
@@ -173,6 +170,8 @@ const VIEW: usize = offset_of!(Hypervisor, view);
 const DFSR: usize = cp15_at(offset_of!(Cp15, dfsr));
 const DFAR: usize = cp15_at(offset_of!(Cp15, dfar));
 const TTBR0: usize = cp15_at(offset_of!(Cp15, ttbr0));
+const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
+const COUNTDOWN: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, countdown);
 const DACR: usize = cp15_at(offset_of!(Cp15, dacr));
 const SENSITIVE: usize = offset_of!(VmCounters, sensitive);
 const CP15: usize = offset_of!(VmCounters, cp15);
@@ -183,13 +182,15 @@ const REFLECTED: usize = offset_of!(VmCounters, reflected);
 const _: () = assert!(offset_of!(Guest, vcpu) == 0 && offset_of!(Vcpu, regs) == 0);
 const _: () = assert!(offset_of!(Bank, sp) == 0 && offset_of!(Bank, lr) == 4);
 const _: () = assert!(bank_at(bank::COUNT) < 256, "LDRD reaches 255 bytes");
-const _: () = assert!(FAST < 1024 && FAST % 4 == 0 && LAST < 1024 && LAST % 4 == 0);
+const _: () =
+    assert!(FAST < 1024 && FAST.is_multiple_of(4) && LAST < 1024 && LAST.is_multiple_of(4));
 const _: () = assert!(offset_of!(Fast, slow) == 0 && offset_of!(Fast, vectors) == 4);
 const _: () = assert!(offset_of!(Fast, kernel) == 8 && offset_of!(Fast, linear) == 16);
 const _: () = assert!(offset_of!(Fast, memory) == 24 && size_of::<GuestMemory>() == 12);
 const _: () = assert!(offset_of!(LastException, vector) == 0);
 const _: () = assert!(offset_of!(LastException, count) == 4);
 const _: () = assert!(offset_of!(LastException, from) == 8);
+const _: () = assert!(entresol_rewrite::stub::shared::STATUS == 0);
 const _: () = assert!(psr::MODE == 0x1f && psr::T == 0x20 && psr::E == 0x200);
 
 /// Adds one to the counter at offset `$counter`; changes `r3` and `r5`. Four instructions.
@@ -216,4 +217,12 @@ macro_rules! resume {
     };
 }
 
-pub(crate) use {count, resume};
+/// Shows a guest kernel's stubs its virtual status, which is in `$status`; changes `r3`. Two
+/// instructions. See [`promote`](crate::promote).
+macro_rules! publish {
+    ($status:literal) => {
+        concat!("ldr r3, [sp, #{SHARED}]\nstr ", $status, ", [r3]")
+    };
+}
+
+pub(crate) use {count, publish, resume};

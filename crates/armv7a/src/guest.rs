@@ -4,6 +4,7 @@
 
 use crate::fast::Fast;
 use crate::fast::device::Devices;
+use crate::promote::Promotion;
 use crate::shadow::Shadow;
 use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
@@ -61,6 +62,8 @@ pub(crate) struct Guest {
     pub(crate) last: LastException,
     /// What the fast paths need of it.
     pub(crate) fast: Fast,
+    /// Its promotions.
+    pub(crate) promotion: Promotion,
     /// Who comes next if it passes its turn; null if that is not simple.
     pub(crate) turn: *mut Self,
     /// Pages of its board that its kernel touched lately.
@@ -110,6 +113,7 @@ impl Guest {
         dacr: 0,
         last: LastException { vector: 0, count: 0, from: 0 },
         fast: Fast::EMPTY,
+        promotion: Promotion::EMPTY,
         turn: core::ptr::null_mut(),
         devices: Devices::EMPTY,
         board: Board::new(),
@@ -132,6 +136,6 @@ impl Guest {
     #[inline]
     pub(crate) fn note_pending(&mut self) {
         self.vcpu.pending =
-            u32::from(self.board.irq()) * psr::I | u32::from(self.board.fiq()) * psr::F;
+            (u32::from(self.board.irq()) * psr::I) | (u32::from(self.board.fiq()) * psr::F);
     }
 }

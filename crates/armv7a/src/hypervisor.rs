@@ -295,6 +295,9 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
+        let vectors = if guest.promotion.on { entry::vectors_promoting } else { entry::vectors };
+        // SAFETY: both handle every exception.
+        unsafe { cp15::set_vector_base(vectors as *const () as u32) };
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
@@ -359,6 +362,8 @@ impl Hypervisor {
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vms[index].injected += 1;
         }
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        guest.publish();
         let view = guest.fast_view();
         if view != self.view {
             // SAFETY: a view of the guest's shadow, tagged with the ASID of its root.

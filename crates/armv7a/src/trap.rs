@@ -17,6 +17,7 @@ use crate::cp15;
 use crate::device::Stored;
 use crate::guest::Guest;
 use crate::hypervisor::{Hypervisor, core};
+use crate::promote::Stopped;
 use crate::shadow::{Attempt, Resolved, Side};
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
@@ -38,7 +39,15 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
     hypervisor.check_origin(1);
     let vcpu = &mut hypervisor.guest().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
-    hypervisor.emulate();
+    match hypervisor.stopped() {
+        Stopped::Outside => {
+            let pc = hypervisor.guest().vcpu.pc;
+            hypervisor.emulate(None);
+            hypervisor.trapped_at(pc);
+        }
+        Stopped::Before(original) => hypervisor.emulate(Some(original)),
+        Stopped::Behind => {}
+    }
     hypervisor.leave()
 }
 
@@ -46,6 +55,7 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn supervisor_call(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
+    hypervisor.stopped();
     let vcpu = &mut hypervisor.guest().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
     hypervisor.inject(Exception::SupervisorCall);
@@ -57,6 +67,7 @@ pub(crate) extern "C" fn prefetch_abort(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.check_origin(3);
+    hypervisor.stopped();
     let status = cp15::instruction_fault_status();
     let address = cp15::instruction_fault_address();
     if is_mapping_fault(status) {
@@ -72,6 +83,7 @@ pub(crate) extern "C" fn prefetch_abort(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
+    hypervisor.stopped();
     let status = cp15::data_fault_status();
     let address = cp15::data_fault_address();
     if is_mapping_fault(status) {
@@ -90,6 +102,7 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
+    hypervisor.stopped();
     hypervisor.interrupted();
     hypervisor.leave_unchanged()
 }

@@ -107,6 +107,14 @@ fn every_file_that_a_page_names_is_there() {
 }
 
 #[test]
+fn an_include_is_not_indented_since_only_its_first_line_would_be() {
+    for (path, text) in book() {
+        let indented = text.lines().find(|line| line.starts_with(' ') && line.contains("{{#"));
+        assert_eq!(indented, None, "{}", path.display());
+    }
+}
+
+#[test]
 fn every_page_is_in_the_summary() {
     let summary = read("docs/src/SUMMARY.md");
     for (path, _) in book() {

@@ -29,7 +29,7 @@ use entresol_vcpu::Cp15;
 /// `hvc` with the function Yield, by a kernel; entered as the paths of trap words are. 66
 /// instructions, the return included.
 ///
-/// 1. The next guest in `r8`, which no pending interrupt concerns, its virtual status in `r4`; 2.
+/// (1.) The next guest in `r8`, which no pending interrupt concerns, its virtual status in `r4`; 2.
 /// the call is done; save what [`entry::resume`] loads; 3. thread registers; 4. the stack pointers
 /// of the exceptions; 5. who is loaded; 6. its view; 7. its domains; 8. go.
 #[unsafe(naked)]
