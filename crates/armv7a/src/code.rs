@@ -215,7 +215,8 @@ pub(crate) fn open(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestPhys) 
             // Else more hot pages than places would drive each other out for ever.
             shadow.pages.cool(linear, oldest);
         }
-        shadow.open.rotate_left(1);
+        let [_, b, c, d] = shadow.open;
+        shadow.open = [b, c, d, None];
     }
     if let Some(slot) = shadow.open.iter_mut().find(|slot| slot.is_none()) {
         *slot = Some(page);

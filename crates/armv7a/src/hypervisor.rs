@@ -25,7 +25,7 @@ use entresol_abi::console::Channel;
 use entresol_abi::image::MAX_VMS;
 use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
-use entresol_hv::health::{Fault, Notice};
+use entresol_hv::health::{Fault, Notice, Plain};
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Id, Scheduler};
 
@@ -115,7 +115,7 @@ impl Hypervisor {
     /// # Panics
     ///
     /// Never: [`Hypervisor::set_up`] put one there before the first guest ran.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn platform(&mut self) -> &mut dyn Platform {
         match &mut self.platform {
             Some(platform) => *platform,
@@ -139,7 +139,7 @@ impl Hypervisor {
     }
 
     /// Enters the linear view.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn linear(view: &mut View) -> Linear<'_> {
         Linear::enter(view)
     }
@@ -184,9 +184,9 @@ impl Hypervisor {
         let vm = guest.vm.name;
         let vm = name(&vm);
         if before == 0 {
-            self.say(format_args!("vm \"{vm}\": {notice}"));
+            self.say(format_args!("vm \"{}\": {notice}", Plain(vm)));
         } else {
-            self.say(format_args!("vm \"{vm}\": {notice} ({before} more before)"));
+            self.say(format_args!("vm \"{}\": {notice} ({before} more before)", Plain(vm)));
         }
     }
 
@@ -213,7 +213,7 @@ impl Hypervisor {
     pub(crate) fn wake(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
-        if guest.run == Run::Waiting && guest.vcpu.pending != 0 {
+        if matches!(guest.run, Run::Waiting) && guest.vcpu.pending != 0 {
             guest.run = Run::Running;
             if let Some(id) = Id::new(index) {
                 self.scheduler().ready(id);
@@ -260,7 +260,7 @@ impl Hypervisor {
             let well = self.guests.iter().take(self.count).all(all_off(true));
             self.say(format_args!(
                 "every vm is off: {}",
-                if well { "all ended well" } else { "not all ended well" }
+                Plain(if well { "all ended well" } else { "not all ended well" })
             ));
             self.flush();
             self.platform().power_off(well);
@@ -344,7 +344,7 @@ impl Hypervisor {
     }
 
     /// The same for a trap that did not touch the guest's system registers and its shadow.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn leave_unchanged(&mut self) -> *mut Guest {
         if self.reschedule { self.leave() } else { self.settle() }
     }

@@ -34,7 +34,7 @@ impl Hypervisor {
         let armed = self.armed.take();
         let guest = self.guest();
         if armed.is_some() && guest.board.deadline() == armed && guest.board.ring() {
-            if guest.run == Run::Waiting {
+            if matches!(guest.run, Run::Waiting) {
                 self.wake(self.loaded);
             }
         } else {

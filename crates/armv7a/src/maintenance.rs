@@ -34,7 +34,7 @@ pub(crate) struct View {
 ///
 /// `view` maps the window as every other view does, and no other address space's
 /// translations are tagged with its ASID.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn switch(view: View) {
     // SAFETY: the reserved ASID tags nothing, and we run from global entries.
     unsafe { cp15::set_context(0) };

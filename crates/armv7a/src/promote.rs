@@ -144,10 +144,15 @@ impl Guest {
 
 impl Hypervisor {
     /// First in every handler: what the guest did in stubs is known.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn stopped(&mut self) -> Stopped {
+        if !self.guest().promotion.on { Stopped::Outside } else { self.stopped_promoting() }
+    }
+
+    #[inline(never)]
+    fn stopped_promoting(&mut self) -> Stopped {
         let guest = self.guest();
-        if !guest.promotion.on || !guest.vcpu.privileged() {
+        if !guest.vcpu.privileged() {
             return Stopped::Outside;
         }
         let status = guest.promotion.load(shared::STATUS);

@@ -4,6 +4,7 @@ use crate::guest::{Interrupt as Line, Restore, Run};
 use crate::hypervisor::{Hypervisor, core, halt, name};
 use entresol_abi::image::{self, MAX_VMS};
 use entresol_abi::{HostPhys, window};
+use entresol_hv::health::Plain;
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::Id;
 
@@ -87,9 +88,9 @@ impl Hypervisor {
         let count = self.count;
         self.say(format_args!(
             "entresol {} on {}: {count} vm{}, image {:08x}",
-            env!("CARGO_PKG_VERSION"),
-            name(&machine),
-            if count == 1 { "" } else { "s" },
+            Plain(env!("CARGO_PKG_VERSION")),
+            Plain(name(&machine)),
+            Plain(if count == 1 { "" } else { "s" }),
             header.build,
         ));
     }

@@ -17,12 +17,13 @@ use crate::cp15;
 use crate::device::Stored;
 use crate::guest::Guest;
 use crate::hypervisor::{Hypervisor, core};
+use crate::linear::Linear;
 use crate::promote::Stopped;
 use crate::shadow::{Attempt, Resolved, Side};
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::board::Board;
-use entresol_hv::health::{Access as Did, Fault, Notice, Pool, Who};
+use entresol_hv::health::{Access as Did, Fault, Notice, Plain, Pool, Who};
 use entresol_isa::op::InstructionSet;
 use entresol_vcpu::{Cause, Exception, fsr, psr};
 
@@ -119,8 +120,9 @@ pub(crate) extern "C" fn broken(kind: u32, address: u32, status: u32) -> ! {
         _ => "exception",
     };
     hypervisor.say(format_args!(
-        "entresol is broken: {kind} in the hypervisor at {address:#010x}, status {status:#010x}, \
+        "entresol is broken: {} in the hypervisor at {address:#010x}, status {status:#010x}, \
          DFAR {:#010x}, DFSR {:#x}",
+        Plain(kind),
         cp15::data_fault_address(),
         cp15::data_fault_status(),
     ));
@@ -282,7 +284,7 @@ impl Hypervisor {
     fn resolve_data(&mut self, address: u32, attempt: Attempt) -> Resolved {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let privileged = guest.vcpu.privileged();
-        let mut linear = Self::linear(&mut self.view);
+        let mut linear = Linear::enter(&mut self.view);
         let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
         let side = Side::of(privileged);
         if let Some(resolved) = shadow.refill(&mut linear, cp15, address, attempt, side) {

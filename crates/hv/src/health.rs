@@ -97,6 +97,16 @@ impl Health {
     }
 }
 
+/// Text as it is. `str` itself would bring the code that pads it.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a>(pub &'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
 /// The sentence that explains the end of a run, for [`fmt::Display`].
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
@@ -110,7 +120,7 @@ pub struct Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "vm \"{}\" ", self.vm)?;
+        write!(f, "vm \"{}\" ", Plain(self.vm))?;
         f.write_str(match self.action {
             Action::Stop { .. } => "stopped",
             Action::Restart => "restarted",

@@ -81,15 +81,22 @@ impl Vcpu {
     /// Takes the pending interrupt that [`Vcpu::deliverable`] names, if there is one.
     #[inline]
     pub fn enter_pending(&mut self) {
-        match self.deliverable() {
-            Some(Exception::Irq) => self.take(Mode::IRQ, psr::A | psr::I, 0x18, 4),
-            Some(exception) => self.enter(exception),
-            None => {}
+        let due = self.pending & !self.status;
+        if due & psr::F != 0 {
+            self.enter(Exception::Fiq);
+        } else if due & psr::I != 0 {
+            // In line: the one that has to be quick.
+            self.take_in_line(Mode::IRQ, psr::A | psr::I, 0x18, 4);
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn take(&mut self, mode: Mode, masks: u32, vector: u32, distance: u32) {
+        self.take_in_line(mode, masks, vector, distance);
+    }
+
+    #[inline(always)]
+    fn take_in_line(&mut self, mode: Mode, masks: u32, vector: u32, distance: u32) {
         let saved = self.cpsr();
         let link = self.pc.wrapping_add(distance);
         self.set_mode(mode);

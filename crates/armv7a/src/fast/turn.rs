@@ -142,7 +142,9 @@ impl Hypervisor {
             let next = Id::new(index).and_then(|id| self.scheduler().next_of(id));
             let next = next.map(|next| &mut self.guests[next.index() % MAX_VMS]);
             let next = next.filter(|next| {
-                next.run == Run::Running && next.fast_is_known() && !next.vcpu.float_enabled()
+                matches!(next.run, Run::Running)
+                    && next.fast_is_known()
+                    && !next.vcpu.float_enabled()
             });
             let turn = next.map_or(core::ptr::null_mut(), |next| &raw mut *next);
             self.guests[index % MAX_VMS].turn = turn;

@@ -137,6 +137,7 @@ impl Interface {
     }
 
     /// The part of a level that decides preemption, ARM IHI 0048B 3.3.3.
+    #[inline(always)]
     const fn preemption_level(&self, level: u32, group_one: bool) -> u32 {
         // Group 1's own binary point counts from one bit higher.
         let point = match group_one && self.control & COMMON_BPR == 0 {

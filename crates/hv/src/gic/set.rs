@@ -21,6 +21,7 @@ impl Set {
     }
 
     /// Membership of interrupts `32 * word` and the 31 that follow.
+    #[inline(always)]
     pub(super) fn word(&self, word: u32) -> u32 {
         self.0.get(index(word)).copied().unwrap_or(0)
     }
@@ -32,10 +33,12 @@ impl Set {
         }
     }
 
+    #[inline(always)]
     pub(super) fn contains(&self, irq: u32) -> bool {
         self.word(irq / 32) & bit(irq) != 0
     }
 
+    #[inline(always)]
     pub(super) fn insert(&mut self, irq: u32) {
         if let Some(slot) = self.0.get_mut(index(irq / 32)) {
             *slot |= bit(irq);
@@ -48,12 +51,14 @@ impl Set {
         }
     }
 
+    #[inline(always)]
     pub(super) const fn is_empty(&self) -> bool {
         let [a, b, c, d] = self.0;
         a | b | c | d == 0
     }
 
     /// The lowest interrupt in both sets.
+    #[inline(always)]
     pub(super) const fn first_common(&self, other: &Self) -> Option<u32> {
         let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
         let (from, bits) = match (a & e, b & f, c & g, d & h) {
