@@ -14,6 +14,7 @@
 //! typed arrives when the host gets to it. It has `expect` lines instead, and so has a
 //! test with `endless = true`, which is stopped by the host.
 
+use crate::native::Native;
 use crate::process;
 use crate::qemu::{Ended, Machine, Typed};
 use crate::workspace::Workspace;
@@ -54,9 +55,14 @@ struct Spec {
     /// Texts that must not be found.
     #[serde(default)]
     never: Vec<String>,
+    /// Run it twice more, counted, and compare every byte and the number of instructions.
+    #[serde(default)]
+    twice: bool,
     /// What to type.
     #[serde(default, rename = "type")]
     typed: Vec<Typed>,
+    /// A guest that is to print what it prints without Entresol.
+    native: Option<Native>,
 }
 
 /// A bound on numbers that are printed.
@@ -159,6 +165,13 @@ impl BootTest {
             for unwanted in &self.spec.never {
                 ensure!(!text.contains(unwanted.as_str()), "printed {unwanted:?}");
             }
+            if let Some(native) = &self.spec.native {
+                let limit = Duration::from_secs(self.spec.seconds);
+                native.check(&self.folder, &self.machine, &text, limit)?;
+            }
+            if self.spec.twice {
+                self.repeats(workspace)?;
+            }
             if let Some(golden) = self.golden() {
                 compare(&fs::read_to_string(&golden)?, &text)
                     .with_context(|| format!("not as in {}", golden.display()))?;
@@ -178,15 +191,42 @@ impl BootTest {
     /// Runs it; returns the transcript and how it ended.
     fn run(&self, workspace: &Workspace) -> Result<(String, Ended)> {
         let manifest = self.folder.join(&self.spec.system);
-        let image = workspace.target(&format!("boot/{}.{}.elf", self.name, self.machine));
-        build_image(workspace, &manifest, &self.machine, &image)?;
-        let machine = Machine::described(&workspace.path("machines"), &self.machine, &image)?;
+        build_image(workspace, &manifest, &self.machine, &self.image(workspace))?;
         let limit = Duration::from_secs(self.spec.seconds);
         let enough = |serial: &[u8]| {
             self.spec.endless && expect_in_order(&transcript(serial), &self.spec.expect).is_ok()
         };
-        let ended = machine.run_until(limit, &self.spec.typed, enough)?;
+        let ended = self.machine(workspace)?.run_until(limit, &self.spec.typed, enough)?;
         Ok((transcript(&ended.serial), ended))
+    }
+
+    /// Runs what [`run`](Self::run) built twice more, under the instrument.
+    fn repeats(&self, workspace: &Workspace) -> Result<()> {
+        let run = |turn: u32| -> Result<(Vec<u8>, String)> {
+            let counts = self.image(workspace).with_extension(format!("{turn}.counts"));
+            let limit = Duration::from_secs(self.spec.seconds);
+            let machine = self.machine(workspace)?;
+            let arguments = [format!("out={}", counts.display())];
+            let ended = machine
+                .with_plugin(&workspace.instrument(), &arguments)
+                .run(limit, &self.spec.typed)?;
+            let report = fs::read_to_string(&counts)
+                .with_context(|| format!("no counts; QEMU said: {}", ended.errors))?;
+            Ok((ended.serial, report))
+        };
+        let (first, second) = (run(1)?, run(2)?);
+        ensure!(first.0 == second.0, "two runs did not print the same");
+        ensure!(first.1.contains("end total"), "the run was not counted to its end");
+        ensure!(first.1 == second.1, "one run took {}another {}", first.1, second.1);
+        Ok(())
+    }
+
+    fn image(&self, workspace: &Workspace) -> PathBuf {
+        workspace.target(&format!("boot/{}.{}.elf", self.name, self.machine))
+    }
+
+    fn machine(&self, workspace: &Workspace) -> Result<Machine> {
+        Machine::described(&workspace.path("machines"), &self.machine, &self.image(workspace))
     }
 }
 

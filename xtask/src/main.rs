@@ -7,9 +7,11 @@
 mod bench;
 mod boot_tests;
 mod build;
+mod demo;
 mod layers;
 mod linux;
 mod measure;
+mod native;
 mod process;
 mod qemu;
 mod setup;
@@ -92,7 +94,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
         Chore::Demo => {
             setup::setup(&workspace)?;
             build::build(&workspace)?;
-            return demo(&workspace);
+            return demo::demo(&workspace);
         }
         Chore::Test => return test::test(&workspace),
         Chore::Boot { names } => return test::boot(&workspace, &names),
@@ -114,12 +116,6 @@ fn run(chore: Chore) -> Result<ExitCode> {
         Chore::Clean => clean(&workspace)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn demo(workspace: &Workspace) -> Result<ExitCode> {
-    let mut command = workspace.entresol();
-    command.arg("run").arg(workspace.path("systems/demo.toml"));
-    process::hand_over(&mut command)
 }
 
 fn clean(workspace: &Workspace) -> Result<()> {

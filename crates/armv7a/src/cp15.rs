@@ -65,6 +65,8 @@ macro_rules! write {
 }
 
 read! {
+    /// CNTP_CTL.
+    physical_timer_control = 14, 0, 2, 1;
     /// SCTLR.
     system_control = 1, 0, 0, 0;
     /// MIDR.

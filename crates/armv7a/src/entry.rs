@@ -71,10 +71,9 @@ macro_rules! saved {
 
 // The return address is that of the next instruction for SVC; the preferred return
 // address of the others is lr minus an offset (B1.8.3, table B1-7). That of an undefined
-// instruction depends on the instruction set, so its handler subtracts. The first four are
+// instruction depends on the instruction set, so its handler subtracts. The first three are
 // what the fast paths leave over: there, registers are saved and lr is adjusted.
 saved!(undefined_saved, trap::undefined, "");
-saved!(yield_saved, fast::turn::yielded, "");
 saved!(supervisor_call_saved, trap::supervisor_call, "");
 saved!(data_abort_saved, trap::data_abort, "");
 saved!(prefetch_abort, trap::prefetch_abort, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");

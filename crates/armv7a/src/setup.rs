@@ -38,7 +38,7 @@ impl Hypervisor {
         self.platform = Some(platform);
         self.image = image_at;
         // 10 ms.
-        self.scheduler.set_slice(u64::from(hz / 100));
+        self.turns.set_slice(u64::from(hz / 100));
         let identity = entresol_vcpu::Identity::from_machine(crate::identity::read());
         let mut pool = header.pools.base.0;
         let mut asid = crate::boot::FIRST_GUEST_ASID;
@@ -74,11 +74,11 @@ impl Hypervisor {
             }
             drop(linear);
             if let Some(id) = Id::new(index) {
-                self.scheduler.set_priority(id, vm.priority as u8);
+                self.turns.set_priority(id, vm.priority as u8);
                 if vm.flags & image::flags::AUTOSTART != 0 {
                     // First start: memory outside the loads is as the machine left it.
                     guest.run = Run::Restoring(Restore::Copy { load: 0, from: 0 });
-                    self.scheduler.ready(id);
+                    self.turns.ready(id);
                 }
             }
             self.count = index + 1;

@@ -115,6 +115,9 @@ pub(crate) struct Run {
     /// Hold input back until that VM has said this
     #[arg(long, value_name = "TEXT")]
     pub(crate) input_after: Option<String>,
+    /// End the machine, with exit status 0, when that VM has said this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) until: Option<String>,
     /// End the machine after this many seconds, with exit status 1
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,

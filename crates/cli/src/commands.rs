@@ -174,6 +174,7 @@ pub(crate) fn run(arguments: &Run) -> Outcome {
         names,
         keyboard,
         input_after: arguments.input_after.clone(),
+        until: arguments.until.clone(),
         limit: arguments.timeout.map(Duration::from_secs),
         log,
     };

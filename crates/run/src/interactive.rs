@@ -34,6 +34,8 @@ pub struct Options {
     pub keyboard: usize,
     /// Hold typed bytes back until that VM has said this.
     pub input_after: Option<String>,
+    /// End the machine, well, when that VM has said this.
+    pub until: Option<String>,
     /// End the machine after this long.
     pub limit: Option<Duration>,
     /// Write complete lines of all consoles here too.
@@ -59,7 +61,12 @@ pub fn run(qemu: &Qemu, image: &Path, options: Options) -> Result<Ended, Error> 
     let mut complaints = Vec::new();
     let ended = loop {
         match events.recv_timeout(screen.left()) {
-            Ok(Event::Serial(bytes)) => screen.said(&bytes, &process)?,
+            Ok(Event::Serial(bytes)) => {
+                screen.said(&bytes, &process)?;
+                if screen.until.as_ref().is_some_and(|until| until.met) {
+                    break Ended::Quit;
+                }
+            }
             Ok(Event::Complaint(bytes)) => complaints.extend(bytes),
             Ok(Event::Typed(bytes)) => {
                 if screen.typed(&bytes, &process)? {
@@ -117,6 +124,15 @@ struct Screen {
     multiplexer: Multiplexer,
     deadline: Option<Instant>,
     held: Option<Held>,
+    until: Option<Until>,
+}
+
+/// A text of one VM that ends the run.
+struct Until {
+    channel: Channel,
+    text: Vec<u8>,
+    said: Vec<u8>,
+    met: bool,
 }
 
 /// Typed bytes that wait for a text.
@@ -143,6 +159,12 @@ impl Screen {
                 text: text.into_bytes(),
                 said: Vec::new(),
                 typed: Vec::new(),
+            }),
+            until: options.until.map(|text| Until {
+                channel: Channel(first),
+                text: text.into_bytes(),
+                said: Vec::new(),
+                met: false,
             }),
         }
     }
@@ -172,6 +194,13 @@ impl Screen {
             self.consoles.push(channel, byte, &mut shown);
             if let Some((_, consoles)) = &mut self.log {
                 consoles.push(channel, byte, &mut logged);
+            }
+            if let Some(until) = self.until.as_mut().filter(|until| until.channel == channel) {
+                until.said.push(byte);
+                until.met |= until.said.ends_with(&until.text);
+                if byte == b'\n' {
+                    until.said.clear();
+                }
             }
             if let Some(held) = self.held.as_mut().filter(|_| channel == self.keys.selected()) {
                 held.said.push(byte);

@@ -17,7 +17,7 @@ use entresol_vcpu::psr;
 /// The vector for data aborts. 84 instructions from vector to vector for a section that is
 /// not there, 95 for a page.
 ///
-/// 1. A guest's, else [`entry::guarded_abort`]; save; 2. an application's, usual, and of a kind that tables
+/// (1.) A guest's, else [`entry::guarded_abort`]; save; 2. an application's, usual, and of a kind that tables
 /// cause; 3. the linear view; 4. first-level descriptor; 5. second-level descriptor; 6. DFSR and
 /// DFAR; 7. as for `svc`, with the registers of Abort mode (B1.9.8).
 #[unsafe(naked)]

@@ -21,7 +21,7 @@ const TO_T32: u32 = psr::REAL | psr::MODE;
 /// Trap words of p8. 60 instructions from `movs pc, lr` to the application, the vector's
 /// branch and [`undefined`](super::instruction::undefined) included.
 ///
-/// 1. Where to: `r3`; 2. from Supervisor to User mode, else [`between_modes`]; 3. the new virtual
+/// (1.) Where to: `r3`; 2. from Supervisor to User mode, else [`between_modes`]; 3. the new virtual
 /// status in `r10`: nothing is due then; 4. real status and alignment; 5. `r13` and `r14`; 6. the
 /// application's view; 7. count and go.
 #[unsafe(naked)]
@@ -102,7 +102,7 @@ pub(super) unsafe extern "C" fn exception_return() {
 
 /// A return to `r3` from and to any modes but FIQ.
 ///
-/// 1. The bank of the mode in `r5`, which has an SPSR: `r7`; 2. the bank of the new mode in
+/// (1.) The bank of the mode in `r5`, which has an SPSR: `r7`; 2. the bank of the new mode in
 /// `r11`; 3. nothing is due then, in `r10`; 4. and so on as above.
 #[unsafe(naked)]
 unsafe extern "C" fn between_modes() {

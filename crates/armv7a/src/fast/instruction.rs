@@ -17,6 +17,7 @@ use crate::entry;
 use crate::guarded;
 use crate::guest::Guest;
 use crate::hypervisor::{CORE, Hypervisor};
+use crate::shadow::Shadow;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_rewrite::stub::shared;
@@ -69,7 +70,7 @@ const _: () = assert!(cp15_at(size_of::<Cp15>()) < 1024, "a word of it has 8 bit
 
 /// The vector for undefined instructions. 12 instructions to where the class is known.
 ///
-/// 1. Save; 2. an A32 instruction of a guest; 3. its word; 4. by the coprocessor that it or its
+/// (1.) Save; 2. an A32 instruction of a guest; 3. its word; 4. by the coprocessor that it or its
 /// trap word names. From here on `r0` is free, `r1` the status, `r2` the word, `r4` the virtual
 /// status, `lr` the next instruction.
 #[unsafe(naked)]
@@ -119,7 +120,7 @@ pub(crate) unsafe extern "C" fn undefined() {
 /// The vector for undefined instructions of a guest that promotes: as [`undefined`], with 14
 /// instructions more in front for a trap of its kernel.
 ///
-/// 1. Save; 2. of a kernel's A32 code; 3. its interrupt mask is in the shared page; 4. is a sample
+/// (1.) Save; 2. of a kernel's A32 code; 3. its interrupt mask is in the shared page; 4. is a sample
 /// due?
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn undefined_promoting() {
@@ -154,7 +155,7 @@ pub(crate) unsafe extern "C" fn undefined_promoting() {
 
 /// MRC of p15. 24 instructions.
 ///
-/// 1. Is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it.
+/// (1.) Is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it.
 #[unsafe(naked)]
 unsafe extern "C" fn system() {
     naked_asm!(
@@ -192,7 +193,7 @@ unsafe extern "C" fn system() {
 
 /// MCR of p15 by a kernel.
 ///
-/// 1. Which; the value in `r0`; 2. thread registers; 3. DACR, if shadow entries stay as they
+/// (1.) Which; the value in `r0`; 2. thread registers; 3. DACR, if shadow entries stay as they
 /// are ([`Shadow::domains_matter`](crate::shadow::Shadow::domains_matter)); 4. a line of a
 /// cache, if it is mapped; 5. branch predictions.
 #[unsafe(naked)]
@@ -262,7 +263,11 @@ unsafe extern "C" fn system_write() {
         "isb",
         "b 9f",
         // 4.
-        "6: mov r8, lr",
+        "6: movw r3, #{OPENED}",        // slow: what it wrote to an open page is to be scanned
+        "ldr r3, [sp, r3]",
+        "cmp r3, #0",
+        "bne {slow}",
+        "mov r8, lr",
         "bl {invalidate}",
         "b 7f",
         "4: mov r8, lr",
@@ -276,6 +281,7 @@ unsafe extern "C" fn system_write() {
         "9:",
         count!("CP15"),
         resume!(),
+        OPENED = const offset_of!(Guest, shadow) + offset_of!(Shadow, opened),
         FLUSH = const write(7, 14, 1),
         CLEAN = const write(7, 10, 1),
         CLEAN_UNIFICATION = const write(7, 11, 1),

@@ -16,7 +16,7 @@ use entresol_isa::hot::{
 /// Trap words of p9: MRS, MSR (register), CPS. At most 47 instructions, 61 with a change of
 /// mode.
 ///
-/// 1. A kernel's; which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
+/// (1.) A kernel's; which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
 /// CPS: the new status in `r5`. Both go on in [`write_status`].
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn status_register() {
@@ -148,7 +148,7 @@ pub(super) unsafe extern "C" fn status_immediate() {
 
 /// A kernel's virtual status becomes `r5`. 15 instructions, 29 with a change of mode.
 ///
-/// 1. Nothing is due then; 2. in the same mode; 3. in another privileged one: its `r13` and
+/// (1.) Nothing is due then; 2. in the same mode; 3. in another privileged one: its `r13` and
 /// `r14`.
 #[unsafe(naked)]
 unsafe extern "C" fn write_status() {

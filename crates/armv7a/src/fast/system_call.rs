@@ -15,7 +15,7 @@ use entresol_vcpu::psr;
 
 /// The vector for `svc`. 51 instructions from vector to vector.
 ///
-/// 1. Save; 2. is it an application's, and usual; 3. its `r13` and `r14` to their bank, those of
+/// (1.) Save; 2. is it an application's, and usual; 3. its `r13` and `r14` to their bank, those of
 /// Supervisor mode from theirs, LR and SPSR as B1.9.4; 4. status: masked, A32; 5. the kernel's
 /// view; 6. no loop of exceptions; 7. count and go.
 #[unsafe(naked)]
