@@ -35,6 +35,7 @@ core::arch::global_asm!(
     .arm
     .arch_extension virt
     .globl _start, vectors, vector_svc, vector_abort, vector_irq, after_svc
+    .globl at_cpsid, at_mrs, at_cpsie, at_msr, at_thread, after_thread
     .globl at_sensitive, at_cp15, at_mmio, before_fill, after_fill, at_svc, at_return, at_abort
 
 _start:
@@ -99,6 +100,23 @@ at_cp15:
     mrc     p15, 0, r0, c1, c0, 0
     subs    r4, r4, #1
     bne     at_cp15
+
+    // What is promoted where the VM's policy says so.
+    mov     r4, #{rounds}
+5:
+at_cpsid:
+    cpsid   i
+at_mrs:
+    mrs     r0, cpsr
+at_cpsie:
+    cpsie   i
+at_msr:
+    msr     cpsr_c, r0
+at_thread:
+    mrc     p15, 0, r1, c13, c0, 4          // TPIDRPRW
+after_thread:
+    subs    r4, r4, #1
+    bne     5b
 
     // 6. A device register: the UART's flags.
     ldr     r5, =0x09000000

@@ -20,14 +20,19 @@ use entresol_abi::image::{MAX_VMS, flags};
 use entresol_rewrite::stub::{self, shared};
 use entresol_vcpu::{permissions, psr};
 
-/// Of so many traps of a guest kernel one is a sample. A prime, so that no loop is in step.
+/// Of so many traps of a guest kernel one is a sample: it costs 700 instructions, where a
+/// trap costs 40. Odd, so that no loop is in step.
 const PERIOD: u32 = 13;
-/// Samples that make a site hot. Promoting costs some thousand instructions, a trap 50.
-const HOT: u32 = 4;
+/// Each sample of a site that cannot be promoted makes the period longer by this, up to the
+/// longest; a promotion makes it short again.
+const LONGER: u32 = 2;
+const LONGEST: u32 = 501;
+/// Samples that make a site hot. Promoting costs some thousand instructions.
+const HOT: u32 = 2;
 /// Samples of a site that could not be promoted: other sites wear it down.
 const REFUSED: u32 = 64;
 /// Sites whose samples are counted at a time.
-const SITES: usize = 256;
+const SITES: usize = 512;
 
 /// CPSR bits that `mrs` shows.
 const READABLE: u32 = 0xf8ff_03df;
@@ -56,6 +61,7 @@ pub(crate) struct Promotion {
     pub(crate) page: *mut Shared,
     /// Traps until the next sample; 0 while one is due.
     pub(crate) countdown: u32,
+    period: u32,
     /// Whether its policy asks for promotion at all.
     pub(crate) on: bool,
     /// Samples by site.
@@ -72,6 +78,7 @@ impl Promotion {
     pub(crate) const EMPTY: Self = Self {
         page: core::ptr::null_mut(),
         countdown: PERIOD,
+        period: PERIOD,
         on: false,
         heat: [Heat { site: 0, samples: 0 }; SITES],
     };
@@ -105,14 +112,19 @@ impl Promotion {
             }
         }
         if heat.samples >= threshold {
+            self.period = (self.period + LONGER).min(LONGEST);
             return false;
         }
         heat.samples += 1;
         heat.samples == threshold
     }
 
-    fn tried(&mut self, site: u32, promoted: bool) {
-        let samples = if promoted { 0 } else { REFUSED };
+    /// Notes what came of promoting a site: done, to be tried again, or not possible.
+    fn tried(&mut self, site: u32, promoted: Option<bool>) {
+        let samples = if promoted.is_some() { 0 } else { REFUSED };
+        if promoted == Some(true) {
+            self.period = PERIOD;
+        }
         self.heat[(site >> 2) as usize % SITES] = Heat { site, samples };
     }
 }
@@ -200,7 +212,7 @@ impl Hypervisor {
         if guest.promotion.on {
             let eager = guest.vm.flags & flags::EAGER != 0;
             if eager || guest.promotion.countdown == 0 {
-                guest.promotion.countdown = if eager { 1 } else { PERIOD };
+                guest.promotion.countdown = if eager { 1 } else { guest.promotion.period };
                 self.sample(pc, if eager { 1 } else { HOT });
             }
         }
@@ -226,8 +238,7 @@ impl Hypervisor {
                 let afe = cp15.sctlr & SCTLR_AFE != 0;
                 !permissions(mapping, false, cp15.dacr, afe).execute
             })
-            .and_then(|mapping| shadow.promote(&mut linear, cp15, pc, mapping.gpa))
-            .is_some();
+            .and_then(|mapping| shadow.promote(&mut linear, cp15, pc, mapping.gpa));
         guest.promotion.tried(pc, promoted);
     }
 }

@@ -46,6 +46,8 @@ const FIRST: u32 = 0xe0;
 const RECORD_LEN: u32 = 16;
 /// A guest that maps so many holes away gets no further one.
 const MOST_LOST: u32 = 8;
+/// Mappings are dropped so many times for the sake of promotions.
+const MOST_RETRIES: u32 = 64;
 
 /// The stubs of a VM.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(crate) struct Stubs {
     lost: u32,
     /// Next stub to be looked at for a new one.
     hand: u32,
+    /// How often mappings may still be dropped for a page's sake.
+    retry: u32,
 }
 
 /// A stub in use.
@@ -83,6 +87,7 @@ impl Stubs {
         hole: 0,
         lost: 0,
         hand: 0,
+        retry: MOST_RETRIES,
     };
 
     /// Takes the pool of a VM with `pages` pages, whose shared page is `shared`.
@@ -130,6 +135,7 @@ impl Stubs {
         }
         self.hole = 0;
         self.lost = 0;
+        self.retry = MOST_RETRIES;
     }
 
     fn record(&self, linear: &Linear<'_>, number: u32) -> Option<Record> {
@@ -168,15 +174,15 @@ impl Stubs {
 }
 
 impl Shadow {
-    /// Makes a stub for the instruction at `pc`, the word `offset` of a page; `None` if that
-    /// cannot be.
+    /// Makes a stub for the instruction at `pc`; `Some(false)` if that may be possible later,
+    /// `None` if it cannot be.
     pub(crate) fn promote(
         &mut self,
         linear: &mut Linear<'_>,
         cp15: &Cp15,
         pc: u32,
         at: GuestPhys,
-    ) -> Option<()> {
+    ) -> Option<bool> {
         let page = self.memory.page(at)?;
         let word: u32 = self.memory.load(linear, at)?;
         let own = trapword::decode_a32(word).unwrap_or(word);
@@ -185,9 +191,15 @@ impl Shadow {
             || self.pages.is_open(linear, page)
             || self.mixed
             || !self.stubs.fits(linear, page, pc)
-            || !self.runs_only_at(linear, page, pc)
         {
             return None;
+        }
+        if !self.runs_only_at(linear, page, pc) {
+            // It may do so once the mappings that are not used any more are dropped: a kernel
+            // enters its first pages with the MMU off.
+            self.drop_critical(linear, page);
+            self.stubs.retry = self.stubs.retry.checked_sub(1)?;
+            return Some(false);
         }
         self.find_hole(linear, cp15, pc)?;
         let number = self.free_stub(linear);
@@ -216,7 +228,7 @@ impl Shadow {
         let site = HostPhys(self.memory.page_at(page).0 + offset);
         linear.store(site, branch);
         maintenance::instructions_written(site, 4);
-        Some(())
+        Some(true)
     }
 
     /// Whether the only mapping of a page to be executed by the kernel is at `pc`.

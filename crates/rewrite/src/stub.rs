@@ -36,8 +36,6 @@ pub mod shared {
     pub const THREAD: u32 = 12;
     /// DACR.
     pub const DOMAINS: u32 = 16;
-    /// SPSR of the current mode.
-    pub const SAVED: u32 = 20;
 }
 
 /// The interrupt mask of a status register.
@@ -109,7 +107,6 @@ pub fn kind(original: u32) -> Option<Kind> {
             let field = match body & 0x0fff_0fff {
                 0x0e1d_0f90 => shared::THREAD,
                 0x0e13_0f10 => shared::DOMAINS,
-                0x014f_0000 => shared::SAVED,
                 _ => return None,
             };
             usable(rd).then_some(Kind::Load { rd, field })

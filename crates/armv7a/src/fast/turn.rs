@@ -139,12 +139,15 @@ impl Hypervisor {
     /// Notes for each guest who comes next when it passes its turn.
     pub(crate) fn note_turns(&mut self) {
         for index in 0..self.count {
+            let promotes = self.guests[index % MAX_VMS].promotion.on;
             let next = Id::new(index).and_then(|id| self.scheduler().next_of(id));
             let next = next.map(|next| &mut self.guests[next.index() % MAX_VMS]);
             let next = next.filter(|next| {
+                // The vectors of those that promote are others.
                 matches!(next.run, Run::Running)
                     && next.fast_is_known()
                     && !next.vcpu.float_enabled()
+                    && next.promotion.on == promotes
             });
             let turn = next.map_or(core::ptr::null_mut(), |next| &raw mut *next);
             self.guests[index % MAX_VMS].turn = turn;
