@@ -14,6 +14,7 @@
 //! typed arrives when the host gets to it. It has `expect` lines instead, and so has a
 //! test with `endless = true`, which is stopped by the host.
 
+use crate::native::Native;
 use crate::process;
 use crate::qemu::{Ended, Machine, Typed};
 use crate::workspace::Workspace;
@@ -60,6 +61,8 @@ struct Spec {
     /// What to type.
     #[serde(default, rename = "type")]
     typed: Vec<Typed>,
+    /// A guest that is to print what it prints without Entresol.
+    native: Option<Native>,
 }
 
 /// A bound on numbers that are printed.
@@ -161,6 +164,10 @@ impl BootTest {
             }
             for unwanted in &self.spec.never {
                 ensure!(!text.contains(unwanted.as_str()), "printed {unwanted:?}");
+            }
+            if let Some(native) = &self.spec.native {
+                let limit = Duration::from_secs(self.spec.seconds);
+                native.check(&self.folder, &self.machine, &text, limit)?;
             }
             if self.spec.twice {
                 self.repeats(workspace)?;

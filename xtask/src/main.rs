@@ -11,6 +11,7 @@ mod demo;
 mod layers;
 mod linux;
 mod measure;
+mod native;
 mod process;
 mod qemu;
 mod setup;

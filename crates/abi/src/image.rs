@@ -240,6 +240,10 @@ pub mod flags {
     pub const UART: u32 = 1 << 1;
     /// Has the PL031 of the virtual board.
     pub const RTC: u32 = 1 << 2;
+    /// Instructions that trap often are promoted to stubs.
+    pub const PROMOTE: u32 = 1 << 8;
+    /// Those that trapped once are, too. Only with [`PROMOTE`].
+    pub const EAGER: u32 = 1 << 9;
 }
 
 /// Values of [`Vm::on_fault`].
@@ -296,7 +300,9 @@ pub struct Passthrough {
 ///
 /// Each pair of views has two first-level tables of 16 KiB, each with one second-level
 /// table of 1 KiB for the megabyte of the window. Shadow tables are 1 KiB with 32 bytes
-/// of record. Sites are 8 bytes. Each page of guest memory has a record of 8 bytes.
+/// of record. Sites are 8 bytes. Each page of guest memory has a record of 8 bytes. With
+/// [`flags::PROMOTE`] there are pages of [`STUBS`] stubs of 64 bytes with 16 bytes of record,
+/// one second-level table, and 4 bytes for each page of guest memory.
 #[must_use]
 pub const fn pool_bytes(vm: &Vm) -> u32 {
     let views = vm.view_pairs * 2 * (0x4000 + 0x400);
@@ -304,7 +310,19 @@ pub const fn pool_bytes(vm: &Vm) -> u32 {
     let sites = vm.sites * 8;
     let pages = (vm.memory_len >> 12) * 8;
     // Each part starts at a multiple of 16 KiB.
-    round(views) + round(tables) + round(sites) + round(pages)
+    round(views) + round(tables) + round(sites) + round(pages) + round(stub_bytes(vm))
+}
+
+/// Stubs a VM may have at once, those that cannot be used included.
+pub const STUBS: u32 = 1024;
+
+/// Bytes of the part of the pools that is for stubs.
+#[must_use]
+pub const fn stub_bytes(vm: &Vm) -> u32 {
+    if vm.flags & flags::PROMOTE == 0 {
+        return 0;
+    }
+    STUBS * (64 + 16) + 0x400 + (vm.memory_len >> 12) * 4
 }
 
 const fn round(bytes: u32) -> u32 {

@@ -39,7 +39,7 @@ impl Hypervisor {
                     .get(entresol_hv::console::channel(index))
                     .map_or(entresol_abi::hypercall::NONE, u32::from),
                 Request::Yield => {
-                    self.scheduler.expire();
+                    self.scheduler().expire();
                     self.reschedule = true;
                     0
                 }

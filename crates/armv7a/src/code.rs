@@ -44,6 +44,9 @@ pub(crate) fn scan(
     if set == InstructionSet::T32 && !shadow.mixed {
         // From now on pages are scanned for both; those that were not are not executable.
         shadow.mixed = true;
+        if shadow.stubs.hole() != 0 {
+            shadow.lose_hole(linear);
+        }
         shadow.drop_all(linear);
     }
     if !shadow.pages.is_code(linear, page) {
@@ -145,12 +148,14 @@ fn take_page_back(shadow: &mut Shadow, linear: &mut Linear<'_>, page: u32) {
             *slot = None;
         }
     }
+    shadow.count_open();
     shadow.pages.set_data(linear, page);
     maintenance::instructions_written(host, 0x1000);
 }
 
 /// Restores the guest's own words, except where it wrote since.
 fn restore(shadow: &mut Shadow, linear: &mut Linear<'_>, page: u32) {
+    shadow.demote_page(linear, page);
     let host = shadow.memory.page_at(page);
     let open = shadow.pages.is_open(linear, page);
     while let Some(site) = shadow.pages.take_site(linear, page) {
@@ -203,26 +208,37 @@ pub(crate) fn open(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestPhys) 
     if !shadow.pages.is_code(linear, page) || shadow.pages.is_open(linear, page) {
         return;
     }
+    shadow.demote_page(linear, page);
     if shadow.open.iter().all(Option::is_some) {
         if let Some(oldest) = shadow.open.first_mut().and_then(Option::take) {
             take_page_back(shadow, linear, oldest);
+            // Else more hot pages than places would drive each other out for ever.
+            shadow.pages.cool(linear, oldest);
         }
         shadow.open.rotate_left(1);
     }
     if let Some(slot) = shadow.open.iter_mut().find(|slot| slot.is_none()) {
         *slot = Some(page);
     }
+    shadow.count_open();
     shadow.pages.set_open(linear, page);
     // Its entry is to be filled anew.
     shadow.drop_critical(linear, page);
 }
 
-/// Takes all open pages back: the guest maintains its instruction cache.
+/// Takes open pages back, because the guest maintains its instruction cache: all of them, or
+/// the page of `only`. A guest that patches its code word by word maintains it as often.
 #[inline]
-pub(crate) fn close(shadow: &mut Shadow, linear: &mut Linear<'_>) {
+pub(crate) fn close(shadow: &mut Shadow, linear: &mut Linear<'_>, only: Option<GuestPhys>) {
+    let only = only.map(|at| shadow.memory.page(at));
     for slot in 0..shadow.open.len() {
-        if let Some(page) = shadow.open.get_mut(slot).and_then(Option::take) {
+        let Some(slot) = shadow.open.get_mut(slot) else { continue };
+        if only.is_none_or(|only| only == *slot)
+            && let Some(page) = slot.take()
+        {
             take_page_back(shadow, linear, page);
+            // It was written often and may never be again: let it prove itself anew.
+            shadow.pages.cool(linear, page);
         }
     }
 }

@@ -65,6 +65,8 @@ macro_rules! write {
 }
 
 read! {
+    /// CNTP_CTL.
+    physical_timer_control = 14, 0, 2, 1;
     /// SCTLR.
     system_control = 1, 0, 0, 0;
     /// MIDR.
@@ -142,6 +144,8 @@ write! {
     invalidate_tlb_page = 8, 0, 7, 3;
     /// PMUSERENR.
     set_performance_user_access = 9, 0, 14, 0;
+    /// VBAR.
+    set_vector_base = 12, 0, 0, 0;
     /// CONTEXTIDR.
     set_context = 13, 0, 0, 1;
     /// TPIDRURW.

@@ -15,7 +15,6 @@ use entresol_hv::board::Board;
 use entresol_hv::bus;
 use entresol_isa::op::{Access, InstructionSet, Width};
 use entresol_isa::{a32, t32};
-use entresol_vcpu::walk;
 use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr};
 
 /// `GICC_EOIR`, `GICC_DIR` and `GICD_ICACTIVER`, which end an interrupt (ARM IHI 0048B, 4.3
@@ -49,7 +48,9 @@ impl Hypervisor {
         self.counters().mmio += 1;
         let outcome = self.access_board(&access, length, at, address);
         match outcome {
-            Outcome::Next | Outcome::Jumped => {}
+            Outcome::Next | Outcome::Jumped => {
+                self.remember_device(address, at, attempt == Attempt::Write);
+            }
             Outcome::Inject(exception) => {
                 self.tell_nothing(address, at, did(attempt));
                 self.inject(exception);
@@ -82,7 +83,7 @@ impl Hypervisor {
         let memory = guest.shadow.memory;
         let set = if guest.vcpu.thumb() { InstructionSet::T32 } else { InstructionSet::A32 };
         let linear = Self::linear(&mut self.view);
-        let pc = walk::walk(&guest.vcpu.cp15, guest.vcpu.pc, |at| memory.load(&linear, at));
+        let pc = memory.walk(&linear, &guest.vcpu.cp15, guest.vcpu.pc);
         let at_pc = pc.ok().map(|mapping| mapping.gpa);
         drop(linear);
         let Some(pc) = at_pc.filter(|pc| memory.page(*pc) == memory.page(at)) else {
@@ -118,7 +119,7 @@ impl Hypervisor {
     }
 
     /// Moves what an access to the board set in motion.
-    fn after_board(&mut self, at: GuestPhys) {
+    pub(crate) fn after_board(&mut self, at: GuestPhys) {
         let index = self.loaded;
         let guest = &mut self.guests[index % MAX_VMS];
         match at.0 >> 16 {

@@ -12,8 +12,7 @@ use crate::code;
 use crate::cp15;
 use crate::guarded;
 use crate::hypervisor::{Hypervisor, halt};
-use crate::maintenance;
-use crate::shadow::{Attempt, Shadow};
+use crate::shadow::Attempt;
 use crate::trap::ATTEMPTS;
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::board::Board;
@@ -23,14 +22,7 @@ use entresol_hv::timer as board_timer;
 use entresol_isa::op::{Condition, Coprocessor, InstructionSet, Op, Width};
 use entresol_isa::{a32, t32, trapword};
 use entresol_vcpu::cp15::timer::Register;
-use entresol_vcpu::walk;
-use entresol_vcpu::{
-    Abort, CacheOp, Context, Effect, Exception, Memory, Outcome, Purpose, Timer, TlbOp, check,
-    it_condition, psr,
-};
-
-/// SCTLR bits that change what the guest's tables mean: EE, TRE, AFE.
-const SCTLR_TRANSLATION: u32 = 1 << 25 | 1 << 28 | 1 << 29;
+use entresol_vcpu::{Abort, Exception, Memory, Outcome, Purpose, Timer, check, it_condition, psr};
 
 /// A trapped instruction, given its meaning.
 struct Trapped {
@@ -41,13 +33,17 @@ struct Trapped {
 }
 
 impl Hypervisor {
-    /// The instruction at pc, if it is one that traps.
+    /// The instruction at pc, if it is one that traps; `known` is what the guest has there
+    /// if that is promoted.
     #[inline]
-    fn trapped(&mut self) -> Option<Trapped> {
+    fn trapped(&mut self, known: Option<u32>) -> Option<Trapped> {
         let vcpu = &self.guest().vcpu;
         let (pc, flags, privileged) = (vcpu.pc, vcpu.psr, vcpu.privileged());
         if flags & psr::T == 0 {
-            let word = guarded::word(pc)?;
+            let word = match known {
+                Some(original) => original,
+                None => guarded::word(pc)?,
+            };
             let original = match trapword::decode_a32(word) {
                 Some(original) if privileged || self.runs_from_code(pc) => original,
                 _ => word,
@@ -83,7 +79,7 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let linear = Self::linear(&mut self.view);
         let memory = guest.shadow.memory;
-        let mapping = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at));
+        let mapping = memory.walk(&linear, &guest.vcpu.cp15, pc);
         let page = mapping.ok().and_then(|mapping| memory.page(mapping.gpa));
         page.is_some_and(|page| guest.shadow.pages.is_code(&linear, page))
     }
@@ -93,7 +89,7 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let linear = Self::linear(&mut self.view);
         let memory = guest.shadow.memory;
-        let mapping = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at)).ok()?;
+        let mapping = memory.walk(&linear, &guest.vcpu.cp15, pc).ok()?;
         code::straddling(&guest.shadow, &linear, mapping.gpa)
     }
 
@@ -117,7 +113,7 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let mut linear = Self::linear(&mut self.view);
         let memory = guest.shadow.memory;
-        let mapping = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at));
+        let mapping = memory.walk(&linear, &guest.vcpu.cp15, pc);
         let Some((at, page)) = mapping.ok().and_then(|it| Some((it.gpa, memory.page(it.gpa)?)))
         else {
             return;
@@ -143,14 +139,14 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let mut linear = Self::linear(&mut self.view);
         let memory = guest.shadow.memory;
-        if let Ok(mapping) = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at)) {
+        if let Ok(mapping) = memory.walk(&linear, &guest.vcpu.cp15, pc) {
             code::forget_straddling(&mut guest.shadow, &mut linear, mapping.gpa);
         }
     }
 
-    /// Emulates the instruction at pc.
-    pub(crate) fn emulate(&mut self) {
-        let Some(trapped) = self.trapped() else {
+    /// Emulates the instruction at pc, which is `known` if it is promoted.
+    pub(crate) fn emulate(&mut self, known: Option<u32>) {
+        let Some(trapped) = self.trapped(known) else {
             return self.meaningless();
         };
         let guest = self.guest();
@@ -252,7 +248,8 @@ impl Hypervisor {
         let cp15 = &guest.vcpu.cp15;
         let write = attempt == Attempt::Write;
         let purpose = if write { Purpose::Write } else { Purpose::Read };
-        walk::walk(cp15, address, |at| memory.load(&linear, at))
+        memory
+            .walk(&linear, cp15, address)
             .and_then(|mapping| check(&mapping, cp15, false, purpose))
             .map_err(|fault| Exception::DataAbort { dfsr: fault.dfsr(write), dfar: address })
     }
@@ -271,7 +268,7 @@ impl Hypervisor {
                 self.wait(pc);
             }
             Outcome::WaitForEvent => {
-                self.scheduler.expire();
+                self.scheduler().expire();
                 self.reschedule = true;
             }
             Outcome::Hypercall { .. } => self.hypercall(),
@@ -282,89 +279,6 @@ impl Hypervisor {
                 self.inject(Exception::Undefined);
             }
             Outcome::Unsupported => self.inject(Exception::Undefined),
-        }
-    }
-
-    fn effect(&mut self, effect: Effect) {
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
-        match effect {
-            Effect::Context { register: Context::Dacr, old } => {
-                let new = guest.vcpu.cp15.dacr;
-                guest.dacr = Shadow::domains(&guest.vcpu.cp15);
-                if guest.shadow.domains_matter(old, new) {
-                    guest.shadow.drop_all(&mut Self::linear(&mut self.view));
-                }
-            }
-            Effect::Context { register, old } => {
-                let cp15 = &guest.vcpu.cp15;
-                let on = cp15.sctlr & 1 != 0;
-                let asid = cp15.contextidr as u8;
-                let linear = &mut Self::linear(&mut self.view);
-                match register {
-                    Context::Sctlr => {
-                        guest.dacr = Shadow::domains(cp15);
-                        cp15::set_alignment_check(cp15.sctlr & cp15::SCTLR_A != 0);
-                        if (old ^ cp15.sctlr) & !1 & SCTLR_TRANSLATION != 0 {
-                            guest.shadow.drop_all(linear);
-                        }
-                        if on {
-                            guest.shadow.activate_asid(linear, asid);
-                        } else {
-                            guest.shadow.activate_off(linear);
-                        }
-                    }
-                    Context::Contextidr if on => guest.shadow.activate_asid(linear, asid),
-                    // The TLB, so the shadow too, is tagged by ASID; a guest that changes tables
-                    // under one invalidates.
-                    Context::Contextidr | Context::Ttbr0 | Context::Prrr | Context::Nmrr => {}
-                    Context::Ttbr1 | Context::Ttbcr | Context::Dacr => {
-                        guest.shadow.drop_all(linear)
-                    }
-                }
-            }
-            Effect::Tlb(op) => {
-                let linear = &mut Self::linear(&mut self.view);
-                match op {
-                    TlbOp::All => guest.shadow.drop_all(linear),
-                    TlbOp::Asid(asid) => guest.shadow.drop_asid(linear, asid),
-                    TlbOp::Address { va, .. } | TlbOp::AddressAllAsids(va) => {
-                        guest.shadow.drop_address(linear, va);
-                    }
-                }
-            }
-            Effect::Cache(op) => self.cache(op),
-            Effect::Translate(request) => {
-                let linear = Self::linear(&mut self.view);
-                let memory = guest.shadow.memory;
-                walk::translate(&mut guest.vcpu, request, |at| memory.load(&linear, at));
-            }
-            Effect::Barrier => cp15::dsb(),
-            Effect::FloatAccess | Effect::FloatUnit => self.update_float(),
-        }
-    }
-
-    /// Maintains caches for the guest.
-    fn cache(&mut self, op: CacheOp) {
-        match op {
-            CacheOp::InstructionAll | CacheOp::InstructionAddress(_) => {
-                let guest = &mut self.guests[self.loaded % MAX_VMS];
-                if guest.shadow.open != [None; 4] {
-                    code::close(&mut guest.shadow, &mut Self::linear(&mut self.view));
-                }
-                maintenance::forget_instructions();
-            }
-            CacheOp::Branch => maintenance::forget_branches(),
-            CacheOp::SetWay(way) => maintenance::flush_set_way(way),
-            CacheOp::CleanAddress(address)
-            | CacheOp::CleanAddressUnification(address)
-            | CacheOp::InvalidateAddress(address)
-            | CacheOp::CleanInvalidateAddress(address) => {
-                // An invalidation cleans first: the line may hold what is not the guest's.
-                if !guarded::flush_line(address) && self.data_for_hypervisor(address, Attempt::Read)
-                {
-                    let _ = guarded::flush_line(address);
-                }
-            }
         }
     }
 }

@@ -71,10 +71,9 @@ macro_rules! saved {
 
 // The return address is that of the next instruction for SVC; the preferred return
 // address of the others is lr minus an offset (B1.8.3, table B1-7). That of an undefined
-// instruction depends on the instruction set, so its handler subtracts. The first four are
+// instruction depends on the instruction set, so its handler subtracts. The first three are
 // what the fast paths leave over: there, registers are saved and lr is adjusted.
 saved!(undefined_saved, trap::undefined, "");
-saved!(yield_saved, fast::turn::yielded, "");
 saved!(supervisor_call_saved, trap::supervisor_call, "");
 saved!(data_abort_saved, trap::data_abort, "");
 saved!(prefetch_abort, trap::prefetch_abort, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");
@@ -171,31 +170,38 @@ broken!(broken_data_abort, 4);
 broken!(broken_reserved, 5);
 broken!(broken_fast_interrupt, 7);
 
-/// The exception vectors.
+/// Exception vectors that differ in what handles undefined instructions.
 ///
 /// # Safety
 ///
 /// Not to be called; for VBAR.
-#[unsafe(naked)]
-#[unsafe(link_section = ".text.vectors")]
-pub(crate) unsafe extern "C" fn vectors() {
-    naked_asm!(
-        ".p2align 5",
-        "b {reset}",
-        "b {undefined}",
-        "b {supervisor_call}",
-        "b {prefetch_abort}",
-        "b {data_abort}",
-        "b {reserved}",
-        "b {interrupt}",
-        "b {fast_interrupt}",
-        reset = sym broken_reset,
-        undefined = sym fast::instruction::undefined,
-        supervisor_call = sym fast::system_call::supervisor_call,
-        prefetch_abort = sym prefetch_abort,
-        data_abort = sym fast::abort::data_abort,
-        reserved = sym broken_reserved,
-        interrupt = sym interrupt,
-        fast_interrupt = sym broken_fast_interrupt,
-    )
+macro_rules! vectors {
+    ($name:ident, $undefined:path) => {
+        #[unsafe(naked)]
+        #[unsafe(link_section = ".text.vectors")]
+        pub(crate) unsafe extern "C" fn $name() {
+            naked_asm!(
+                ".p2align 5",
+                "b {reset}",
+                "b {undefined}",
+                "b {supervisor_call}",
+                "b {prefetch_abort}",
+                "b {data_abort}",
+                "b {reserved}",
+                "b {interrupt}",
+                "b {fast_interrupt}",
+                reset = sym broken_reset,
+                undefined = sym $undefined,
+                supervisor_call = sym fast::system_call::supervisor_call,
+                prefetch_abort = sym prefetch_abort,
+                data_abort = sym fast::abort::data_abort,
+                reserved = sym broken_reserved,
+                interrupt = sym interrupt,
+                fast_interrupt = sym broken_fast_interrupt,
+            )
+        }
+    };
 }
+
+vectors!(vectors, fast::instruction::undefined);
+vectors!(vectors_promoting, fast::instruction::undefined_promoting);

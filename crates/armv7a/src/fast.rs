@@ -16,18 +16,20 @@
 //! Manual: ARM DDI 0406C, B1.3 and B1.8 (modes, exceptions), B4.1 (registers).
 
 pub(crate) mod abort;
+pub(crate) mod device;
 mod exception_return;
 pub(crate) mod instruction;
 mod multiple;
 mod status;
 pub(crate) mod system_call;
-pub(crate) mod turn;
+mod turn;
 
 use crate::guest::{Guest, LastException};
 use crate::hypervisor::Hypervisor;
 use crate::linear;
 use crate::maintenance::View;
 use crate::memory::GuestMemory;
+use crate::promote::Promotion;
 use crate::shadow::Side;
 use core::mem::offset_of;
 use entresol_abi::observe::VmCounters;
@@ -55,6 +57,10 @@ pub(crate) struct Fast {
     counters: *mut VmCounters,
     /// Domains whose DACR field was baked into shadow entries.
     baked: u32,
+    /// Who comes next if it passes its turn and nothing else is to be done; null if it is.
+    next: *mut Guest,
+    /// Its number.
+    index: usize,
 }
 
 impl Fast {
@@ -67,6 +73,8 @@ impl Fast {
         application: View { base: 0, asid: 0 },
         counters: core::ptr::null_mut(),
         baked: 0,
+        next: core::ptr::null_mut(),
+        index: 0,
     };
 }
 
@@ -87,6 +95,12 @@ impl Guest {
         if self.vcpu.privileged() { self.fast.kernel } else { self.fast.application }
     }
 
+    /// Renews what a fill of the shadow may change.
+    #[inline]
+    pub(crate) fn note_baked(&mut self) {
+        self.fast.baked = self.shadow.baked_domains;
+    }
+
     /// Whether it was renewed since the guest's start.
     #[inline]
     pub(crate) fn fast_is_known(&self) -> bool {
@@ -95,7 +109,7 @@ impl Guest {
 
     /// Renews what the fast paths know of this guest.
     #[inline]
-    pub(crate) fn renew_fast(&mut self, counters: *mut VmCounters) {
+    pub(crate) fn renew_fast(&mut self, counters: *mut VmCounters, index: usize) {
         let cp15 = &self.vcpu.cp15;
         let usual = cp15.sctlr & (SCTLR_UNUSUAL | SCTLR_M) == SCTLR_M
             && cp15.ttbcr == 0
@@ -109,6 +123,8 @@ impl Guest {
             application: self.shadow.view(Side::Application),
             counters,
             baked: self.shadow.baked_domains,
+            next: if self.vcpu.float_enabled() { core::ptr::null_mut() } else { self.turn },
+            index,
         };
     }
 }
@@ -145,28 +161,36 @@ const STATUS: usize = offset_of!(Vcpu, status);
 const PENDING: usize = offset_of!(Vcpu, pending);
 const FAST: usize = offset_of!(Guest, fast);
 const COUNTERS: usize = FAST + offset_of!(Fast, counters);
+const PC: usize = offset_of!(Vcpu, pc);
+const PSR: usize = offset_of!(Vcpu, psr);
+const KERNEL: usize = offset_of!(Fast, kernel);
 const APPLICATION: usize = offset_of!(Fast, application);
 const LAST: usize = offset_of!(Guest, last);
 const VIEW: usize = offset_of!(Hypervisor, view);
 const DFSR: usize = cp15_at(offset_of!(Cp15, dfsr));
 const DFAR: usize = cp15_at(offset_of!(Cp15, dfar));
 const TTBR0: usize = cp15_at(offset_of!(Cp15, ttbr0));
+const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
+const COUNTDOWN: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, countdown);
 const DACR: usize = cp15_at(offset_of!(Cp15, dacr));
 const SENSITIVE: usize = offset_of!(VmCounters, sensitive);
 const CP15: usize = offset_of!(VmCounters, cp15);
+const HYPERCALLS: usize = offset_of!(VmCounters, hypercalls);
 const REFLECTED: usize = offset_of!(VmCounters, reflected);
 
 // What the assembly takes for granted.
 const _: () = assert!(offset_of!(Guest, vcpu) == 0 && offset_of!(Vcpu, regs) == 0);
 const _: () = assert!(offset_of!(Bank, sp) == 0 && offset_of!(Bank, lr) == 4);
 const _: () = assert!(bank_at(bank::COUNT) < 256, "LDRD reaches 255 bytes");
-const _: () = assert!(FAST < 1024 && FAST % 4 == 0 && LAST < 1024 && LAST % 4 == 0);
+const _: () =
+    assert!(FAST < 1024 && FAST.is_multiple_of(4) && LAST < 1024 && LAST.is_multiple_of(4));
 const _: () = assert!(offset_of!(Fast, slow) == 0 && offset_of!(Fast, vectors) == 4);
 const _: () = assert!(offset_of!(Fast, kernel) == 8 && offset_of!(Fast, linear) == 16);
 const _: () = assert!(offset_of!(Fast, memory) == 24 && size_of::<GuestMemory>() == 12);
 const _: () = assert!(offset_of!(LastException, vector) == 0);
 const _: () = assert!(offset_of!(LastException, count) == 4);
 const _: () = assert!(offset_of!(LastException, from) == 8);
+const _: () = assert!(entresol_rewrite::stub::shared::STATUS == 0);
 const _: () = assert!(psr::MODE == 0x1f && psr::T == 0x20 && psr::E == 0x200);
 
 /// Adds one to the counter at offset `$counter`; changes `r3` and `r5`. Four instructions.
@@ -193,4 +217,12 @@ macro_rules! resume {
     };
 }
 
-pub(crate) use {count, resume};
+/// Shows a guest kernel's stubs its virtual status, which is in `$status`; changes `r3`. Two
+/// instructions. See [`promote`](crate::promote).
+macro_rules! publish {
+    ($status:literal) => {
+        concat!("ldr r3, [sp, #{SHARED}]\nstr ", $status, ", [r3]")
+    };
+}
+
+pub(crate) use {count, publish, resume};

@@ -3,11 +3,13 @@
 //! Data and the smallest operations on it; [`hypervisor`](crate::hypervisor) decides.
 
 use crate::fast::Fast;
+use crate::fast::device::Devices;
+use crate::promote::Promotion;
 use crate::shadow::Shadow;
 use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
 use entresol_hv::health::{Health, Notices};
-use entresol_vcpu::Vcpu;
+use entresol_vcpu::{Vcpu, psr};
 
 /// What a VM is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,12 @@ pub(crate) struct Guest {
     pub(crate) last: LastException,
     /// What the fast paths need of it.
     pub(crate) fast: Fast,
+    /// Its promotions.
+    pub(crate) promotion: Promotion,
+    /// Who comes next if it passes its turn; null if that is not simple.
+    pub(crate) turn: *mut Self,
+    /// Pages of its board that its kernel touched lately.
+    pub(crate) devices: Devices,
     /// Its board.
     pub(crate) board: Board,
     /// Its shadow tables.
@@ -105,6 +113,9 @@ impl Guest {
         dacr: 0,
         last: LastException { vector: 0, count: 0, from: 0 },
         fast: Fast::EMPTY,
+        promotion: Promotion::EMPTY,
+        turn: core::ptr::null_mut(),
+        devices: Devices::EMPTY,
         board: Board::new(),
         shadow: Shadow::EMPTY,
         run: Run::Off { well: true },
@@ -119,5 +130,12 @@ impl Guest {
         let gic = &self.board.gic;
         self.board.may_wake(now)
             || self.interrupts.iter().flatten().any(|line| gic.would_assert(line.guest))
+    }
+
+    /// Notes what its board has pending for its processor.
+    #[inline]
+    pub(crate) fn note_pending(&mut self) {
+        self.vcpu.pending =
+            (u32::from(self.board.irq()) * psr::I) | (u32::from(self.board.fiq()) * psr::F);
     }
 }

@@ -28,7 +28,6 @@ use entresol_hv::console::{self, Console, Serial};
 use entresol_hv::health::{Fault, Notice};
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Id, Scheduler};
-use entresol_vcpu::psr;
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
@@ -45,7 +44,8 @@ pub(crate) static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY
 pub(crate) struct Hypervisor {
     pub(crate) guests: [Guest; MAX_VMS],
     pub(crate) count: usize,
-    pub(crate) scheduler: Scheduler,
+    /// To be asked by [`Hypervisor::scheduler`].
+    pub(crate) turns: Scheduler,
     pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
@@ -63,6 +63,8 @@ pub(crate) struct Hypervisor {
     pub(crate) reschedule: bool,
     /// Deadline the timer is armed for.
     pub(crate) armed: Option<u64>,
+    /// Whether that is the only deadline there is.
+    pub(crate) armed_alone: bool,
 }
 
 /// The core's hypervisor.
@@ -94,7 +96,7 @@ impl Hypervisor {
     const EMPTY: Self = Self {
         guests: [const { Guest::EMPTY }; MAX_VMS],
         count: 0,
-        scheduler: Scheduler::new(1_000_000),
+        turns: Scheduler::new(1_000_000),
         console: Console::new(),
         platform: None,
         image: HostPhys(0),
@@ -105,6 +107,7 @@ impl Hypervisor {
         float_open: false,
         reschedule: true,
         armed: None,
+        armed_alone: false,
     };
 
     /// The machine.
@@ -201,7 +204,7 @@ impl Hypervisor {
         }
         guest.run = Run::Waiting;
         if let Some(id) = Id::new(index) {
-            self.scheduler.block(id);
+            self.scheduler().block(id);
         }
         self.reschedule = true;
     }
@@ -209,10 +212,11 @@ impl Hypervisor {
     /// Lets a waiting guest run if its board interrupts it.
     pub(crate) fn wake(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
-        if guest.run == Run::Waiting && (guest.board.irq() || guest.board.fiq()) {
+        guest.note_pending();
+        if guest.run == Run::Waiting && guest.vcpu.pending != 0 {
             guest.run = Run::Running;
             if let Some(id) = Id::new(index) {
-                self.scheduler.ready(id);
+                self.scheduler().ready(id);
                 self.reschedule = true;
             }
         }
@@ -223,7 +227,7 @@ impl Hypervisor {
         loop {
             let now = self.platform().now();
             self.reschedule = false;
-            let Some(id) = self.scheduler.pick(now) else {
+            let Some(id) = self.scheduler().pick(now) else {
                 self.idle();
                 continue;
             };
@@ -236,7 +240,10 @@ impl Hypervisor {
                     // What came meanwhile is settled between two steps.
                     self.interrupted();
                 }
-                _ => return self.load(index),
+                _ => {
+                    self.note_turns();
+                    return self.load(index);
+                }
             }
         }
     }
@@ -288,6 +295,9 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
+        let vectors = if guest.promotion.on { entry::vectors_promoting } else { entry::vectors };
+        // SAFETY: both handle every exception.
+        unsafe { cp15::set_vector_base(vectors as *const () as u32) };
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
@@ -329,7 +339,8 @@ impl Hypervisor {
     #[inline]
     fn renew(&mut self) {
         let counters: *mut VmCounters = self.counters();
-        self.guest().renew_fast(counters);
+        let index = self.loaded;
+        self.guest().renew_fast(counters, index);
     }
 
     /// The same for a trap that did not touch the guest's system registers and its shadow.
@@ -341,15 +352,17 @@ impl Hypervisor {
     /// What interrupts the loaded guest, in which view it goes on.
     #[inline]
     fn settle(&mut self) -> *mut Guest {
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
-        guest.vcpu.pending =
-            (u32::from(guest.board.irq()) * psr::I) | (u32::from(guest.board.fiq()) * psr::F);
-        if let Some(exception) = guest.vcpu.deliverable() {
-            guest.vcpu.enter(exception);
+        let index = self.loaded % MAX_VMS;
+        let guest = &mut self.guests[index];
+        guest.note_pending();
+        if guest.vcpu.pending & !guest.vcpu.status != 0 {
+            guest.vcpu.enter_pending();
             cp15::clear_exclusive();
-            self.counters().injected += 1;
+            // SAFETY: as in `counters`.
+            let observed = unsafe { ENTRESOL_OBSERVED.get() };
+            observed.vms[index].injected += 1;
         }
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        guest.publish();
         let view = guest.fast_view();
         if view != self.view {
             // SAFETY: a view of the guest's shadow, tagged with the ASID of its root.

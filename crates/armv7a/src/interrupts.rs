@@ -7,6 +7,7 @@
 //! - A level interrupt of a passed-through device stays masked in the machine from its
 //!   delivery until the guest ends it.
 
+use crate::guest::Run;
 use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor, SerialOf};
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::console::channel;
@@ -14,6 +15,7 @@ use entresol_hv::platform::Interrupt;
 
 impl Hypervisor {
     /// Settles one interrupt of the machine.
+    #[inline(always)]
     pub(crate) fn interrupted(&mut self) {
         // SAFETY: as in `counters`.
         let observed = unsafe { ENTRESOL_OBSERVED.get() };
@@ -26,8 +28,26 @@ impl Hypervisor {
         }
     }
 
+    /// The armed deadline has come.
+    #[inline]
     fn timer_fired(&mut self) {
-        self.armed = None;
+        let armed = self.armed.take();
+        let guest = self.guest();
+        if armed.is_some() && guest.board.deadline() == armed && guest.board.ring() {
+            if guest.run == Run::Waiting {
+                self.wake(self.loaded);
+            }
+        } else {
+            self.update_boards();
+        }
+        if !core::mem::take(&mut self.armed_alone) {
+            self.arm();
+        }
+    }
+
+    /// Brings the boards up to date whose deadline has come, and the scheduler.
+    #[inline(never)]
+    fn update_boards(&mut self) {
         let now = self.platform().now();
         for index in 0..self.count {
             let Some(guest) = self.guests.get_mut(index) else { continue };
@@ -36,10 +56,10 @@ impl Hypervisor {
                 self.wake(index);
             }
         }
-        if self.scheduler.slice_deadline().is_some_and(|deadline| deadline <= now) {
+        if self.scheduler().slice_deadline().is_some_and(|deadline| deadline <= now) {
             self.reschedule = true;
         }
-        self.arm();
+        self.armed_alone = false;
     }
 
     fn serial_fired(&mut self) {
@@ -90,13 +110,16 @@ impl Hypervisor {
 
     /// Arms the timer for what comes first: a board's deadline or the end of a slice.
     pub(crate) fn arm(&mut self) {
-        let mut first = self.scheduler.slice_deadline();
+        let mut first = self.scheduler().slice_deadline();
+        let mut number = u32::from(first.is_some());
         for guest in self.guests.iter().take(self.count) {
+            number += u32::from(guest.board.deadline().is_some());
             first = match (first, guest.board.deadline()) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
         }
+        self.armed_alone = number == 1;
         if first != self.armed {
             self.armed = first;
             self.platform().arm(first);

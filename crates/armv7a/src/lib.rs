@@ -11,7 +11,8 @@
 //! - [`shadow`], with [`tables`] and [`pages`]: shadow translation. [`code`]: pages of guest
 //!   code.
 //! - [`guest`], [`hypervisor`]: VMs, and who runs. [`interrupts`], [`restore`], [`setup`]:
-//!   the rest of their lives. [`trap`], [`emulate`], [`device`], [`call`]: what traps mean.
+//!   the rest of their lives. [`trap`], [`emulate`], [`effect`], [`device`], [`call`]: what
+//!   traps mean.
 
 #![cfg_attr(not(test), no_std)]
 #![cfg(target_arch = "arm")]
@@ -30,6 +31,7 @@ mod call;
 mod code;
 pub mod cp15;
 mod device;
+mod effect;
 mod emulate;
 mod entry;
 pub mod exclusive;
@@ -46,9 +48,11 @@ mod memory;
 mod pages;
 mod passthrough;
 mod pools;
+mod promote;
 mod restore;
 mod setup;
 mod shadow;
+mod stubs;
 mod tables;
 pub mod timer;
 mod translation;

@@ -14,6 +14,7 @@
 
 use crate::exclusive::Exclusive;
 use crate::maintenance::{View, switch};
+use core::arch::asm;
 use core::marker::PhantomData;
 use entresol_abi::HostPhys;
 
@@ -91,8 +92,26 @@ impl<'core> Linear<'core> {
     /// Fills `[at, at + len)` with zeros; both multiples of 4.
     #[inline]
     pub(crate) fn zero(&mut self, at: HostPhys, len: u32) {
-        // SAFETY: as in `store`.
-        unsafe { core::ptr::write_bytes(at.0 as *mut u32, 0, len as usize / 4) };
+        let (blocks, rest) = (len / 32, len % 32);
+        // SAFETY: as in `store`. Eight words at a time: tables of 16 KiB are cleared with
+        // interrupts masked.
+        unsafe {
+            asm!(
+                "b 3f",
+                "2: stmia {at}!, {{r0, r1, r2, r3, r4, r5, r8, r12}}",
+                "3: subs {blocks}, {blocks}, #1",
+                "bhs 2b",
+                at = inout(reg) at.0 => _,
+                blocks = inout(reg) blocks => _,
+                in("r0") 0, in("r1") 0, in("r2") 0, in("r3") 0,
+                in("r4") 0, in("r5") 0, in("r8") 0, in("r12") 0,
+                options(nostack),
+            );
+        }
+        let tail = at.0 + blocks * 32;
+        for offset in (0..rest).step_by(4) {
+            self.store(HostPhys(tail + offset), 0u32);
+        }
     }
 
     /// Copies `len` bytes that do not overlap.

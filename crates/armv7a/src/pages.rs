@@ -170,6 +170,11 @@ impl Pages {
         self.is_hot(linear, page)
     }
 
+    /// Forgets how often a page was written.
+    pub(crate) fn cool(&self, linear: &mut Linear<'_>, page: u32) {
+        self.set_state(linear, page, self.state(linear, page) & !FLIPS);
+    }
+
     /// Whether a page is written often while it is code.
     pub(crate) fn is_hot(&self, linear: &Linear<'_>, page: u32) -> bool {
         self.state(linear, page) & FLIPS >= HOT * FLIP
@@ -241,9 +246,14 @@ impl Pages {
 
     /// Takes the critical mapping of a page out of its record.
     pub(crate) fn take_critical(&self, linear: &mut Linear<'_>, page: u32) -> Critical {
-        let at = self.records.at(page);
-        let old: u32 = linear.load(at);
-        linear.store(at, 0u32);
+        let critical = self.critical(linear, page);
+        linear.store(self.records.at(page), 0u32);
+        critical
+    }
+
+    /// The critical mapping of a page.
+    pub(crate) fn critical(&self, linear: &Linear<'_>, page: u32) -> Critical {
+        let old: u32 = linear.load(self.records.at(page));
         if self.state(linear, page) >> 24 != u32::from(self.epoch) {
             return Critical::None;
         }

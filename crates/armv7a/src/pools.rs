@@ -5,7 +5,7 @@
 //! - The parts and their sizes are those that `abi::image::pool_bytes` counts.
 
 use entresol_abi::HostPhys;
-use entresol_abi::image::Vm;
+use entresol_abi::image::{self, Vm};
 
 /// Where the pools of one VM lie.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,7 @@ pub(crate) struct Pools {
     pub(crate) sites_at: HostPhys,
     pub(crate) sites: u32,
     pub(crate) pages_at: HostPhys,
+    pub(crate) stubs_at: HostPhys,
     pub(crate) first_asid: u32,
 }
 
@@ -37,6 +38,7 @@ impl Pools {
             sites_at: part(vm.sites * 8),
             sites: vm.sites,
             pages_at: part((vm.memory_len >> 12) * 8),
+            stubs_at: part(image::stub_bytes(vm)),
             first_asid: *asid,
         };
         *asid += vm.view_pairs * 2;

@@ -36,7 +36,7 @@ impl Hypervisor {
         guest.board.reset(0, 1, 0);
         self.say(format_args!("{}", Report { vm: name(&vm.name), end, action }));
         if let (Action::Stop { .. }, Some(id)) = (action, Id::new(index)) {
-            self.scheduler.block(id);
+            self.scheduler().block(id);
         }
         if action == Action::ResetMachine {
             self.flush();
@@ -115,6 +115,7 @@ impl Hypervisor {
         guest.notices = Notices::new();
         guest.last = LastException::default();
         guest.fast = Fast::EMPTY;
+        guest.devices.forget();
         guest.run = Run::Running;
         for line in guest.interrupts.iter_mut().flatten() {
             line.delivered = false;

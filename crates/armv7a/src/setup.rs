@@ -2,8 +2,8 @@
 
 use crate::guest::{Interrupt as Line, Restore, Run};
 use crate::hypervisor::{Hypervisor, core, halt, name};
-use entresol_abi::HostPhys;
 use entresol_abi::image::{self, MAX_VMS};
+use entresol_abi::{HostPhys, window};
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::Id;
 
@@ -32,13 +32,13 @@ pub fn start(setup: Setup<'_>) -> ! {
 impl Hypervisor {
     /// Sets up everything from the image.
     fn set_up(&mut self, setup: Setup<'_>) {
-        let Setup { image, image_at, platform, window, stack } = setup;
+        let Setup { image, image_at, platform, window: entries, stack } = setup;
         let Ok(header) = image::Header::check(image) else { halt() };
         let hz = platform.hz();
         self.platform = Some(platform);
         self.image = image_at;
         // 10 ms.
-        self.scheduler.set_slice(u64::from(hz / 100));
+        self.turns.set_slice(u64::from(hz / 100));
         let identity = entresol_vcpu::Identity::from_machine(crate::identity::read());
         let mut pool = header.pools.base.0;
         let mut asid = crate::boot::FIRST_GUEST_ASID;
@@ -53,7 +53,14 @@ impl Hypervisor {
             guest.vcpu.cp15.identity = identity;
             guest.health = entresol_hv::health::Health::from_image(vm.on_fault, vm.restarts);
             let memory = crate::memory::GuestMemory::new(vm.memory, vm.host, vm.memory_len);
-            guest.shadow.set_up(&mut linear, pools, memory, window);
+            guest.shadow.set_up(&mut linear, pools, memory, entries);
+            let shared = crate::promote::shared_page(index);
+            guest.promotion.page = shared;
+            if vm.flags & image::flags::PROMOTE != 0 {
+                guest.promotion.on = true;
+                let at = HostPhys(image_at.0 - window::RESERVED + (shared as u32 - window::BASE));
+                guest.shadow.stubs.set_up(&mut linear, pools.stubs_at, memory.pages(), at);
+            }
             let given = image::table::<image::Passthrough>(image, vm.passthrough).unwrap_or(&[]);
             for (device, line) in given.iter().zip(guest.interrupts.iter_mut()) {
                 guest.shadow.passthrough.add(device.guest, device.host, device.len);
@@ -67,11 +74,11 @@ impl Hypervisor {
             }
             drop(linear);
             if let Some(id) = Id::new(index) {
-                self.scheduler.set_priority(id, vm.priority as u8);
+                self.turns.set_priority(id, vm.priority as u8);
                 if vm.flags & image::flags::AUTOSTART != 0 {
                     // First start: memory outside the loads is as the machine left it.
                     guest.run = Run::Restoring(Restore::Copy { load: 0, from: 0 });
-                    self.scheduler.ready(id);
+                    self.turns.ready(id);
                 }
             }
             self.count = index + 1;

@@ -38,6 +38,7 @@ use crate::memory::GuestMemory;
 use crate::pages::Pages;
 use crate::passthrough::Passthroughs;
 use crate::pools::Pools;
+use crate::stubs::Stubs;
 use crate::tables::Tables;
 use crate::translation::{WALK_ATTRIBUTES, WINDOW_DOMAIN};
 use entresol_abi::{GuestPhys, HostPhys, window};
@@ -135,6 +136,7 @@ pub(crate) struct Shadow {
     /// Machine devices the guest may touch: guest page range to host.
     pub(crate) passthrough: Passthroughs,
     pub(crate) pages: Pages,
+    pub(crate) stubs: Stubs,
     tables: Tables,
     pairs: [Pair; MAX_PAIRS],
     pair_count: u8,
@@ -159,6 +161,8 @@ pub(crate) struct Shadow {
     pub(crate) mixed: bool,
     /// Pages that are open; see [`Pages`].
     pub(crate) open: [Option<u32>; 4],
+    /// How many these are, for the fast paths.
+    pub(crate) opened: u32,
 }
 
 impl Shadow {
@@ -166,6 +170,7 @@ impl Shadow {
         memory: GuestMemory::EMPTY,
         passthrough: Passthroughs::EMPTY,
         pages: Pages::EMPTY,
+        stubs: Stubs::EMPTY,
         tables: Tables::EMPTY,
         pairs: [Pair {
             asid: 0,
@@ -188,6 +193,7 @@ impl Shadow {
         flushes: 0,
         mixed: false,
         open: [None; 4],
+        opened: 0,
     };
 
     /// Takes the pools of a VM: `pairs` pairs and `tables` second-level tables at `pool`,
@@ -220,6 +226,10 @@ impl Shadow {
     pub(crate) fn reset(&mut self, linear: &mut Linear<'_>) {
         self.mixed = false;
         self.open = [None; 4];
+        self.opened = 0;
+        self.stubs.reset(linear);
+        // The roots of the current pair are cleared: only those of one.
+        self.current = 0;
         self.drop_all(linear);
         for asid in &mut self.pair_of {
             *asid = 0;
@@ -230,6 +240,11 @@ impl Shadow {
             pair.live = false;
         }
         self.activate_off(linear);
+    }
+
+    /// Counts the open pages.
+    pub(crate) fn count_open(&mut self) {
+        self.opened = self.open.iter().flatten().fold(0, |count, _| count + 1);
     }
 
     /// Notes that a pool is full and its oldest entries are recycled.

@@ -44,6 +44,13 @@ impl GenericTimer {
         cp15::isb();
     }
 
+    /// Whether the count has reached the armed deadline: CNTP_CTL.ISTATUS.
+    #[inline]
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        cp15::physical_timer_control() & 1 << 2 != 0
+    }
+
     /// Interrupts no more.
     #[inline]
     pub fn disarm(&mut self) {

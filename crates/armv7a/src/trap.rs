@@ -17,6 +17,7 @@ use crate::cp15;
 use crate::device::Stored;
 use crate::guest::Guest;
 use crate::hypervisor::{Hypervisor, core};
+use crate::promote::Stopped;
 use crate::shadow::{Attempt, Resolved, Side};
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
@@ -38,7 +39,15 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
     hypervisor.check_origin(1);
     let vcpu = &mut hypervisor.guest().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
-    hypervisor.emulate();
+    match hypervisor.stopped() {
+        Stopped::Outside => {
+            let pc = hypervisor.guest().vcpu.pc;
+            hypervisor.emulate(None);
+            hypervisor.trapped_at(pc);
+        }
+        Stopped::Before(original) => hypervisor.emulate(Some(original)),
+        Stopped::Behind => {}
+    }
     hypervisor.leave()
 }
 
@@ -46,6 +55,7 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn supervisor_call(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
+    hypervisor.stopped();
     let vcpu = &mut hypervisor.guest().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
     hypervisor.inject(Exception::SupervisorCall);
@@ -57,6 +67,7 @@ pub(crate) extern "C" fn prefetch_abort(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.check_origin(3);
+    hypervisor.stopped();
     let status = cp15::instruction_fault_status();
     let address = cp15::instruction_fault_address();
     if is_mapping_fault(status) {
@@ -69,17 +80,21 @@ pub(crate) extern "C" fn prefetch_abort(_: *mut Guest) -> *mut Guest {
 }
 
 /// A load or store failed.
-pub(crate) extern "C" fn data_abort(_: *mut Guest) -> *mut Guest {
+pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
+    hypervisor.stopped();
     let status = cp15::data_fault_status();
     let address = cp15::data_fault_address();
     if is_mapping_fault(status) {
-        let attempt = if status & 1 << 11 == 0 { Attempt::Read } else { Attempt::Write };
-        hypervisor.data(address, attempt);
-    } else {
-        hypervisor.inject(Exception::DataAbort { dfsr: status, dfar: address });
+        let store = status & 1 << 11 != 0;
+        if let Some(guest) = hypervisor.usual_device(address, store) {
+            return guest;
+        }
+        let attempt = if store { Attempt::Write } else { Attempt::Read };
+        return hypervisor.data(loaded, address, attempt);
     }
+    hypervisor.inject(Exception::DataAbort { dfsr: status, dfar: address });
     hypervisor.leave()
 }
 
@@ -87,6 +102,7 @@ pub(crate) extern "C" fn data_abort(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
+    hypervisor.stopped();
     hypervisor.interrupted();
     hypervisor.leave_unchanged()
 }
@@ -199,32 +215,41 @@ impl Hypervisor {
         }
     }
 
-    /// An access of the guest failed in its current view.
-    fn data(&mut self, address: u32, attempt: Attempt) {
+    /// An access of the loaded guest failed in its current view. Returns the guest to resume.
+    fn data(&mut self, loaded: *mut Guest, address: u32, attempt: Attempt) -> *mut Guest {
         let mut attempt = attempt;
         for _ in 0..ATTEMPTS {
             match self.resolve_data(address, attempt) {
-                Resolved::Filled => return,
+                // Nothing else changed.
+                Resolved::Filled => return loaded,
                 Resolved::Unchanged if attempt == Attempt::Read => {
                     // It may be read already: a store that the machine reported as a load, as
                     // QEMU does for store-exclusive.
                     attempt = Attempt::Write;
                 }
-                Resolved::Unchanged => return,
+                Resolved::Unchanged => break,
                 Resolved::WritesCode(at) => match self.store_to_code(at, address) {
-                    Stored::Done => return,
+                    Stored::Done => break,
                     Stored::Elsewhere => self.take_back(at),
                     Stored::Cannot => self.open_code(at),
                 },
                 Resolved::Fault(fault) => {
                     let dfsr = fault.dfsr(attempt == Attempt::Write);
-                    return self.inject(Exception::DataAbort { dfsr, dfar: address });
+                    self.inject(Exception::DataAbort { dfsr, dfar: address });
+                    break;
                 }
-                Resolved::Board(at) => return self.device(at, address, attempt),
-                Resolved::Window => return self.touched_window(address, did(attempt)),
-                Resolved::Unscanned(_) => return,
+                Resolved::Board(at) => {
+                    self.device(at, address, attempt);
+                    break;
+                }
+                Resolved::Window => {
+                    self.touched_window(address, did(attempt));
+                    break;
+                }
+                Resolved::Unscanned(_) => break,
             }
         }
+        self.leave()
     }
 
     /// Makes a guarded access at `address` possible; `false` if an exception was injected
@@ -260,12 +285,18 @@ impl Hypervisor {
         let mut linear = Self::linear(&mut self.view);
         let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
         let side = Side::of(privileged);
-        let resolved = match shadow.refill(&mut linear, cp15, address, attempt, side) {
-            Some(resolved) => resolved,
-            None => shadow.resolve(&mut linear, cp15, address, attempt, privileged),
-        };
+        if let Some(resolved) = shadow.refill(&mut linear, cp15, address, attempt, side) {
+            drop(linear);
+            if resolved == Resolved::Filled {
+                // From no pool.
+                self.counters().fills += 1;
+            }
+            return resolved;
+        }
+        let resolved = shadow.resolve(&mut linear, cp15, address, attempt, privileged);
         drop(linear);
         if resolved == Resolved::Filled {
+            guest.note_baked();
             self.filled();
         }
         resolved

@@ -73,6 +73,13 @@ impl A9Global {
         self.disarm();
     }
 
+    /// Whether the count has reached the armed deadline.
+    #[inline]
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.registers.read(STATUS) & EVENT != 0
+    }
+
     /// Writes the comparator, which is disabled.
     fn compare_with(&mut self, count: u64) {
         let [a, b, c, d, e, f, g, h] = count.to_le_bytes();

@@ -60,6 +60,13 @@ pub fn disable(interrupt: u32) {
     write(GICD_ICENABLER + (interrupt as usize / 32) * 4, 1 << (interrupt % 32));
 }
 
+/// Lets interrupts of group 0, which is all of them after [`init`], come as fast interrupts,
+/// or as ordinary ones again.
+pub fn deliver_as_fiq(fast: bool) {
+    // GICC_CTLR: EnableGrp0, FIQEn.
+    write(GICC_CTLR, if fast { 1 | 1 << 3 } else { 1 });
+}
+
 /// Sends a software generated interrupt (0 to 15) to this processor.
 pub fn send_to_self(interrupt: u32) {
     write(GICD_SGIR, (0b10 << 24) | interrupt);

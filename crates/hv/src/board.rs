@@ -67,6 +67,17 @@ enum Frame {
     Rtc(u32),
 }
 
+/// What a deadline stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Only {
+    /// The physical timer alone.
+    Physical,
+    /// The virtual timer alone.
+    Virtual,
+    /// Anything else.
+    Unknown,
+}
+
 /// The devices of one VM with one vCPU.
 #[derive(Clone, Debug)]
 pub struct Board {
@@ -80,6 +91,12 @@ pub struct Board {
     pub timer: Timer,
     flags: u32,
     deadline: Option<u64>,
+    /// What the deadline is of.
+    only: Only,
+    /// How the lines of the timers and the clock are driven.
+    driven: [bool; 3],
+    /// How the UART's line is driven.
+    driven_uart: bool,
 }
 
 impl Board {
@@ -93,6 +110,9 @@ impl Board {
             timer: Timer::new(),
             flags: 0,
             deadline: None,
+            only: Only::Unknown,
+            driven: [false; 3],
+            driven_uart: false,
         }
     }
 
@@ -105,6 +125,9 @@ impl Board {
         self.timer.reset();
         self.flags = flags;
         self.deadline = None;
+        self.only = Only::Unknown;
+        self.driven = [false; 3];
+        self.driven_uart = false;
     }
 
     /// Whether an address belongs to the board rather than to memory or nothing.
@@ -127,7 +150,10 @@ impl Board {
             Frame::Interface(offset) => self.gic.read_interface(offset, width),
             Frame::Uart(offset) => {
                 let value = self.uart.read(offset, width, now);
-                self.gic.set_line(UART_IRQ, self.uart.irq());
+                // Only taking data changes the interrupt.
+                if offset < 4 {
+                    self.drive_uart();
+                }
                 value
             }
             Frame::Rtc(offset) => {
@@ -160,7 +186,7 @@ impl Board {
             Frame::Interface(offset) => self.gic.write_interface(offset, width, value),
             Frame::Uart(offset) => {
                 self.uart.write(offset, width, value, now);
-                self.gic.set_line(UART_IRQ, self.uart.irq());
+                self.drive_uart();
             }
             Frame::Rtc(offset) => {
                 self.rtc.write(offset, width, value, now);
@@ -173,14 +199,14 @@ impl Board {
     /// The next byte the guest's UART sends.
     pub fn take_tx(&mut self) -> Option<u8> {
         let byte = self.uart.take_tx();
-        self.gic.set_line(UART_IRQ, self.uart.irq());
+        self.drive_uart();
         byte
     }
 
     /// A byte for the guest's UART; false when its FIFO is full or it has none.
     pub fn push_rx(&mut self, byte: u8) -> bool {
         let accepted = self.flags & flags::UART != 0 && self.uart.push_rx(byte);
-        self.gic.set_line(UART_IRQ, self.uart.irq());
+        self.drive_uart();
         accepted
     }
 
@@ -198,15 +224,63 @@ impl Board {
 
     /// Brings all lines and the deadline up to date.
     pub fn update(&mut self, now: u64) {
-        self.gic.set_line(PHYSICAL_TIMER_IRQ, self.timer.output_physical(now));
-        self.gic.set_line(VIRTUAL_TIMER_IRQ, self.timer.output_virtual(now));
-        self.gic.set_line(UART_IRQ, self.uart.irq());
-        self.rtc.update(now);
-        self.gic.set_line(RTC_IRQ, self.rtc.irq());
+        let driven = [self.timer.output_physical(now), self.timer.output_virtual(now), {
+            self.rtc.update(now);
+            self.rtc.irq()
+        }];
+        if driven != self.driven {
+            let [physical, virtual_, rtc] = driven;
+            self.gic.set_line(PHYSICAL_TIMER_IRQ, physical);
+            self.gic.set_line(VIRTUAL_TIMER_IRQ, virtual_);
+            self.gic.set_line(RTC_IRQ, rtc);
+            self.driven = driven;
+        }
+        self.drive_uart();
+        self.only = match (
+            self.timer.deadline_physical(now),
+            self.timer.deadline_virtual(now),
+            self.rtc.deadline(),
+        ) {
+            (Some(_), None, None) => Only::Physical,
+            (None, Some(_), None) => Only::Virtual,
+            _ => Only::Unknown,
+        };
         self.deadline = match (self.timer.deadline(now), self.rtc.deadline()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+    }
+
+    /// [`Board::update`] for when the deadline has come, if all it stands for is one timer;
+    /// `false`, and nothing done, if not.
+    #[inline]
+    pub fn ring(&mut self) -> bool {
+        let [physical, virtual_, _] = &mut self.driven;
+        let irq = match self.only {
+            Only::Unknown => return false,
+            Only::Physical => {
+                *physical = true;
+                PHYSICAL_TIMER_IRQ
+            }
+            Only::Virtual => {
+                *virtual_ = true;
+                VIRTUAL_TIMER_IRQ
+            }
+        };
+        self.only = Only::Unknown;
+        self.deadline = None;
+        self.gic.set_line(irq, true);
+        true
+    }
+
+    /// Brings the UART's line up to date.
+    #[inline]
+    fn drive_uart(&mut self) {
+        let level = self.uart.irq();
+        if level != self.driven_uart {
+            self.driven_uart = level;
+            self.gic.set_line(UART_IRQ, level);
+        }
     }
 
     /// Whether the vCPU's IRQ input is asserted.

@@ -217,6 +217,7 @@ impl Gic {
     }
 
     /// Works out what the vCPU would take now.
+    #[inline(always)]
     fn settle(&mut self) {
         (self.best, self.irq, self.fiq) = (None, false, false);
         let Some((irq, level)) = self.distributor.first() else { return };

@@ -201,24 +201,21 @@ impl Scheduler {
         }
     }
 
-    /// The current vCPU ends its turn at `now`: its next ready equal, if it has one, begins
-    /// one. As `expire` and then `pick`, while nobody more urgent is ready.
-    #[inline]
-    pub fn pass(&mut self, now: u64) -> Option<Id> {
-        let id = self.current?;
-        let slice = self.slice;
-        let vcpu = &mut self.vcpus[id];
-        let Vcpu { priority, ready, next, .. } = *vcpu;
-        if !ready || next == id {
-            return None;
-        }
-        vcpu.left = slice;
-        if let Some(slot) = self.heads.get_mut(usize::from(priority.0)) {
-            *slot = Some(next);
-        }
+    /// Who runs next if `id` expires while nobody more urgent is ready; `None` if it has no
+    /// ready equal.
+    #[must_use]
+    pub fn next_of(&self, id: Id) -> Option<Id> {
+        let vcpu = &self.vcpus[id];
+        (vcpu.ready && vcpu.next != id).then_some(vcpu.next)
+    }
+
+    /// Turns were passed among equals ([`Scheduler::next_of`]) without asking: `id` runs, with
+    /// a whole slice from `now` on.
+    pub fn turned(&mut self, id: Id, now: u64) {
+        self.vcpus[id].left = self.slice;
+        self.set_head(self.vcpus[id].priority, Some(id));
         self.since = now;
-        self.current = Some(next);
-        self.current
+        self.current = Some(id);
     }
 
     /// When the current vCPU's slice ends; `None` if it runs on anyway because it has

@@ -174,7 +174,8 @@ fn describe(vm: &Vm, host: HostPhys, loads: abi::Table, passthrough: abi::Table)
         priority: vm.priority,
         flags: flag(vm.autostart, abi::flags::AUTOSTART)
             | flag(vm.uart, abi::flags::UART)
-            | flag(vm.rtc, abi::flags::RTC),
+            | flag(vm.rtc, abi::flags::RTC)
+            | vm.rewrite.flags(),
         on_fault: match vm.on_fault {
             OnFault::Stop => abi::OnFault::Stop as u32,
             OnFault::Restart => abi::OnFault::Restart as u32,

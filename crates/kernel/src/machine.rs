@@ -108,11 +108,18 @@ impl Platform for Machine {
         let Some(interrupt) = self.gic.acknowledge() else { return Interrupt::Spurious };
         let number = interrupt.irq();
         let result = if number == self.description.timer_irq {
+            // One that was rearmed since has not come yet.
             match &mut self.timer {
-                Timer::Generic(timer) => timer.disarm(),
-                Timer::A9Global(timer) => timer.acknowledge(),
+                Timer::Generic(timer) if timer.is_due() => {
+                    timer.disarm();
+                    Interrupt::Timer
+                }
+                Timer::A9Global(timer) if timer.is_due() => {
+                    timer.acknowledge();
+                    Interrupt::Timer
+                }
+                _ => Interrupt::Spurious,
             }
-            Interrupt::Timer
         } else if number == self.description.uart_irq {
             self.uart.acknowledge();
             Interrupt::Serial
@@ -153,9 +160,10 @@ impl Platform for Machine {
         if let Some(base) = self.reset {
             for [offset, value] in self.description.reset_writes {
                 if [offset, value] != [0, 0] {
+                    let register = base.wrapping_byte_add(offset as usize & 0xffc);
                     // SAFETY: the description says that there is such a register on the
                     // page, which the window maps.
-                    unsafe { base.byte_add(offset as usize & 0xffc).write_volatile(value) };
+                    unsafe { register.write_volatile(value) };
                 }
             }
         } else if self.description.reset == Reset::PsciHvc as u32 {

@@ -30,6 +30,7 @@
 mod a32;
 mod bitmap;
 mod report;
+pub mod stub;
 mod t32;
 
 pub use report::{Decision, Finding, Why, report};

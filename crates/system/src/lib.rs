@@ -37,7 +37,7 @@ pub use report::Report;
 
 use entresol_abi::image as abi;
 use layout::Layout;
-use manifest::{Format, OnFault};
+use manifest::{Format, OnFault, Rewrite};
 use std::{ops::Range, path::Path};
 
 /// A system, ready to be written.
@@ -72,6 +72,8 @@ pub struct Vm {
     pub restarts: u32,
     /// Whether it starts with the system.
     pub autostart: bool,
+    /// What becomes of instructions that trap.
+    pub rewrite: Rewrite,
     /// First instruction; bit 0 means T32.
     pub entry: u32,
     /// Kernel command line.
@@ -121,11 +123,24 @@ pub struct Pools {
     pub sites: u32,
 }
 
+impl Rewrite {
+    /// As bits of [`abi::Vm::flags`].
+    #[must_use]
+    pub const fn flags(self) -> u32 {
+        match self {
+            Self::Trap => 0,
+            Self::Adaptive => abi::flags::PROMOTE,
+            Self::Eager => abi::flags::PROMOTE | abi::flags::EAGER,
+        }
+    }
+}
+
 impl Vm {
     /// Bytes of pool memory the hypervisor needs for it.
     #[must_use]
     pub fn pool_bytes(&self) -> u32 {
         abi::pool_bytes(&abi::Vm {
+            flags: self.rewrite.flags(),
             memory_len: self.memory,
             view_pairs: self.pools.view_pairs,
             shadow_tables: self.pools.shadow_tables,

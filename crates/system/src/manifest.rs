@@ -53,6 +53,9 @@ pub struct Vm {
     pub restarts: Option<Spanned<u32>>,
     /// Whether it starts with the system.
     pub autostart: Option<bool>,
+    /// What becomes of instructions that trap.
+    #[serde(default)]
+    pub rewrite: Rewrite,
     /// A flattened device tree merged into the generated one.
     pub device_tree: Option<Spanned<PathBuf>>,
     /// Sizes of the hypervisor's pools for it.
@@ -97,6 +100,19 @@ pub enum OnFault {
     Restart,
     /// Reset the machine.
     ResetMachine,
+}
+
+/// What becomes of instructions that trap again and again.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rewrite {
+    /// They trap.
+    #[default]
+    Trap,
+    /// Those that trap often are promoted to stubs, which do not.
+    Adaptive,
+    /// All that can be are promoted when they trapped once.
+    Eager,
 }
 
 /// A device of the machine given to a VM: written as its name, or as a table when

@@ -245,6 +245,7 @@ impl Checks<'_> {
             on_fault,
             restarts,
             autostart: vm.autostart.unwrap_or(true),
+            rewrite: vm.rewrite,
             entry: placement.entry,
             cmdline,
             loads,

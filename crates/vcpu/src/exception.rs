@@ -78,6 +78,16 @@ impl Vcpu {
         }
     }
 
+    /// Takes the pending interrupt that [`Vcpu::deliverable`] names, if there is one.
+    #[inline]
+    pub fn enter_pending(&mut self) {
+        match self.deliverable() {
+            Some(Exception::Irq) => self.take(Mode::IRQ, psr::A | psr::I, 0x18, 4),
+            Some(exception) => self.enter(exception),
+            None => {}
+        }
+    }
+
     #[inline]
     fn take(&mut self, mode: Mode, masks: u32, vector: u32, distance: u32) {
         let saved = self.cpsr();

@@ -12,7 +12,7 @@ use entresol_guest::translation::{Access as Permission, Level2};
 use entresol_guest::{board, cp15, print};
 
 /// Addresses to attack, named.
-const TARGETS: [(&str, u32); 18] = [
+const TARGETS: [(&str, u32); 20] = [
     ("window", 0xfff0_0000),
     ("window_inside", 0xfff0_8000),
     ("window_devices", 0xfffe_0000),
@@ -31,6 +31,9 @@ const TARGETS: [(&str, u32); 18] = [
     ("zynq_gic", 0xf8f0_0100),
     ("nothing", 0x2000_0000),
     ("below_memory", 0x3fff_f000),
+    // With 1 MiB of its own: what would be the next VM's, and the one's after.
+    ("above_memory", 0x4010_0000),
+    ("above_memory_2", 0x4030_0000),
 ];
 
 #[derive(Clone, Copy, Debug)]

@@ -103,6 +103,8 @@ pub(crate) enum Value {
     Scratch(u32),
     /// Address of a byte of the page that PL0 may not touch.
     Kernel(u32),
+    /// Address of a byte of the page of code.
+    Code(u32),
     /// Address of an end marker in A32.
     EndA32,
     /// Address of an end marker in T32.
@@ -124,6 +126,8 @@ pub(crate) enum Set {
     Memory(u32, Value),
     /// A software interrupt is pending.
     Interrupt,
+    /// The same, as a fast interrupt.
+    FastInterrupt,
     /// The code makes the virtual timer interrupt.
     TimerInterrupt,
     /// Bits of SCTLR to set during the case.

@@ -136,7 +136,7 @@ fn run_one(phase: Phase, case: &Case<'_>, mode: Mode, condition: Condition, plac
     let sctlr = cp15::sctlr::read();
     let interrupt = case.set.iter().fold(false, |pending, set| {
         apply(&mut state, mode, *set);
-        pending || matches!(set, Set::Interrupt | Set::TimerInterrupt)
+        pending || matches!(set, Set::Interrupt | Set::FastInterrupt | Set::TimerInterrupt)
     });
     let before = scratch();
     let expected = State { usr_sp: sandbox::initial_usr_sp(), ..state };
@@ -154,6 +154,7 @@ fn run_one(phase: Phase, case: &Case<'_>, mode: Mode, condition: Condition, plac
         let acknowledged = gic::acknowledge();
         put!(" iar={acknowledged:x}");
         gic::end(acknowledged);
+        gic::deliver_as_fiq(false);
         if acknowledged == board::TIMER_INTERRUPT {
             timer::disarm();
             gic::disable(acknowledged);
@@ -219,6 +220,10 @@ fn apply(state: &mut State, mode: Mode, set: Set) {
         Set::Psr(bits) => state.psr |= bits,
         Set::Memory(offset, value) => write_scratch(offset, resolve(value)),
         Set::Interrupt => gic::send_to_self(1),
+        Set::FastInterrupt => {
+            gic::deliver_as_fiq(true);
+            gic::send_to_self(1);
+        }
         Set::TimerInterrupt => gic::enable(board::TIMER_INTERRUPT),
         Set::Sctlr(bits) => {
             // SAFETY: the kernel's own code does not depend on what cases set.
@@ -233,6 +238,7 @@ fn resolve(value: Value) -> u32 {
         Value::Word(word) => word,
         Value::Scratch(offset) => scratch_address() as u32 + offset,
         Value::Kernel(offset) => KERNEL as u32 + offset,
+        Value::Code(offset) => code_address() as u32 + offset,
         Value::EndA32 => (code_address() + END_A32_AT) as u32,
         Value::EndT32 => (code_address() + END_T32_AT) as u32,
     }
@@ -320,13 +326,13 @@ pub(crate) fn put_word(to: usize, word: u32) -> usize {
     to + 4
 }
 
-fn put_half(to: usize, half: u16) -> usize {
+pub(crate) fn put_half(to: usize, half: u16) -> usize {
     // SAFETY: callers write to the page of code, which nothing else uses.
     unsafe { ptr::with_exposed_provenance_mut::<u16>(to).write_volatile(half) }
     to + 2
 }
 
-fn fill_scratch() {
+pub(crate) fn fill_scratch() {
     for index in 0..1024 {
         write_scratch(index * 4, 0xdada_0000 + index * 4);
     }

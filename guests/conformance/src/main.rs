@@ -14,6 +14,7 @@ mod cases;
 mod environment;
 mod harness;
 mod name;
+mod own_page;
 mod permissions;
 mod rewriting;
 mod tables;
@@ -41,6 +42,7 @@ fn main(_device_tree: u32) -> u32 {
         cases::floating_point::run(phase);
         cases::timers::run(phase);
         rewriting::run(phase);
+        own_page::run(phase);
     }
     permissions::run();
     environment::run();

@@ -5,8 +5,8 @@
 //! pages that are not there or not permitted). Anything else is the handler's.
 
 use super::{
-    APPLICATION, BANK_ABORT, BANK_USER, COUNTERS, DACR, DFAR, DFSR, FAST, LAST, REFLECTED, SP_LR,
-    SPSR, STATUS, TTBR0, VIEW, count, resume,
+    APPLICATION, BANK_ABORT, BANK_USER, COUNTERS, DACR, DFAR, DFSR, FAST, LAST, REFLECTED, SHARED,
+    SP_LR, SPSR, STATUS, TTBR0, VIEW, count, publish, resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
@@ -14,10 +14,10 @@ use crate::maintenance::switch_text;
 use core::arch::naked_asm;
 use entresol_vcpu::psr;
 
-/// The vector for data aborts. 82 instructions from vector to vector for a section that is
-/// not there, 93 for a page.
+/// The vector for data aborts. 84 instructions from vector to vector for a section that is
+/// not there, 95 for a page.
 ///
-/// 1. A guest's, else [`entry::guarded_abort`]; save; 2. an application's, usual, and of a kind that tables
+/// (1.) A guest's, else [`entry::guarded_abort`]; save; 2. an application's, usual, and of a kind that tables
 /// cause; 3. the linear view; 4. first-level descriptor; 5. second-level descriptor; 6. DFSR and
 /// DFAR; 7. as for `svc`, with the registers of Abort mode (B1.9.8).
 #[unsafe(naked)]
@@ -82,6 +82,7 @@ pub(crate) unsafe extern "C" fn data_abort() {
         "orr r2, r2, #0x180",           // A, I
         "orr r2, r2, #0x7",             // from 0x10 to 0x17
         "str r2, [sp, #{STATUS}]",
+        publish!("r2"),
         "ldr r8, ={IT_T_E}",
         "bic r1, r1, r8",
         "msr spsr_cxsf, r1",
@@ -144,6 +145,7 @@ pub(crate) unsafe extern "C" fn data_abort() {
         SPSR = const SPSR,
         IT_T_E = const psr::IT | psr::T | psr::E,
         LAST = const LAST,
+        SHARED = const SHARED,
         COUNTERS = const COUNTERS,
         REFLECTED = const REFLECTED,
         APPLICATION = const APPLICATION,

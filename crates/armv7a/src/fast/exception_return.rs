@@ -4,8 +4,8 @@
 //! kernels do that leave the mode of an interrupt at once. FIQ mode is the handlers' affair.
 
 use super::{
-    APPLICATION, BANK_SUPERVISOR, BANK_USER, BANKS, COUNTERS, FAST, LR, PENDING, SENSITIVE, SP_LR,
-    SPSR, STATUS, VIEW, count, resume,
+    APPLICATION, BANK_SUPERVISOR, BANK_USER, BANKS, COUNTERS, FAST, LR, PENDING, SENSITIVE, SHARED,
+    SP_LR, SPSR, STATUS, VIEW, count, publish, resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
@@ -21,7 +21,7 @@ const TO_T32: u32 = psr::REAL | psr::MODE;
 /// Trap words of p8. 60 instructions from `movs pc, lr` to the application, the vector's
 /// branch and [`undefined`](super::instruction::undefined) included.
 ///
-/// 1. Where to: `r3`; 2. from Supervisor to User mode, else [`between_modes`]; 3. the new virtual
+/// (1.) Where to: `r3`; 2. from Supervisor to User mode, else [`between_modes`]; 3. the new virtual
 /// status in `r10`: nothing is due then; 4. real status and alignment; 5. `r13` and `r14`; 6. the
 /// application's view; 7. count and go.
 #[unsafe(naked)]
@@ -102,7 +102,7 @@ pub(super) unsafe extern "C" fn exception_return() {
 
 /// A return to `r3` from and to any modes but FIQ.
 ///
-/// 1. The bank of the mode in `r5`, which has an SPSR: `r7`; 2. the bank of the new mode in
+/// (1.) The bank of the mode in `r5`, which has an SPSR: `r7`; 2. the bank of the new mode in
 /// `r11`; 3. nothing is due then, in `r10`; 4. and so on as above.
 #[unsafe(naked)]
 unsafe extern "C" fn between_modes() {
@@ -151,11 +151,14 @@ unsafe extern "C" fn between_modes() {
         "strd r8, r9, [sp, #{SP_LR}]",
         "str r10, [sp, #{STATUS}]",
         "tst r10, #0xf",
-        "bne 9f",
+        "bne 7f",
         "ldrd r8, r9, [r12, #{APPLICATION}]",
         "ldr r5, ={core} + {VIEW}",
         "strd r8, r9, [r5]",
         switch_text!("r8", "r9", "r10"),
+        "b 9f",
+        "7:",
+        publish!("r10"),
         "9:",
         count!("SENSITIVE"),
         resume!(),
@@ -171,6 +174,7 @@ unsafe extern "C" fn between_modes() {
         VIEW = const VIEW,
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
+        SHARED = const SHARED,
         core = sym CORE,
         banks = sym BANKS,
         slow = sym entry::undefined_saved,

@@ -12,13 +12,15 @@
 use super::exception_return::exception_return;
 use super::multiple::multiple;
 use super::status::{status_immediate, status_register};
-use super::{COUNTERS, CP15, DACR, FAST, Fast, STATUS, count, cp15_at, resume};
+use super::{COUNTDOWN, COUNTERS, CP15, DACR, FAST, Fast, SHARED, STATUS, count, cp15_at, resume};
 use crate::entry;
 use crate::guarded;
 use crate::guest::Guest;
 use crate::hypervisor::{CORE, Hypervisor};
+use crate::shadow::Shadow;
 use core::arch::naked_asm;
 use core::mem::offset_of;
+use entresol_rewrite::stub::shared;
 use entresol_vcpu::Cp15;
 use entresol_vcpu::cp15::Identity;
 
@@ -68,7 +70,7 @@ const _: () = assert!(cp15_at(size_of::<Cp15>()) < 1024, "a word of it has 8 bit
 
 /// The vector for undefined instructions. 12 instructions to where the class is known.
 ///
-/// 1. Save; 2. an A32 instruction of a guest; 3. its word; 4. by the coprocessor that it or its
+/// (1.) Save; 2. an A32 instruction of a guest; 3. its word; 4. by the coprocessor that it or its
 /// trap word names. From here on `r0` is free, `r1` the status, `r2` the word, `r4` the virtual
 /// status, `lr` the next instruction.
 #[unsafe(naked)]
@@ -115,9 +117,45 @@ pub(crate) unsafe extern "C" fn undefined() {
     )
 }
 
+/// The vector for undefined instructions of a guest that promotes: as [`undefined`], with 14
+/// instructions more in front for a trap of its kernel.
+///
+/// (1.) Save; 2. of a kernel's A32 code; 3. its interrupt mask is in the shared page; 4. is a sample
+/// due?
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn undefined_promoting() {
+    naked_asm!(
+        // 1.
+        "stmia sp, {{r0-r14}}^",
+        "mrs r1, spsr",
+        // 2.
+        "tst r1, #0x2f",
+        "bne {slow}",
+        "ldr r4, [sp, #{STATUS}]",
+        "tst r4, #0xf",
+        "beq entresol_fast_fetch",
+        // 3.
+        "ldr r3, [sp, #{SHARED}]",
+        "ldr r5, [r3]",
+        "lsr r5, r5, #7",
+        "bfi r4, r5, #7, #1",
+        "str r4, [sp, #{STATUS}]",
+        // 4.
+        "ldr r5, [sp, #{COUNTDOWN}]",
+        "subs r5, r5, #1",
+        "str r5, [sp, #{COUNTDOWN}]",
+        "bne entresol_fast_fetch",
+        "b {slow}",
+        STATUS = const STATUS,
+        SHARED = const SHARED,
+        COUNTDOWN = const COUNTDOWN,
+        slow = sym entry::undefined_saved,
+    )
+}
+
 /// MRC of p15. 24 instructions.
 ///
-/// 1. Is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it.
+/// (1.) Is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it.
 #[unsafe(naked)]
 unsafe extern "C" fn system() {
     naked_asm!(
@@ -155,7 +193,7 @@ unsafe extern "C" fn system() {
 
 /// MCR of p15 by a kernel.
 ///
-/// 1. Which; the value in `r0`; 2. thread registers; 3. DACR, if shadow entries stay as they
+/// (1.) Which; the value in `r0`; 2. thread registers; 3. DACR, if shadow entries stay as they
 /// are ([`Shadow::domains_matter`](crate::shadow::Shadow::domains_matter)); 4. a line of a
 /// cache, if it is mapped; 5. branch predictions.
 #[unsafe(naked)]
@@ -191,6 +229,8 @@ unsafe extern "C" fn system_write() {
         "bne {slow}",
         // 2.
         "str r0, [sp, #{KERNEL_THREAD}]",
+        "ldr r3, [sp, #{SHARED}]",
+        "str r0, [r3, #{SHARED_THREAD}]",
         "b 9f",
         "2: str r0, [sp, #{THREAD}]",
         "mcr p15, 0, r0, c13, c0, 3",   // TPIDRURO
@@ -212,6 +252,8 @@ unsafe extern "C" fn system_write() {
         "tst r3, r7",
         "bne {slow}",
         "str r0, [sp, #{DACR}]",
+        "ldr r3, [sp, #{SHARED}]",
+        "str r0, [r3, #{SHARED_DOMAINS}]",
         "and r0, r0, r7",
         "orr r0, r0, #0x40000000",      // the window's domain is a client
         "str r0, [sp, #{MACHINE_DACR}]",
@@ -221,7 +263,11 @@ unsafe extern "C" fn system_write() {
         "isb",
         "b 9f",
         // 4.
-        "6: mov r8, lr",
+        "6: movw r3, #{OPENED}",        // slow: what it wrote to an open page is to be scanned
+        "ldr r3, [sp, r3]",
+        "cmp r3, #0",
+        "bne {slow}",
+        "mov r8, lr",
         "bl {invalidate}",
         "b 7f",
         "4: mov r8, lr",
@@ -235,6 +281,7 @@ unsafe extern "C" fn system_write() {
         "9:",
         count!("CP15"),
         resume!(),
+        OPENED = const offset_of!(Guest, shadow) + offset_of!(Shadow, opened),
         FLUSH = const write(7, 14, 1),
         CLEAN = const write(7, 10, 1),
         CLEAN_UNIFICATION = const write(7, 11, 1),
@@ -249,6 +296,9 @@ unsafe extern "C" fn system_write() {
         FAST = const FAST,
         BAKED = const offset_of!(Fast, baked),
         MACHINE_DACR = const offset_of!(Guest, dacr),
+        SHARED = const SHARED,
+        SHARED_THREAD = const shared::THREAD,
+        SHARED_DOMAINS = const shared::DOMAINS,
         CORE_DACR = const offset_of!(Hypervisor, dacr),
         COUNTERS = const COUNTERS,
         CP15 = const CP15,

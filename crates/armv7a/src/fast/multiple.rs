@@ -5,6 +5,7 @@
 //! aborts goes to the handler ([`entry::guarded_abort`]), which starts again: so a load is
 //! made here only if its base is a register that it does not load.
 
+use super::turn::pass_turn;
 use super::{BANKS, COUNTERS, SENSITIVE, count, resume};
 use crate::entry;
 use core::arch::naked_asm;
@@ -15,7 +16,7 @@ const HVC: u32 = 0xe140_0070;
 
 /// Trap words of p0 to p7, and `hvc`. 37 instructions and 10 for each register.
 ///
-/// 1. `hvc`; 2. AL, no write-back, without pc; 3. a mode with registers of its own: `r7` is User
+/// (1.) `hvc`; 2. AL, no write-back, without pc; 3. a mode with registers of its own: `r7` is User
 /// mode's bank, for `r13` at offset 52; 4. the list in `r8`, the base in `r10`; 5. their number
 /// in `r11`; 6. the lowest address; 7. store or load, upwards.
 #[unsafe(naked)]
@@ -115,7 +116,7 @@ pub(super) unsafe extern "C" fn multiple() {
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
         banks = sym BANKS,
-        yielded = sym entry::yield_saved,
+        yielded = sym pass_turn,
         slow = sym entry::undefined_saved,
     )
 }

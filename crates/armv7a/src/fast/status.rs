@@ -4,17 +4,19 @@
 //! control byte of CPSR, MSR of the whole SPSR. To and from FIQ mode and to User mode is
 //! the handlers' affair. Budget `trap.sensitive`.
 
-use super::{BANKS, COUNTERS, PENDING, SENSITIVE, SP_LR, SPSR, STATUS, count, resume};
+use super::{
+    BANKS, COUNTERS, PENDING, SENSITIVE, SHARED, SP_LR, SPSR, STATUS, count, publish, resume,
+};
 use crate::entry;
 use core::arch::naked_asm;
 use entresol_isa::hot::{
     CPS, CPS_FIXED, MRS_CPSR, MRS_SPSR, MSR_CPSR_C, MSR_CPSR_C_IMMEDIATE, MSR_SPSR,
 };
 
-/// Trap words of p9: MRS, MSR (register), CPS. At most 45 instructions, 59 with a change of
+/// Trap words of p9: MRS, MSR (register), CPS. At most 47 instructions, 61 with a change of
 /// mode.
 ///
-/// 1. A kernel's; which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
+/// (1.) A kernel's; which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
 /// CPS: the new status in `r5`. Both go on in [`write_status`].
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn status_register() {
@@ -144,9 +146,9 @@ pub(super) unsafe extern "C" fn status_immediate() {
     )
 }
 
-/// A kernel's virtual status becomes `r5`. 13 instructions, 27 with a change of mode.
+/// A kernel's virtual status becomes `r5`. 15 instructions, 29 with a change of mode.
 ///
-/// 1. Nothing is due then; 2. in the same mode; 3. in another privileged one: its `r13` and
+/// (1.) Nothing is due then; 2. in the same mode; 3. in another privileged one: its `r13` and
 /// `r14`.
 #[unsafe(naked)]
 unsafe extern "C" fn write_status() {
@@ -160,6 +162,7 @@ unsafe extern "C" fn write_status() {
         "tst r6, #0x1f",
         "bne 3f",
         "str r5, [sp, #{STATUS}]",
+        publish!("r5"),
         count!("SENSITIVE"),
         resume!(),
         // 3. Zero is the bank of what is left to the handlers.
@@ -175,6 +178,7 @@ unsafe extern "C" fn write_status() {
         "cmpne r7, #0",
         "beq {slow}",
         "str r5, [sp, #{STATUS}]",
+        publish!("r5"),
         "ldrd r8, r9, [sp, #{SP_LR}]",
         "add r6, sp, r6",
         "strd r8, r9, [r6]",
@@ -188,6 +192,7 @@ unsafe extern "C" fn write_status() {
         SP_LR = const SP_LR,
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
+        SHARED = const SHARED,
         banks = sym BANKS,
         slow = sym entry::undefined_saved,
     )

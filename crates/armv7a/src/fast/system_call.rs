@@ -4,8 +4,8 @@
 //! IT block.
 
 use super::{
-    BANK_SUPERVISOR, BANK_USER, COUNTERS, FAST, LAST, REFLECTED, SP_LR, SPSR, STATUS, VIEW, count,
-    resume,
+    BANK_SUPERVISOR, BANK_USER, COUNTERS, FAST, LAST, REFLECTED, SHARED, SP_LR, SPSR, STATUS, VIEW,
+    count, publish, resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
@@ -13,9 +13,9 @@ use crate::maintenance::switch_text;
 use core::arch::naked_asm;
 use entresol_vcpu::psr;
 
-/// The vector for `svc`. 49 instructions from vector to vector.
+/// The vector for `svc`. 51 instructions from vector to vector.
 ///
-/// 1. Save; 2. is it an application's, and usual; 3. its `r13` and `r14` to their bank, those of
+/// (1.) Save; 2. is it an application's, and usual; 3. its `r13` and `r14` to their bank, those of
 /// Supervisor mode from theirs, LR and SPSR as B1.9.4; 4. status: masked, A32; 5. the kernel's
 /// view; 6. no loop of exceptions; 7. count and go.
 #[unsafe(naked)]
@@ -45,6 +45,7 @@ pub(crate) unsafe extern "C" fn supervisor_call() {
         // 4.
         "orr r2, r2, #0x83",            // from 0x10 to 0x13, and I
         "str r2, [sp, #{STATUS}]",
+        publish!("r2"),
         "bic r2, r1, #0x220",           // T, E
         "msr spsr_cxsf, r2",
         // 5.
@@ -73,6 +74,7 @@ pub(crate) unsafe extern "C" fn supervisor_call() {
         SPSR = const SPSR,
         VIEW = const VIEW,
         LAST = const LAST,
+        SHARED = const SHARED,
         COUNTERS = const COUNTERS,
         REFLECTED = const REFLECTED,
         core = sym CORE,

@@ -1,58 +1,151 @@
-//! One VM passes its turn to its equal: the switch of VMs without anything else.
+//! One VM passes its turn to its equal, and nothing else happens: a switch of VMs.
 //!
-//! Budget `switch.vm`. What a guest needs that did not run since its state was renewed is
-//! renewed already, so only what stays in the machine changes. No TLB and no cache operation:
-//! each view has an ASID of its own.
+//! Budget `switch.vm`. Only what stays in the machine changes. No TLB and no cache operation:
+//! each view has an ASID of its own. Who comes next is known beforehand: the scheduler's
+//! rings change only when it is asked, and then each guest's [`Guest::turn`] is noted. That a
+//! turn was passed is told to the scheduler before it is asked again
+//! ([`Hypervisor::scheduler`]); the new guest's slice begins then.
+//!
+//! # Invariants
+//!
+//! - A guest to pass the turn to is running, known to the fast paths, and may not use floating
+//!   point; nor may one that passes it.
+//! - [`Vcpu::pending`] of every guest is true, loaded or not.
 
+use super::{
+    APPLICATION, COUNTERS, FAST, Fast, HYPERCALLS, KERNEL, PC, PENDING, PSR, STATUS, VIEW, cp15_at,
+};
+use crate::entry;
 use crate::guest::{Guest, Run};
-use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor, core};
-use crate::{cp15, entry};
+use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor};
+use crate::maintenance::switch_text;
+use core::arch::naked_asm;
+use core::mem::offset_of;
 use entresol_abi::image::MAX_VMS;
+use entresol_abi::observe::Observed;
+use entresol_hv::scheduler::{Id, Scheduler};
+use entresol_vcpu::Cp15;
 
-/// `hvc` with the function Yield, by a kernel; pc is behind it.
-pub(crate) extern "C" fn yielded(_: *mut Guest) -> *mut Guest {
-    // SAFETY: the one handler that runs.
-    let hypervisor = unsafe { core() };
-    hypervisor.counters().hypercalls += 1;
-    hypervisor.guest().vcpu.regs[0] = 0;
-    let now = hypervisor.platform().now();
-    match hypervisor.scheduler.pass(now) {
-        Some(next) => hypervisor.turn_to(next.index()),
-        None => hypervisor.leave_unchanged(),
-    }
+/// `hvc` with the function Yield, by a kernel; entered as the paths of trap words are. 66
+/// instructions, the return included.
+///
+/// (1.) The next guest in `r8`, which no pending interrupt concerns, its virtual status in `r4`; 2.
+/// the call is done; save what [`entry::resume`] loads; 3. thread registers; 4. the stack pointers
+/// of the exceptions; 5. who is loaded; 6. its view; 7. its domains; 8. go.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn pass_turn() {
+    naked_asm!(
+        // 1.
+        "add r12, sp, #{FAST}",
+        "ldr r8, [r12, #{NEXT}]",
+        "cmp r8, #0",
+        "beq {slow}",
+        "ldr r4, [r8, #{STATUS}]",
+        "ldr r5, [r8, #{PENDING}]",
+        "bics r5, r5, r4",
+        "bne {slow}",
+        // 2.
+        "ldr r6, [sp, #{COUNTERS}]",
+        "ldr r7, [r6, #{HYPERCALLS}]",
+        "add r7, r7, #1",
+        "str r7, [r6, #{HYPERCALLS}]",
+        "mov r5, #0",
+        "str r5, [sp]",
+        "str lr, [sp, #{PC}]",
+        "str r1, [sp, #{PSR}]",
+        // 3.
+        "mrc p15, 0, r6, c13, c0, 2",   // TPIDRURW
+        "str r6, [sp, #{THREAD_USER}]",
+        "ldr r6, [r8, #{THREAD_USER}]",
+        "mcr p15, 0, r6, c13, c0, 2",
+        "ldr r6, [r8, #{THREAD}]",
+        "mcr p15, 0, r6, c13, c0, 3",   // TPIDRURO
+        // 4.
+        "cps #0x17",
+        "mov sp, r8",
+        "cps #0x12",
+        "mov sp, r8",
+        "cps #0x1b",
+        "mov sp, r8",
+        "cps #0x13",
+        "clrex",                        // B2.2
+        // 5.
+        "add r12, r8, #{FAST}",
+        "ldr r2, [r12, #{INDEX}]",
+        "ldr r3, ={core} + {LOADED}",
+        "str r2, [r3]",
+        "ldr r3, ={observed}",
+        "ldr r2, [r3, #{SWITCHES}]",
+        "add r2, r2, #1",
+        "str r2, [r3, #{SWITCHES}]",
+        // 6.
+        "tst r4, #0xf",                 // User mode is 0x10
+        "addeq r3, r12, #{APPLICATION}",
+        "addne r3, r12, #{KERNEL}",
+        "ldmia r3, {{r5, r6}}",
+        "ldr r3, ={core} + {VIEW}",
+        "stmia r3, {{r5, r6}}",
+        switch_text!("r5", "r6", "r7"),
+        // 7.
+        "ldr r2, [r8, #{DACR}]",
+        "ldr r3, ={core} + {CORE_DACR}",
+        "ldr r5, [r3]",
+        "cmp r2, r5",
+        "beq 1f",
+        "str r2, [r3]",
+        "mcr p15, 0, r2, c3, c0, 0",    // DACR
+        "isb",
+        // 8.
+        "1: mov r0, r8",
+        "b {resume}",
+        FAST = const FAST,
+        NEXT = const offset_of!(Fast, next),
+        INDEX = const offset_of!(Fast, index),
+        APPLICATION = const APPLICATION,
+        KERNEL = const KERNEL,
+        STATUS = const STATUS,
+        PENDING = const PENDING,
+        COUNTERS = const COUNTERS,
+        HYPERCALLS = const HYPERCALLS,
+        PC = const PC,
+        PSR = const PSR,
+        THREAD_USER = const cp15_at(offset_of!(Cp15, tpidrurw)),
+        THREAD = const cp15_at(offset_of!(Cp15, tpidruro)),
+        DACR = const offset_of!(Guest, dacr),
+        LOADED = const offset_of!(Hypervisor, loaded),
+        VIEW = const VIEW,
+        CORE_DACR = const offset_of!(Hypervisor, dacr),
+        SWITCHES = const offset_of!(Observed, vm_switches),
+        core = sym CORE,
+        observed = sym ENTRESOL_OBSERVED,
+        resume = sym entry::resume,
+        slow = sym entry::undefined_saved,
+    )
 }
 
 impl Hypervisor {
-    /// Loads the guest the scheduler has just turned to.
+    /// The scheduler, told if a turn was passed since it was asked.
     #[inline]
-    fn turn_to(&mut self, index: usize) -> *mut Guest {
-        let index = index % MAX_VMS;
-        // The timer may ring too early, not too late.
-        let due = self.scheduler.slice_deadline();
-        if self.armed.is_none_or(|armed| due.is_some_and(|due| due < armed)) {
-            self.arm();
+    pub(crate) fn scheduler(&mut self) -> &mut Scheduler {
+        if self.turns.current().is_some_and(|id| id.index() != self.loaded)
+            && let Some(id) = Id::new(self.loaded)
+        {
+            let now = self.platform().now();
+            self.turns.turned(id, now);
         }
-        let next = &self.guests[index];
-        let simple = next.run == Run::Running && next.fast_is_known();
-        if !simple || self.float_open || next.vcpu.float_enabled() {
-            self.reschedule = true;
-            return self.leave();
+        &mut self.turns
+    }
+
+    /// Notes for each guest who comes next when it passes its turn.
+    pub(crate) fn note_turns(&mut self) {
+        for index in 0..self.count {
+            let next = Id::new(index).and_then(|id| self.scheduler().next_of(id));
+            let next = next.map(|next| &mut self.guests[next.index() % MAX_VMS]);
+            let next = next.filter(|next| {
+                next.run == Run::Running && next.fast_is_known() && !next.vcpu.float_enabled()
+            });
+            let turn = next.map_or(core::ptr::null_mut(), |next| &raw mut *next);
+            self.guests[index % MAX_VMS].turn = turn;
         }
-        // SAFETY: handlers do not nest; the host only reads.
-        let observed = unsafe { ENTRESOL_OBSERVED.get() };
-        observed.vm_switches = observed.vm_switches.wrapping_add(1);
-        self.guest().vcpu.cp15.tpidrurw = cp15::thread_user();
-        self.loaded = index;
-        let guest = self.guest();
-        // SAFETY: both registers are only the guest's.
-        unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
-        // SAFETY: as above.
-        unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
-        let guest: *mut Guest = guest;
-        // SAFETY: Supervisor mode; guests are static.
-        unsafe { entry::set_guest(guest) };
-        // B2.2: a reservation of the old guest must not let the new one's store succeed.
-        cp15::clear_exclusive();
-        self.leave_unchanged()
     }
 }

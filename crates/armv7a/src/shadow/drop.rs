@@ -67,7 +67,7 @@ impl Shadow {
     #[inline(never)]
     pub(crate) fn drop_address(&mut self, linear: &mut Linear<'_>, address: u32) {
         let (index, page) = (address >> 20, address >> 12 & 0xff);
-        if index == TOP && page < TOP_GUEST {
+        if index == TOP && page < TOP_GUEST || index == self.stubs.hole() && index != 0 {
             return;
         }
         let mut dropped = false;
@@ -143,7 +143,7 @@ impl Shadow {
     }
 
     /// The guest virtual address that a second-level entry maps.
-    pub(super) fn address_of(&self, linear: &Linear<'_>, entry: HostPhys) -> u32 {
+    pub(crate) fn address_of(&self, linear: &Linear<'_>, entry: HostPhys) -> u32 {
         let table = HostPhys(entry.0 & !0x3ff);
         let index = self.tables.record_of(linear, table).map_or(TOP, |record| record.index);
         index << 20 | (entry.0 & 0x3ff) << 10

@@ -98,6 +98,30 @@ impl Shadow {
             linear.zero(HostPhys(top.0 + TOP_GUEST * 4), (256 - TOP_GUEST) * 4);
             linear.store(self.first_level(pair, side, TOP), translation::table(top, WINDOW_DOMAIN));
         }
+        if self.stubs.hole() != 0 && pair != 0 {
+            let at = self.first_level(pair, Side::Kernel, self.stubs.hole());
+            linear.store(at, self.stubs.entry());
+        }
         maintenance::entries_written();
+    }
+
+    /// Sets the entry of the hole in the kernel views of all pairs that hold anything, but in
+    /// that of the MMU turned off.
+    pub(crate) fn link_hole(&self, linear: &mut Linear<'_>, entry: u32) {
+        for (index, pair) in (0u8..).zip(&self.pairs).take(usize::from(self.pair_count)).skip(1) {
+            if !pair.stale {
+                linear.store(self.first_level(index, Side::Kernel, self.stubs.hole()), entry);
+            }
+        }
+        maintenance::entries_written();
+    }
+
+    /// Whether any view shows something in a megabyte.
+    pub(crate) fn shows(&self, linear: &Linear<'_>, megabyte: u32) -> bool {
+        let pairs = (0u8..).zip(&self.pairs).take(usize::from(self.pair_count)).skip(1);
+        pairs.filter(|(_, pair)| !pair.stale).any(|(index, _)| {
+            let entry = |side| linear.load::<u32>(self.first_level(index, side, megabyte));
+            Side::BOTH.into_iter().any(|side| entry(side) != 0)
+        })
     }
 }

@@ -97,6 +97,7 @@ impl Distributor {
     }
 
     /// Drives a line; false if nothing changed.
+    #[inline(always)]
     pub(super) fn set_line(&mut self, irq: u32, level: bool) -> bool {
         if self.line.contains(irq) == level || !(SOFTWARE_COUNT..INTERRUPTS).contains(&irq) {
             return false;
@@ -115,6 +116,7 @@ impl Distributor {
 
     /// The most urgent deliverable interrupt with its level: the lowest number of the
     /// lowest level.
+    #[inline(always)]
     pub(super) fn first(&self) -> Option<(u32, u32)> {
         if self.deliverable.is_empty() {
             return None;
@@ -268,6 +270,7 @@ impl Distributor {
     }
 
     /// Works out which interrupts of a word are deliverable.
+    #[inline(always)]
     fn refresh(&mut self, word: u32) {
         let group = self.group.word(word);
         let zero = if self.forwarded & groups::ZERO != 0 { !group } else { 0 };

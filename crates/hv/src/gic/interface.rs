@@ -80,6 +80,7 @@ impl Interface {
     }
 
     /// Whether an interrupt of `level` would interrupt the CPU.
+    #[inline(always)]
     pub(super) fn accepts(&self, level: u32, group_one: bool) -> bool {
         level * 8 < self.mask && self.preemption_level(level, group_one) < self.running()
     }

@@ -48,20 +48,18 @@ fn the_most_urgent_runs_until_it_blocks() {
 }
 
 #[test]
-fn passing_the_turn_is_expiring_and_picking() {
+fn a_turn_passed_unasked_is_as_if_expired() {
     let mut scheduler = with(&[5, 5, 2, 5]);
-    assert_eq!(scheduler.pass(0), None, "nobody runs yet");
     assert_eq!(scheduler.pick(0), Some(id(0)));
-    assert_eq!(scheduler.pass(10), Some(id(1)));
-    assert_eq!(scheduler.slice_deadline(), Some(10 + SLICE));
-    assert_eq!(scheduler.pass(30), Some(id(3)));
-    assert_eq!(scheduler.pass(40), Some(id(0)), "with a whole slice again");
-    assert_eq!(scheduler.slice_deadline(), Some(40 + SLICE));
-    assert_eq!(scheduler.pick(50), Some(id(0)));
-    scheduler.block(id(1));
-    scheduler.block(id(3));
-    assert_eq!(scheduler.pass(60), None, "nobody is its equal");
-    assert_eq!(scheduler.current(), Some(id(0)));
+    assert_eq!(scheduler.next_of(id(0)), Some(id(1)));
+    assert_eq!(scheduler.next_of(id(3)), Some(id(0)));
+    assert_eq!(scheduler.next_of(id(2)), None, "it has no equal");
+    // From 0 to 1 to 3.
+    scheduler.turned(id(3), 30);
+    assert_eq!(scheduler.current(), Some(id(3)));
+    assert_eq!(scheduler.slice_deadline(), Some(30 + SLICE));
+    assert_eq!(scheduler.pick(50), Some(id(3)));
+    assert_eq!(scheduler.pick(30 + SLICE), Some(id(0)));
 }
 
 #[test]

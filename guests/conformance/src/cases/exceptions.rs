@@ -17,6 +17,7 @@ pub(crate) fn run(phase: Phase) {
     undefined(phase);
     blocks(phase);
     interrupts(phase);
+    fast_interrupts(phase);
     if phase == Phase::MmuOn {
         aborts(phase);
     }
@@ -142,6 +143,34 @@ fn interrupts(phase: Phase) {
             // In User mode it comes at once.
             Case { modes: &[Mode::Usr], ..case("irq_at_once", a32!("mov r0, #1"), pending) },
             Case { modes: &[Mode::Usr], ..case("irq_at_once", t32!("mov r0, #1"), pending) },
+        ],
+    );
+}
+
+/// The same as a fast interrupt.
+fn fast_interrupts(phase: Phase) {
+    let pending = &[Set::FastInterrupt];
+    let returning = &[Set::FastInterrupt, Set::Lr(Value::EndA32), Set::Spsr(0x6000_0090)];
+    let returning_t32 = &[Set::FastInterrupt, Set::Lr(Value::EndT32), Set::Spsr(0x6000_00b3)];
+    let let_in = &[Set::FastInterrupt, Set::R(5, Value::Word(0x9f))];
+    let at_pl1 =
+        |name, code, set| Case { name, code, modes: &Mode::PRIVILEGED, set, conditional: false };
+    let saved =
+        |name, code, set| Case { name, code, modes: &Mode::EXCEPTION, set, conditional: false };
+    run_all(
+        phase,
+        &[
+            at_pl1("fiq_masked", a32!("cpsie i", "mrs r0, cpsr"), pending),
+            at_pl1("fiq_cpsie", a32!("cpsie f", "mov r0, #1"), pending),
+            at_pl1("fiq_cpsie", t32!("cpsie f", "mov r0, #1"), pending),
+            at_pl1("fiq_cpsie_both", a32!("cpsie if, #0x1f", "mov r0, #1"), pending),
+            at_pl1("fiq_msr", a32!("msr cpsr_c, r5", "mov r0, #1"), let_in),
+            at_pl1("fiq_msr", t32!("msr cpsr_c, r5", "mov r0, #1"), let_in),
+            at_pl1("fiq_wfi", a32!("wfi", "cpsie f", "mov r0, #1"), pending),
+            saved("fiq_movs", a32!("movs pc, lr"), returning),
+            saved("fiq_subs", t32!("subs pc, lr, #0"), returning_t32),
+            Case { modes: &[Mode::Usr], ..case("fiq_at_once", a32!("mov r0, #1"), pending) },
+            Case { modes: &[Mode::Usr], ..case("fiq_at_once", t32!("mov r0, #1"), pending) },
         ],
     );
 }

@@ -215,7 +215,8 @@ fn from_t32(phase: Phase) {
         run_all(phase, &[Case { name, code, modes, set: &[], conditional: true }]);
     };
     at("tpidrurw", t32!("mcr p15, 0, r1, c13, c0, 2", "mrc p15, 0, r2, c13, c0, 2"));
-    at("dfsr", t32!("mcr p15, 0, r1, c5, c0, 0", "mrc p15, 0, r2, c5, c0, 0"));
+    // QEMU forgets to move IT state on behind such an access.
+    at("dfsr.manual", t32!("mcr p15, 0, r1, c5, c0, 0", "mrc p15, 0, r2, c5, c0, 0"));
     at("tpidrprw", t32!("mcr p15, 0, r1, c13, c0, 4", "mrc p15, 0, r2, c13, c0, 4"));
     at("maintenance", t32!("mcr p15, 0, r1, c7, c5, 0", "mcr p15, 0, r1, c8, c7, 0"));
     at("barriers", t32!("dsb sy", "dmb sy", "isb sy", "clrex"));

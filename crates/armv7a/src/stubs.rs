@@ -1,0 +1,324 @@
+//! Where the stubs of a VM lie, in the machine's memory and in the guest's views.
+//!
+//! Makes and takes back stubs when told ([`promote`](crate::promote) says when; what is in
+//! one is `rewrite`'s business) and keeps the *hole*: a megabyte that the guest does not
+//! map, within reach of its kernel's branches, where the kernel views show the stubs.
+//!
+//! # Why this shape
+//!
+//! A branch reaches 32 MiB, so stubs cannot lie in the window. A load relative to pc reaches
+//! 4 KiB, so each page of stubs is followed by the shared page, which is one page mapped
+//! many times. Kernels begin at a multiple of 16 MiB and grow up from there; the megabyte
+//! right below serves small mappings, so the hole is sought a little further below.
+//!
+//! # Invariants
+//!
+//! - The hole's table is linked in the kernel views of all pairs that are not stale but that of
+//!   the MMU turned off, and no other entry is in the hole's place in any view.
+//! - A page with stubs has one executable mapping, at its *home*; the application cannot
+//!   execute it. So a branch to a stub runs where it was made for.
+//! - Each promoted word is a site of its page, with the guest's own word.
+//! - The guest can write none of it but the shared page.
+//!
+//! # Limits
+//!
+//! A guest that maps the hole's megabyte is found out at its next operation on its TLB or its
+//! context, or when it touches any page there that shows no stubs. Should it touch one that
+//! does before all of these, it sees the stub.
+
+use crate::linear::{Linear, PoolArray};
+use crate::maintenance;
+use crate::pages::{Critical, Site};
+use crate::shadow::Shadow;
+use crate::translation::{self, Memory, Rights, WINDOW_DOMAIN};
+use entresol_abi::image::STUBS;
+use entresol_abi::{GuestPhys, HostPhys};
+use entresol_isa::trapword;
+use entresol_rewrite::Width;
+use entresol_rewrite::stub::{self, LEN};
+use entresol_vcpu::{Cause, Cp15};
+
+/// Stubs in a page. The first is out of reach of the shared page.
+const PER_PAGE: u32 = 64;
+/// First page of the hole that shows anything.
+const FIRST: u32 = 0xe0;
+/// Bytes of a record: site, original, page of the guest's memory plus 1.
+const RECORD_LEN: u32 = 16;
+/// A guest that maps so many holes away gets no further one.
+const MOST_LOST: u32 = 8;
+
+/// The stubs of a VM.
+#[derive(Debug)]
+pub(crate) struct Stubs {
+    /// Stubs, in page order.
+    words: PoolArray<LEN>,
+    records: PoolArray<RECORD_LEN>,
+    /// By page of the guest's memory: its home, and how many stubs in bits 11:0.
+    homes: PoolArray<4>,
+    /// The hole's second-level table.
+    table: HostPhys,
+    /// Megabyte of the hole, 0 for none.
+    hole: u32,
+    lost: u32,
+    /// Next stub to be looked at for a new one.
+    hand: u32,
+}
+
+/// A stub in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    /// Address of the promoted instruction.
+    pub(crate) site: u32,
+    /// The guest's own instruction.
+    pub(crate) original: u32,
+    page: u32,
+}
+
+impl Stubs {
+    pub(crate) const EMPTY: Self = Self {
+        words: PoolArray::EMPTY,
+        records: PoolArray::EMPTY,
+        homes: PoolArray::EMPTY,
+        table: HostPhys(0),
+        hole: 0,
+        lost: 0,
+        hand: 0,
+    };
+
+    /// Takes the pool of a VM with `pages` pages, whose shared page is `shared`.
+    pub(crate) fn set_up(
+        &mut self,
+        linear: &mut Linear<'_>,
+        at: HostPhys,
+        pages: u32,
+        shared: HostPhys,
+    ) {
+        self.words = PoolArray::new(at, STUBS);
+        self.table = self.words.end();
+        self.records = PoolArray::new(HostPhys(self.table.0 + 0x400), STUBS);
+        self.homes = PoolArray::new(self.records.end(), pages);
+        linear.zero(at, self.homes.end().0 - at.0);
+        for page in 0..STUBS / PER_PAGE {
+            let entry = HostPhys(self.table.0 + (FIRST + page * 2) * 4);
+            let code = HostPhys(at.0 + page * 0x1000);
+            let (run, write) =
+                (Rights { write: false, execute: true }, Rights { write: true, execute: false });
+            linear.store(entry, translation::guest_page(code, run, Memory::Normal));
+            let shared = translation::guest_page(shared, write, Memory::Normal);
+            linear.store(HostPhys(entry.0 + 4), shared);
+        }
+    }
+
+    /// Megabyte of the hole, 0 for none.
+    #[inline]
+    pub(crate) const fn hole(&self) -> u32 {
+        self.hole
+    }
+
+    /// The first-level entry of the hole.
+    pub(crate) const fn entry(&self) -> u32 {
+        translation::table(self.table, WINDOW_DOMAIN)
+    }
+
+    /// Forgets everything, as at a start of the VM: its memory is what its image says.
+    pub(crate) fn reset(&mut self, linear: &mut Linear<'_>) {
+        for number in 0..self.records.count() {
+            if let Some(record) = self.record(linear, number) {
+                linear.store(self.homes.at(record.page), 0u32);
+                linear.store(HostPhys(self.records.at(number).0 + 8), 0u32);
+            }
+        }
+        self.hole = 0;
+        self.lost = 0;
+    }
+
+    fn record(&self, linear: &Linear<'_>, number: u32) -> Option<Record> {
+        let at = self.records.at(number).0;
+        let page: u32 = linear.load(HostPhys(at + 8));
+        let page = page.checked_sub(1)?;
+        let (site, original) = (linear.load(HostPhys(at)), linear.load(HostPhys(at + 4)));
+        Some(Record { site, original, page })
+    }
+
+    /// Where the guest sees a stub, and the shared page next to it.
+    const fn seen(&self, number: u32) -> (u32, u32) {
+        let page = self.hole << 20 | (FIRST + number / PER_PAGE * 2) << 12;
+        (page + number % PER_PAGE * LEN, page + 0x1000)
+    }
+
+    /// The stub in use at an address of the guest, and the word in it.
+    pub(crate) fn at(&self, linear: &Linear<'_>, address: u32) -> Option<(Record, u32)> {
+        let page = (address >> 12 & 0xff).checked_sub(FIRST)?;
+        if address >> 20 != self.hole || page & 1 != 0 {
+            return None;
+        }
+        let number = page / 2 * PER_PAGE + (address >> 6) % PER_PAGE;
+        Some((self.record(linear, number)?, address >> 2 & 15))
+    }
+
+    /// Whether a page of code may be executed at `address`: it has no stubs, or is at home.
+    #[inline]
+    pub(crate) fn fits(&self, linear: &Linear<'_>, page: u32, address: u32) -> bool {
+        if self.hole == 0 {
+            return true;
+        }
+        let home: u32 = linear.load(self.homes.at(page));
+        home & 0xfff == 0 || (home ^ address) >> 12 == 0
+    }
+}
+
+impl Shadow {
+    /// Makes a stub for the instruction at `pc`, the word `offset` of a page; `None` if that
+    /// cannot be.
+    pub(crate) fn promote(
+        &mut self,
+        linear: &mut Linear<'_>,
+        cp15: &Cp15,
+        pc: u32,
+        at: GuestPhys,
+    ) -> Option<()> {
+        let page = self.memory.page(at)?;
+        let word: u32 = self.memory.load(linear, at)?;
+        let own = trapword::decode_a32(word).unwrap_or(word);
+        let kind = stub::kind(own)?;
+        if !self.pages.is_code(linear, page)
+            || self.pages.is_open(linear, page)
+            || self.mixed
+            || !self.stubs.fits(linear, page, pc)
+            || !self.runs_only_at(linear, page, pc)
+        {
+            return None;
+        }
+        self.find_hole(linear, cp15, pc)?;
+        let number = self.free_stub(linear);
+        let (address, shared) = self.stubs.seen(number);
+        let words = stub::encode(kind, pc, address, shared)?;
+        let branch = stub::branch(pc, address, own)?;
+        let offset = at.0 & 0xfff;
+        if self.pages.original_at(linear, page, offset).is_none() {
+            let site = Site { offset, width: Width::Word, original: own };
+            if !self.pages.add_site(linear, page, site) {
+                return None;
+            }
+        }
+        let host = self.stubs.words.at(number);
+        for (n, word) in (0u32..).zip(words) {
+            linear.store(HostPhys(host.0 + n * 4), word);
+        }
+        maintenance::instructions_written(host, LEN);
+        let record = self.stubs.records.at(number).0;
+        linear.store(HostPhys(record), pc);
+        linear.store(HostPhys(record + 4), own);
+        linear.store(HostPhys(record + 8), page + 1);
+        let home = self.stubs.homes.at(page);
+        let count: u32 = linear.load::<u32>(home) & 0xfff;
+        linear.store(home, (pc & !0xfff) + count + 1);
+        let site = HostPhys(self.memory.page_at(page).0 + offset);
+        linear.store(site, branch);
+        maintenance::instructions_written(site, 4);
+        Some(())
+    }
+
+    /// Whether the only mapping of a page to be executed by the kernel is at `pc`.
+    fn runs_only_at(&self, linear: &Linear<'_>, page: u32, pc: u32) -> bool {
+        let Critical::One(entry) = self.pages.critical(linear, page) else { return false };
+        let there: u32 = linear.load(entry);
+        there & !0xfff == self.memory.page_at(page).0
+            && (self.address_of(linear, entry) ^ pc) >> 12 == 0
+    }
+
+    /// A stub that is free; if none is, one is taken back.
+    fn free_stub(&mut self, linear: &mut Linear<'_>) -> u32 {
+        let mut number = self.stubs.hand;
+        for _ in 0..STUBS {
+            number = if number + 1 < STUBS { number + 1 } else { 1 };
+            let usable = !number.is_multiple_of(PER_PAGE);
+            if usable && self.stubs.record(linear, number).is_none() {
+                self.stubs.hand = number;
+                return number;
+            }
+        }
+        number = self.stubs.hand + 1;
+        if number.is_multiple_of(PER_PAGE) {
+            number = number % STUBS + 1;
+        }
+        self.stubs.hand = number;
+        self.demote(linear, number);
+        number
+    }
+
+    /// Takes a stub back: its site traps again.
+    fn demote(&mut self, linear: &mut Linear<'_>, number: u32) {
+        let Some(record) = self.stubs.record(linear, number) else { return };
+        let word = trapword::encode_a32(record.original).unwrap_or(record.original);
+        let site = HostPhys(self.memory.page_at(record.page).0 + (record.site & 0xfff));
+        linear.store(site, word);
+        linear.store(HostPhys(self.stubs.records.at(number).0 + 8), 0u32);
+        let home: u32 = linear.load(self.stubs.homes.at(record.page));
+        linear.store(self.stubs.homes.at(record.page), home - 1);
+        maintenance::instructions_written(site, 4);
+    }
+
+    /// Takes the stubs of a page back.
+    pub(crate) fn demote_page(&mut self, linear: &mut Linear<'_>, page: u32) {
+        if self.stubs.hole == 0 || linear.load::<u32>(self.stubs.homes.at(page)) & 0xfff == 0 {
+            return;
+        }
+        for number in 1..STUBS {
+            if self.stubs.record(linear, number).is_some_and(|record| record.page == page) {
+                self.demote(linear, number);
+            }
+        }
+    }
+
+    /// Makes sure that there is a hole; `None` if there can be none.
+    fn find_hole(&mut self, linear: &mut Linear<'_>, cp15: &Cp15, pc: u32) -> Option<()> {
+        if self.stubs.hole != 0 {
+            return Some(());
+        }
+        if self.stubs.lost >= MOST_LOST {
+            return None;
+        }
+        let base = pc >> 20 & !0xf;
+        let below = (3..16).map(|distance| base.wrapping_sub(distance));
+        let above = (16..31).rev().map(|distance| base + distance);
+        let hole = below.chain(above).find(|hole| {
+            (0x10..0xff0).contains(hole)
+                && !self.guest_maps(linear, cp15, *hole)
+                && !self.shows(linear, *hole)
+        })?;
+        self.stubs.hole = hole;
+        self.link_hole(linear, self.stubs.entry());
+        Some(())
+    }
+
+    /// Whether the guest's tables map anything in a megabyte.
+    fn guest_maps(&self, linear: &Linear<'_>, cp15: &Cp15, megabyte: u32) -> bool {
+        let walked = self.memory.walk(linear, cp15, megabyte << 20);
+        !walked.is_err_and(|fault| matches!(fault.cause, Cause::TranslationSection))
+    }
+
+    /// Checks that the guest still maps nothing in the hole, else gives it up.
+    #[inline]
+    pub(crate) fn check_hole(&mut self, linear: &mut Linear<'_>, cp15: &Cp15) {
+        if self.stubs.hole != 0
+            && cp15.sctlr & 1 != 0
+            && self.guest_maps(linear, cp15, self.stubs.hole)
+        {
+            self.lose_hole(linear);
+        }
+    }
+
+    /// The guest maps something where the hole is.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn lose_hole(&mut self, linear: &mut Linear<'_>) {
+        for number in 1..STUBS {
+            self.demote(linear, number);
+        }
+        self.link_hole(linear, 0);
+        maintenance::forget_all();
+        self.stubs.hole = 0;
+        self.stubs.lost += 1;
+    }
+}

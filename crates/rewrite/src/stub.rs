@@ -1,0 +1,256 @@
+//! Stubs: what a promoted instruction is replaced by, so that it does not trap.
+//!
+//! A site that traps often becomes a branch to a stub, which does the same on a page
+//! shared by guest and hypervisor and branches back. Pure: makes words, and says what
+//! to do with a guest that stopped inside of them. Where stubs lie, when to make one and
+//! how the shared page is kept is the hypervisor's business. A32 only.
+//!
+//! # Why this shape
+//!
+//! A stub may not use the stack (there may be none), nor change flags or registers. So it
+//! saves one register in the shared page, reached relative to pc, and decides by adding
+//! to pc. The guest may store anything in the shared page at any time: a stub then does
+//! something wrong to the guest, which the guest could do by itself.
+//!
+//! # Invariants
+//!
+//! - A stub has one *commit*: what the guest's other code can see changes there and nowhere
+//!   else. [`settle`] turns a stop at any word of it into one at the site or behind it.
+//! - Every field of the shared page is within reach of every stub that lies at
+//!   least [`LEN`] bytes into the page in front of it.
+
+/// Words of a stub.
+pub const WORDS: usize = 16;
+/// Bytes of a stub.
+pub const LEN: u32 = 64;
+
+/// Fields of the shared page: byte offsets of words.
+pub mod shared {
+    /// Bits A, I, F and the mode the guest believes in, as in CPSR.
+    pub const STATUS: u32 = 0;
+    /// A register that a stub uses.
+    pub const SLOT: u32 = 4;
+    /// 0x80 if an interrupt is pending, else 0.
+    pub const PENDING: u32 = 8;
+    /// TPIDRPRW.
+    pub const THREAD: u32 = 12;
+    /// DACR.
+    pub const DOMAINS: u32 = 16;
+    /// SPSR of the current mode.
+    pub const SAVED: u32 = 20;
+}
+
+/// The interrupt mask of a status register.
+const I: u32 = 0x80;
+/// A word that traps: the permanently undefined `udf #0`.
+const TRAP: u32 = 0xe7f0_00f0;
+/// `add pc, pc, #n` and the like read pc as this far ahead.
+const AHEAD: u32 = 8;
+/// Condition "always".
+const ALWAYS: u32 = 0xe000_0000;
+/// pc.
+const PC: u32 = 15;
+
+/// What a stub does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `cpsid i`
+    Mask,
+    /// `cpsie i`
+    Unmask,
+    /// `mrs rd, cpsr`
+    ReadStatus {
+        /// Destination.
+        rd: u32,
+    },
+    /// `msr cpsr_c, rm`
+    WriteStatus {
+        /// Source.
+        rm: u32,
+    },
+    /// Reads a word that the hypervisor keeps in the shared page.
+    Load {
+        /// Destination.
+        rd: u32,
+        /// Which of [`shared`].
+        field: u32,
+    },
+}
+
+/// What is to be done with a guest that stopped in a stub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The instruction is complete: the guest goes on behind the site. Else it goes on
+    /// at the site, as if it had not begun.
+    pub done: bool,
+    /// The register to be loaded from [`shared::SLOT`] first.
+    pub restore: Option<u32>,
+    /// The register that gets CPSR, because the stub had spoiled it already.
+    pub status_to: Option<u32>,
+}
+
+/// What a stub can do instead of an A32 instruction (the original, not its trap word).
+#[must_use]
+pub fn kind(original: u32) -> Option<Kind> {
+    match original {
+        0xf10c_0080 => return Some(Kind::Mask),
+        0xf108_0080 => return Some(Kind::Unmask),
+        _ if original >> 28 == 15 => return None,
+        _ => {}
+    }
+    let body = original & 0x0fff_ffff;
+    let (rd, rm) = (body >> 12 & 15, body & 15);
+    // r13 and r15 are UNPREDICTABLE.
+    let usable = |register: u32| register != 13 && register != PC;
+    match body {
+        _ if body & 0x0fff_0fff == 0x010f_0000 => usable(rd).then_some(Kind::ReadStatus { rd }),
+        _ if body & 0x0fff_fff0 == 0x0121_f000 => usable(rm).then_some(Kind::WriteStatus { rm }),
+        _ => {
+            let field = match body & 0x0fff_0fff {
+                0x0e1d_0f90 => shared::THREAD,
+                0x0e13_0f10 => shared::DOMAINS,
+                0x014f_0000 => shared::SAVED,
+                _ => return None,
+            };
+            usable(rd).then_some(Kind::Load { rd, field })
+        }
+    }
+}
+
+impl Kind {
+    /// The register that a stub saves, not one of its operands.
+    const fn scratch(self) -> Option<u32> {
+        match self {
+            Self::Load { .. } => None,
+            Self::ReadStatus { rd: 0 } | Self::WriteStatus { rm: 0 } => Some(1),
+            _ => Some(0),
+        }
+    }
+
+    /// The first word, by index, before which the instruction is complete.
+    const fn commit(self) -> u32 {
+        match self {
+            Self::Mask | Self::Unmask => 4,
+            Self::ReadStatus { .. } => 3,
+            Self::WriteStatus { .. } => 10,
+            Self::Load { .. } => 1,
+        }
+    }
+}
+
+/// What to do with a guest that stopped before word `index` of a stub.
+#[must_use]
+pub fn settle(kind: Kind, index: u32) -> Settled {
+    let done = index >= kind.commit();
+    let restore = if index == 0 { None } else { kind.scratch() };
+    let status_to = match kind {
+        Kind::ReadStatus { rd } if done => Some(rd),
+        _ => None,
+    };
+    Settled { done, restore, status_to }
+}
+
+/// `b<cond> to` at `from`; `None` if that is out of reach. `condition` is a condition field
+/// in place, or 0b1111 for an instruction that has none.
+#[must_use]
+pub fn branch(from: u32, to: u32, condition: u32) -> Option<u32> {
+    const REACH: u32 = 0x0200_0000;
+    let distance = to.wrapping_sub(from.wrapping_add(AHEAD));
+    if distance.wrapping_add(REACH) >= 2 * REACH || distance & 3 != 0 {
+        return None;
+    }
+    let condition = condition & 0xf000_0000;
+    let condition = if condition == 0xf000_0000 { ALWAYS } else { condition };
+    Some(condition | 0x0a00_0000 | distance >> 2 & 0x00ff_ffff)
+}
+
+/// The stub at `at` for a site at `site`, with the shared page at `page`; `None` if one
+/// cannot reach the other.
+#[must_use]
+pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]> {
+    let mut words = [TRAP; WORDS];
+    let mut next = 0;
+    let mut fits = true;
+    let mut put = |word: u32| {
+        if let Some(slot) = words.get_mut(usize::try_from(next).unwrap_or(WORDS)) {
+            *slot = word;
+        }
+        next += 1;
+    };
+    // `access` is LDR, STR or STRB of `r` at a field: an offset to pc.
+    let mut access = |index: u32, word: u32, r: u32, field: u32| {
+        let offset = (page + field).wrapping_sub(at + index * 4 + AHEAD);
+        fits &= offset < 0x1000;
+        word | r << 12 | offset & 0xfff
+    };
+    let s = kind.scratch().unwrap_or(0);
+    match kind {
+        Kind::Mask | Kind::Unmask => {
+            put(access(0, STR, s, shared::SLOT));
+            put(access(1, LDR, s, shared::STATUS));
+            let operation = if kind == Kind::Mask { ORR_IMMEDIATE } else { BIC_IMMEDIATE };
+            put(operation | s << 16 | s << 12 | I);
+            put(access(3, STR, s, shared::STATUS));
+            if kind == Kind::Mask {
+                put(access(4, LDR, s, shared::SLOT));
+                put(branch(at + 5 * 4, site + 4, ALWAYS)?);
+            } else {
+                put(access(4, LDR, s, shared::PENDING));
+                // Pending: to word 6, which traps. Else to word 7.
+                put(SUB_PC_PC | s | LSR | 5 << 7);
+                put(TRAP);
+                put(access(7, LDR, s, shared::SLOT));
+                put(branch(at + 8 * 4, site + 4, ALWAYS)?);
+            }
+        }
+        Kind::ReadStatus { rd } => {
+            put(access(0, STR, s, shared::SLOT));
+            put(access(1, LDR, s, shared::STATUS));
+            put(0xe10f_0000 | rd << 12); // mrs rd, cpsr: its mode is User, masks are 0
+            put(ORR_REGISTER | rd << 16 | rd << 12 | s);
+            put(access(4, LDR, s, shared::SLOT));
+            put(branch(at + 5 * 4, site + 4, ALWAYS)?);
+        }
+        Kind::WriteStatus { rm } => {
+            put(access(0, STR, s, shared::SLOT));
+            put(access(1, LDR, s, shared::STATUS));
+            put(EOR_REGISTER | s << 16 | s << 12 | rm);
+            put(AND_IMMEDIATE | s << 16 | s << 12 | 0x7f);
+            put(CLZ | s << 12 | s);
+            put(MOV | s << 12 | s | LSR | 5 << 7);
+            // Mode, T or F differ: to word 8, which traps. Else to word 9.
+            put(ADD_PC_PC | s | 2 << 7);
+            put(TRAP);
+            put(TRAP);
+            put(access(9, STRB, rm, shared::STATUS));
+            put(access(10, LDR, s, shared::PENDING));
+            put(BIC_REGISTER | s << 16 | s << 12 | rm);
+            // Pending and unmasked: to word 13, which traps. Else to word 14.
+            put(SUB_PC_PC | s | LSR | 5 << 7);
+            put(TRAP);
+            put(access(14, LDR, s, shared::SLOT));
+            put(branch(at + 15 * 4, site + 4, ALWAYS)?);
+        }
+        Kind::Load { rd, field } => {
+            put(access(0, LDR, rd, field));
+            put(branch(at + 4, site + 4, ALWAYS)?);
+        }
+    }
+    fits.then_some(words)
+}
+
+/// Positive offset from pc.
+const STR: u32 = 0xe58f_0000;
+const LDR: u32 = 0xe59f_0000;
+const STRB: u32 = 0xe5cf_0000;
+const ORR_IMMEDIATE: u32 = 0xe380_0000;
+const BIC_IMMEDIATE: u32 = 0xe3c0_0000;
+const AND_IMMEDIATE: u32 = 0xe200_0000;
+const ORR_REGISTER: u32 = 0xe180_0000;
+const EOR_REGISTER: u32 = 0xe020_0000;
+const BIC_REGISTER: u32 = 0xe1c0_0000;
+const MOV: u32 = 0xe1a0_0000;
+const CLZ: u32 = 0xe16f_0f10;
+const ADD_PC_PC: u32 = 0xe08f_f000;
+const SUB_PC_PC: u32 = 0xe04f_f000;
+const LSR: u32 = 0b01 << 5;

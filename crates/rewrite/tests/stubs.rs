@@ -1,0 +1,271 @@
+//! Stubs do what the instructions they stand for do, wherever they are interrupted.
+//!
+//! Each is run, word by word, by a small interpreter of the few A32 instructions stubs are
+//! made of, from random states, and stopped before every word of its way.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "tests")]
+
+use entresol_rewrite::stub::{self, Kind, LEN, WORDS, shared};
+
+const SITE: u32 = 0xc020_8124;
+const STUB: u32 = 0xbfde_0040;
+const PAGE: u32 = 0xbfde_1000;
+const I: u32 = 0x80;
+
+/// A guest: its registers, what the machine says CPSR is, and the shared page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    r: [u32; 15],
+    pc: u32,
+    flags: u32,
+    page: [u8; 64],
+}
+
+impl State {
+    fn word(&self, field: u32) -> u32 {
+        let at = field as usize;
+        u32::from_le_bytes(self.page[at..at + 4].try_into().unwrap())
+    }
+
+    fn set_word(&mut self, field: u32, value: u32) {
+        let at = field as usize;
+        self.page[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    fn get(&self, n: u32) -> u32 {
+        if n == 15 { self.pc + 8 } else { self.r[n as usize] }
+    }
+
+    fn cpsr(&self) -> u32 {
+        self.flags | self.word(shared::STATUS)
+    }
+}
+
+/// Executes the word at pc; `false` if it traps.
+fn step(state: &mut State, words: &[u32; WORDS]) -> bool {
+    let word = words[((state.pc - STUB) / 4) as usize];
+    assert_eq!(word >> 28, 14, "stubs are unconditional inside: {word:#010x}");
+    let (rn, rd, rm) = (word >> 16 & 15, word >> 12 & 15, word & 15);
+    if word == 0xe7f0_00f0 {
+        return false;
+    }
+    if word >> 24 == 0xea {
+        let offset = ((word << 8) as i32 >> 6) as u32;
+        state.pc = state.pc.wrapping_add(8).wrapping_add(offset);
+        return true;
+    }
+    if word >> 25 & 7 == 0b010 {
+        let field = state.get(rn) + (word & 0xfff) - PAGE;
+        assert!(rn == 15 && field < 24, "inside the shared page: {word:#010x}");
+        match word >> 20 & 0xf {
+            0x9 => state.r[rd as usize] = state.word(field),
+            0x8 => state.set_word(field, state.r[rd as usize]),
+            0xc => state.page[field as usize] = state.r[rd as usize] as u8,
+            _ => panic!("{word:#010x}"),
+        }
+    } else if word & 0x0fff_0fff == 0x010f_0000 {
+        state.r[rd as usize] = state.flags | 0x10;
+    } else if word & 0x0fff_0ff0 == 0x016f_0f10 {
+        state.r[rd as usize] = state.get(rm).leading_zeros();
+    } else {
+        assert_eq!(word >> 20 & 1, 0, "no flags: {word:#010x}");
+        let operand = if word >> 25 & 1 == 1 {
+            assert_eq!(word >> 8 & 15, 0, "no rotation");
+            word & 0xff
+        } else {
+            let amount = word >> 7 & 31;
+            match word >> 4 & 7 {
+                0 => state.get(rm) << amount,
+                2 => state.get(rm) >> amount,
+                _ => panic!("{word:#010x}"),
+            }
+        };
+        let value = match word >> 21 & 15 {
+            0 => state.get(rn) & operand,
+            1 => state.get(rn) ^ operand,
+            2 => state.get(rn).wrapping_sub(operand),
+            4 => state.get(rn).wrapping_add(operand),
+            12 => state.get(rn) | operand,
+            13 => operand,
+            14 => state.get(rn) & !operand,
+            _ => panic!("{word:#010x}"),
+        };
+        if rd == 15 {
+            state.pc = value;
+            return true;
+        }
+        state.r[rd as usize] = value;
+    }
+    state.pc += 4;
+    true
+}
+
+/// What the instruction does, by the architecture; `None` where a stub may refuse.
+fn meaning(kind: Kind, before: &State) -> Option<State> {
+    let mut after = before.clone();
+    after.pc = SITE + 4;
+    let status = before.word(shared::STATUS);
+    match kind {
+        Kind::Mask => after.set_word(shared::STATUS, status | I),
+        Kind::Unmask => after.set_word(shared::STATUS, status & !I),
+        Kind::ReadStatus { rd } => after.r[rd as usize] = before.cpsr(),
+        Kind::WriteStatus { rm } => {
+            let value = before.r[rm as usize];
+            if (value ^ status) & 0x7f != 0 {
+                return None;
+            }
+            after.set_word(shared::STATUS, status & !0xff | value & 0xff);
+        }
+        Kind::Load { rd, field } => after.r[rd as usize] = before.word(field),
+    }
+    Some(after)
+}
+
+/// The guest as the hypervisor resumes it after a stop in a stub.
+fn settled(kind: Kind, stopped: &State) -> (State, bool) {
+    let mut state = stopped.clone();
+    let plan = stub::settle(kind, (stopped.pc - STUB) / 4);
+    if let Some(register) = plan.restore {
+        state.r[register as usize] = state.word(shared::SLOT);
+    }
+    if let Some(register) = plan.status_to {
+        state.r[register as usize] = state.cpsr();
+    }
+    state.pc = if plan.done { SITE + 4 } else { SITE };
+    (state, plan.done)
+}
+
+/// Without the word that only stubs use.
+fn seen(state: &State) -> State {
+    let mut state = state.clone();
+    state.set_word(shared::SLOT, 0);
+    state
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 32) as u32
+    }
+}
+
+fn kinds() -> Vec<Kind> {
+    let mut kinds = vec![Kind::Mask, Kind::Unmask];
+    for n in (0..15).filter(|n| *n != 13) {
+        kinds.push(Kind::ReadStatus { rd: n });
+        kinds.push(Kind::WriteStatus { rm: n });
+        for field in [shared::THREAD, shared::DOMAINS, shared::SAVED] {
+            kinds.push(Kind::Load { rd: n, field });
+        }
+    }
+    kinds
+}
+
+fn random_state(random: &mut Random, kind: Kind) -> State {
+    let mut state = State {
+        r: std::array::from_fn(|_| random.next()),
+        pc: STUB,
+        flags: random.next() & 0xf80f_0200,
+        page: [0; 64],
+    };
+    let modes = [0x11, 0x12, 0x13, 0x17, 0x1b, 0x1f];
+    let status = modes[random.next() as usize % 6] | random.next() & 0x1c0;
+    state.set_word(shared::STATUS, status);
+    state.set_word(shared::PENDING, random.next() & I);
+    for field in [shared::SLOT, shared::THREAD, shared::DOMAINS, shared::SAVED] {
+        state.set_word(field, random.next());
+    }
+    if let (Kind::WriteStatus { rm }, true) = (kind, random.next() & 3 != 0) {
+        // As a kernel does: the same mode, another mask.
+        state.r[rm as usize] = random.next() & 0xffff_ff80 | status & 0x7f;
+    }
+    state
+}
+
+#[test]
+fn a_stub_does_what_its_instruction_does_and_may_stop_before_every_word() {
+    let mut random = Random(1);
+    for kind in kinds() {
+        let words = stub::encode(kind, SITE, STUB, PAGE).unwrap();
+        for _ in 0..200 {
+            let before = random_state(&mut random, kind);
+            let after = meaning(kind, &before);
+            let mut state = before.clone();
+            let mut was_done = false;
+            while (STUB..STUB + LEN).contains(&state.pc) {
+                let (resumed, done) = settled(kind, &state);
+                assert!(done || !was_done, "{kind:?}: done once, done for ever");
+                was_done = done;
+                let want = if done {
+                    after.clone().unwrap()
+                } else {
+                    State { pc: SITE, ..before.clone() }
+                };
+                assert_eq!(seen(&resumed), seen(&want), "{kind:?} stopped at {:#x}", state.pc);
+                if !step(&mut state, &words) {
+                    break;
+                }
+            }
+            let pending = before.word(shared::PENDING) != 0;
+            let unmasked = after.as_ref().is_some_and(|after| after.word(shared::STATUS) & I == 0);
+            let must_trap = match kind {
+                Kind::Unmask | Kind::WriteStatus { .. } => pending && unmasked || after.is_none(),
+                _ => false,
+            };
+            if must_trap {
+                assert!((STUB..STUB + LEN).contains(&state.pc), "{kind:?} traps");
+                assert_eq!(was_done, after.is_some(), "a refusal is emulated at the site");
+            } else {
+                assert_eq!(seen(&state), seen(&after.unwrap()), "{kind:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn originals_are_recognised_with_their_operands() {
+    for (word, kind) in [
+        (0xf10c_0080, Some(Kind::Mask)),
+        (0xf108_0080, Some(Kind::Unmask)),
+        (0xf10c_00c0, None),
+        (0xe10f_3000, Some(Kind::ReadStatus { rd: 3 })),
+        (0x010f_3000, Some(Kind::ReadStatus { rd: 3 })),
+        (0xe10f_f000, None),
+        (0xe121_f004, Some(Kind::WriteStatus { rm: 4 })),
+        (0xe129_f004, None),
+        (0xe169_f004, None),
+        (0xee1d_4f90, Some(Kind::Load { rd: 4, field: shared::THREAD })),
+        (0xee0d_4f90, None),
+        (0xee1d_4f70, None),
+        (0xee13_5f10, Some(Kind::Load { rd: 5, field: shared::DOMAINS })),
+        (0xe14f_8000, Some(Kind::Load { rd: 8, field: shared::SAVED })),
+        (0xfe1d_4f90, None),
+    ] {
+        assert_eq!(stub::kind(word), kind, "{word:#010x}");
+    }
+}
+
+#[test]
+fn a_branch_reaches_32_mib_and_keeps_the_condition() {
+    assert_eq!(stub::branch(0x1000, 0x1008, 0xe000_0000), Some(0xea00_0000));
+    assert_eq!(stub::branch(0x1000, 0x1000, 0x0000_0000), Some(0x0aff_fffe));
+    assert_eq!(stub::branch(0x1000, 0x1008, 0xf10c_0080), Some(0xea00_0000));
+    let at = 0x4000_0000;
+    assert_eq!(stub::branch(at, at + 8 + 0x01ff_fffc, 0xe000_0000), Some(0xea7f_ffff));
+    assert_eq!(stub::branch(at, at + 8 + 0x0200_0000, 0xe000_0000), None);
+    assert_eq!(stub::branch(at, at + 8 - 0x0200_0000, 0xe000_0000), Some(0xea80_0000));
+    assert_eq!(stub::branch(at, at + 4 - 0x0200_0000, 0xe000_0000), None);
+}
+
+#[test]
+fn every_stub_but_the_first_of_its_page_reaches_the_shared_page() {
+    for kind in kinds() {
+        for at in (STUB & !0xfff..PAGE).step_by(LEN as usize).skip(1) {
+            assert!(stub::encode(kind, SITE, at, PAGE).is_some(), "{kind:?} at {at:#x}");
+        }
+        assert!(stub::encode(kind, SITE + 0x0300_0000, STUB, PAGE).is_none());
+    }
+}
