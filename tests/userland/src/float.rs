@@ -40,13 +40,15 @@ fn vectors_right(seed: u32) -> bool {
 
 /// What [`vectors`] does in a turn.
 fn turn(state: &mut Vectors) {
-    for index in 0..16 {
-        let next = state[(index + 1) % 16];
-        let mut lanes = state[index];
-        lanes.iter_mut().zip(next).for_each(|(lane, next)| *lane = lane.wrapping_add(next));
-        lanes.rotate_left(1);
-        state[index] = lanes;
-    }
+    let nexts = *state;
+    let add = |quad: &mut [u32; 4], next: [u32; 4]| {
+        quad.iter_mut().zip(next).for_each(|(lane, next)| *lane = lane.wrapping_add(next));
+        quad.rotate_left(1);
+    };
+    // Each adds the next, which is still as it was; the last adds the first, which is not.
+    state.iter_mut().zip(nexts.into_iter().skip(1)).for_each(|(quad, next)| add(quad, next));
+    let [first, .., last] = state;
+    add(last, *first);
 }
 
 #[unsafe(naked)]
