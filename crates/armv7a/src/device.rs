@@ -200,12 +200,13 @@ impl Memory for CodeBus<'_> {
     }
 
     fn store(&mut self, address: u32, width: Width, value: u32, _: bool) -> Result<(), Abort> {
-        if address & !0xfff != self.page {
+        let bytes = bus_width(width).bytes();
+        // Nor can an unaligned store that reaches over the page's end be made here.
+        if address & !0xfff != self.page || (address & 0xfff) + bytes > 0x1000 {
             return Err(Abort::Retry);
         }
         let at = GuestPhys(self.at | address & 0xfff);
         let mut linear = Hypervisor::linear(self.view);
-        let bytes = bus_width(width).bytes();
         code::store(self.shadow, &mut linear, at, bytes, value, self.entry);
         Ok(())
     }
