@@ -45,11 +45,11 @@ impl Hypervisor {
         let mut asid = crate::boot::FIRST_GUEST_ASID;
         let vms = image::table::<image::Vm>(image, header.vms).unwrap_or(&[]);
         self.view = crate::linear::view();
-        for (index, vm) in vms.iter().enumerate().take(MAX_VMS) {
+        for (index, vm) in vms.iter().copied().enumerate().take(MAX_VMS) {
             let guest = &mut self.guests[index];
             let mut linear = Self::linear(&mut self.view);
-            let pools = crate::pools::Pools::carve(&mut pool, &mut asid, vm);
-            guest.vm = *vm;
+            let pools = crate::pools::Pools::carve(&mut pool, &mut asid, &vm);
+            guest.vm = vm;
             guest.stack = stack;
             guest.vcpu.cp15.identity = identity;
             guest.health = entresol_hv::health::Health::from_image(vm.on_fault, vm.restarts);
