@@ -162,7 +162,9 @@ impl Platform for Machine {
                 if [offset, value] != [0, 0] {
                     // SAFETY: the description says that there is such a register on the
                     // page, which the window maps.
-                    unsafe { base.byte_add(offset as usize & 0xffc).write_volatile(value) };
+                    unsafe {
+                        base.wrapping_byte_add(offset as usize & 0xffc).write_volatile(value)
+                    };
                 }
             }
         } else if self.description.reset == Reset::PsciHvc as u32 {
