@@ -148,6 +148,7 @@ fn take_page_back(shadow: &mut Shadow, linear: &mut Linear<'_>, page: u32) {
             *slot = None;
         }
     }
+    shadow.count_open();
     shadow.pages.set_data(linear, page);
     maintenance::instructions_written(host, 0x1000);
 }
@@ -219,6 +220,7 @@ pub(crate) fn open(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestPhys) 
     if let Some(slot) = shadow.open.iter_mut().find(|slot| slot.is_none()) {
         *slot = Some(page);
     }
+    shadow.count_open();
     shadow.pages.set_open(linear, page);
     // Its entry is to be filled anew.
     shadow.drop_critical(linear, page);
@@ -235,6 +237,8 @@ pub(crate) fn close(shadow: &mut Shadow, linear: &mut Linear<'_>, only: Option<G
             && let Some(page) = slot.take()
         {
             take_page_back(shadow, linear, page);
+            // It was written often and may never be again: let it prove itself anew.
+            shadow.pages.cool(linear, page);
         }
     }
 }

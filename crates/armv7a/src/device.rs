@@ -15,7 +15,6 @@ use entresol_hv::board::Board;
 use entresol_hv::bus;
 use entresol_isa::op::{Access, InstructionSet, Width};
 use entresol_isa::{a32, t32};
-use entresol_vcpu::walk;
 use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr};
 
 /// `GICC_EOIR`, `GICC_DIR` and `GICD_ICACTIVER`, which end an interrupt (ARM IHI 0048B, 4.3
@@ -84,7 +83,7 @@ impl Hypervisor {
         let memory = guest.shadow.memory;
         let set = if guest.vcpu.thumb() { InstructionSet::T32 } else { InstructionSet::A32 };
         let linear = Self::linear(&mut self.view);
-        let pc = walk::walk(&guest.vcpu.cp15, guest.vcpu.pc, |at| memory.load(&linear, at));
+        let pc = memory.walk(&linear, &guest.vcpu.cp15, guest.vcpu.pc);
         let at_pc = pc.ok().map(|mapping| mapping.gpa);
         drop(linear);
         let Some(pc) = at_pc.filter(|pc| memory.page(*pc) == memory.page(at)) else {

@@ -92,7 +92,7 @@ impl Hypervisor {
                         CacheOp::InstructionAddress(va) => {
                             let memory = shadow.memory;
                             let cp15 = &guest.vcpu.cp15;
-                            let mapping = walk::walk(cp15, va, |at| memory.load(linear, at));
+                            let mapping = memory.walk(linear, cp15, va);
                             mapping.ok().map(|mapping| mapping.gpa)
                         }
                         _ => None,

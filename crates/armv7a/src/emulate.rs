@@ -22,7 +22,6 @@ use entresol_hv::timer as board_timer;
 use entresol_isa::op::{Condition, Coprocessor, InstructionSet, Op, Width};
 use entresol_isa::{a32, t32, trapword};
 use entresol_vcpu::cp15::timer::Register;
-use entresol_vcpu::walk;
 use entresol_vcpu::{Abort, Exception, Memory, Outcome, Purpose, Timer, check, it_condition, psr};
 
 /// A trapped instruction, given its meaning.
@@ -80,7 +79,7 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let linear = Self::linear(&mut self.view);
         let memory = guest.shadow.memory;
-        let mapping = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at));
+        let mapping = memory.walk(&linear, &guest.vcpu.cp15, pc);
         let page = mapping.ok().and_then(|mapping| memory.page(mapping.gpa));
         page.is_some_and(|page| guest.shadow.pages.is_code(&linear, page))
     }
@@ -90,7 +89,7 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let linear = Self::linear(&mut self.view);
         let memory = guest.shadow.memory;
-        let mapping = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at)).ok()?;
+        let mapping = memory.walk(&linear, &guest.vcpu.cp15, pc).ok()?;
         code::straddling(&guest.shadow, &linear, mapping.gpa)
     }
 
@@ -114,7 +113,7 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let mut linear = Self::linear(&mut self.view);
         let memory = guest.shadow.memory;
-        let mapping = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at));
+        let mapping = memory.walk(&linear, &guest.vcpu.cp15, pc);
         let Some((at, page)) = mapping.ok().and_then(|it| Some((it.gpa, memory.page(it.gpa)?)))
         else {
             return;
@@ -140,7 +139,7 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let mut linear = Self::linear(&mut self.view);
         let memory = guest.shadow.memory;
-        if let Ok(mapping) = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at)) {
+        if let Ok(mapping) = memory.walk(&linear, &guest.vcpu.cp15, pc) {
             code::forget_straddling(&mut guest.shadow, &mut linear, mapping.gpa);
         }
     }
@@ -249,7 +248,8 @@ impl Hypervisor {
         let cp15 = &guest.vcpu.cp15;
         let write = attempt == Attempt::Write;
         let purpose = if write { Purpose::Write } else { Purpose::Read };
-        walk::walk(cp15, address, |at| memory.load(&linear, at))
+        memory
+            .walk(&linear, cp15, address)
             .and_then(|mapping| check(&mapping, cp15, false, purpose))
             .map_err(|fault| Exception::DataAbort { dfsr: fault.dfsr(write), dfar: address })
     }

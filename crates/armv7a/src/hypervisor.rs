@@ -364,7 +364,6 @@ impl Hypervisor {
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vms[index].injected += 1;
         }
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
         guest.publish();
         let view = guest.fast_view();
         if view != self.view {

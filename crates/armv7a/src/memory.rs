@@ -5,6 +5,7 @@
 
 use crate::linear::Linear;
 use entresol_abi::{GuestPhys, HostPhys};
+use entresol_vcpu::{Cp15, Mapping, WalkFault, walk};
 
 /// The memory of one VM: one range, contiguous in the machine.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,18 @@ impl GuestMemory {
     /// Number of pages.
     pub(crate) const fn pages(&self) -> u32 {
         self.len >> 12
+    }
+
+    /// Walks the guest's own tables. One copy of a long piece of code; the fills that are
+    /// counted do without it ([`refill`](crate::shadow)).
+    #[inline(never)]
+    pub(crate) fn walk(
+        &self,
+        linear: &Linear<'_>,
+        cp15: &Cp15,
+        address: u32,
+    ) -> Result<Mapping, WalkFault> {
+        walk::walk(cp15, address, |at| self.load(linear, at))
     }
 
     /// Loads an aligned word of the guest's memory.

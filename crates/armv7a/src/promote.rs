@@ -18,7 +18,7 @@ use crate::guest::Guest;
 use crate::hypervisor::Hypervisor;
 use entresol_abi::image::{MAX_VMS, flags};
 use entresol_rewrite::stub::{self, shared};
-use entresol_vcpu::{permissions, psr, walk};
+use entresol_vcpu::{permissions, psr};
 
 /// Of so many traps of a guest kernel one is a sample. A prime, so that no loop is in step.
 const PERIOD: u32 = 13;
@@ -215,7 +215,7 @@ impl Hypervisor {
         let shadow = &mut guest.shadow;
         shadow.check_hole(&mut linear, cp15);
         let memory = shadow.memory;
-        let mapping = walk::walk(cp15, pc, |at| memory.load(&linear, at)).ok();
+        let mapping = memory.walk(&linear, cp15, pc).ok();
         let promoted = mapping
             .filter(|mapping| {
                 let afe = cp15.sctlr & SCTLR_AFE != 0;

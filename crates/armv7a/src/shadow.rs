@@ -161,6 +161,8 @@ pub(crate) struct Shadow {
     pub(crate) mixed: bool,
     /// Pages that are open; see [`Pages`].
     pub(crate) open: [Option<u32>; 4],
+    /// How many these are, for the fast paths.
+    pub(crate) opened: u32,
 }
 
 impl Shadow {
@@ -191,6 +193,7 @@ impl Shadow {
         flushes: 0,
         mixed: false,
         open: [None; 4],
+        opened: 0,
     };
 
     /// Takes the pools of a VM: `pairs` pairs and `tables` second-level tables at `pool`,
@@ -223,6 +226,7 @@ impl Shadow {
     pub(crate) fn reset(&mut self, linear: &mut Linear<'_>) {
         self.mixed = false;
         self.open = [None; 4];
+        self.opened = 0;
         self.stubs.reset(linear);
         // The roots of the current pair are cleared: only those of one.
         self.current = 0;
@@ -236,6 +240,11 @@ impl Shadow {
             pair.live = false;
         }
         self.activate_off(linear);
+    }
+
+    /// Counts the open pages.
+    pub(crate) fn count_open(&mut self) {
+        self.opened = self.open.iter().flatten().fold(0, |count, _| count + 1);
     }
 
     /// Notes that a pool is full and its oldest entries are recycled.

@@ -36,7 +36,7 @@ use entresol_abi::{GuestPhys, HostPhys};
 use entresol_isa::trapword;
 use entresol_rewrite::Width;
 use entresol_rewrite::stub::{self, LEN};
-use entresol_vcpu::{Cause, Cp15, walk};
+use entresol_vcpu::{Cause, Cp15};
 
 /// Stubs in a page. The first is out of reach of the shared page.
 const PER_PAGE: u32 = 64;
@@ -294,7 +294,7 @@ impl Shadow {
 
     /// Whether the guest's tables map anything in a megabyte.
     fn guest_maps(&self, linear: &Linear<'_>, cp15: &Cp15, megabyte: u32) -> bool {
-        let walked = walk::walk(cp15, megabyte << 20, |at| self.memory.load(linear, at));
+        let walked = self.memory.walk(linear, cp15, megabyte << 20);
         !walked.is_err_and(|fault| matches!(fault.cause, Cause::TranslationSection))
     }
 

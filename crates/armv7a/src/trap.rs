@@ -80,7 +80,7 @@ pub(crate) extern "C" fn prefetch_abort(_: *mut Guest) -> *mut Guest {
 }
 
 /// A load or store failed.
-pub(crate) extern "C" fn data_abort(_: *mut Guest) -> *mut Guest {
+pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.stopped();
@@ -92,7 +92,7 @@ pub(crate) extern "C" fn data_abort(_: *mut Guest) -> *mut Guest {
             return guest;
         }
         let attempt = if store { Attempt::Write } else { Attempt::Read };
-        return hypervisor.data(address, attempt);
+        return hypervisor.data(loaded, address, attempt);
     }
     hypervisor.inject(Exception::DataAbort { dfsr: status, dfar: address });
     hypervisor.leave()
@@ -215,17 +215,13 @@ impl Hypervisor {
         }
     }
 
-    /// An access of the guest failed in its current view. Returns the guest to resume.
-    fn data(&mut self, address: u32, attempt: Attempt) -> *mut Guest {
+    /// An access of the loaded guest failed in its current view. Returns the guest to resume.
+    fn data(&mut self, loaded: *mut Guest, address: u32, attempt: Attempt) -> *mut Guest {
         let mut attempt = attempt;
         for _ in 0..ATTEMPTS {
             match self.resolve_data(address, attempt) {
-                Resolved::Filled => {
-                    // Nothing else changed.
-                    let guest = self.guest();
-                    guest.note_baked();
-                    return guest;
-                }
+                // Nothing else changed.
+                Resolved::Filled => return loaded,
                 Resolved::Unchanged if attempt == Attempt::Read => {
                     // It may be read already: a store that the machine reported as a load, as
                     // QEMU does for store-exclusive.
@@ -300,6 +296,7 @@ impl Hypervisor {
         let resolved = shadow.resolve(&mut linear, cp15, address, attempt, privileged);
         drop(linear);
         if resolved == Resolved::Filled {
+            guest.note_baked();
             self.filled();
         }
         resolved

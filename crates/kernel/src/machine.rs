@@ -160,11 +160,10 @@ impl Platform for Machine {
         if let Some(base) = self.reset {
             for [offset, value] in self.description.reset_writes {
                 if [offset, value] != [0, 0] {
+                    let register = base.wrapping_byte_add(offset as usize & 0xffc);
                     // SAFETY: the description says that there is such a register on the
                     // page, which the window maps.
-                    unsafe {
-                        base.wrapping_byte_add(offset as usize & 0xffc).write_volatile(value)
-                    };
+                    unsafe { register.write_volatile(value) };
                 }
             }
         } else if self.description.reset == Reset::PsciHvc as u32 {

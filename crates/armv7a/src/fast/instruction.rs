@@ -17,6 +17,7 @@ use crate::entry;
 use crate::guarded;
 use crate::guest::Guest;
 use crate::hypervisor::{CORE, Hypervisor};
+use crate::shadow::Shadow;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_rewrite::stub::shared;
@@ -262,7 +263,11 @@ unsafe extern "C" fn system_write() {
         "isb",
         "b 9f",
         // 4.
-        "6: mov r8, lr",
+        "6: movw r3, #{OPENED}",        // slow: what it wrote to an open page is to be scanned
+        "ldr r3, [sp, r3]",
+        "cmp r3, #0",
+        "bne {slow}",
+        "mov r8, lr",
         "bl {invalidate}",
         "b 7f",
         "4: mov r8, lr",
@@ -276,6 +281,7 @@ unsafe extern "C" fn system_write() {
         "9:",
         count!("CP15"),
         resume!(),
+        OPENED = const offset_of!(Guest, shadow) + offset_of!(Shadow, opened),
         FLUSH = const write(7, 14, 1),
         CLEAN = const write(7, 10, 1),
         CLEAN_UNIFICATION = const write(7, 11, 1),

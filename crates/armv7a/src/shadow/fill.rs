@@ -6,7 +6,7 @@ use crate::maintenance;
 use crate::tables::Kind;
 use crate::translation::{self, Memory, Rights, WINDOW_DOMAIN};
 use entresol_abi::{HostPhys, window};
-use entresol_vcpu::walk::{self, Mapping, Size};
+use entresol_vcpu::walk::{Mapping, Size};
 use entresol_vcpu::{Cp15, Purpose, check, permissions};
 
 /// An entry to be filled.
@@ -51,7 +51,7 @@ impl Shadow {
             return Resolved::Window;
         }
         let memory = self.memory;
-        let mapping = match walk::walk(cp15, address, |at| memory.load(linear, at)) {
+        let mapping = match memory.walk(linear, cp15, address) {
             Ok(mapping) => mapping,
             Err(fault) => return Resolved::Fault(fault),
         };
@@ -71,12 +71,7 @@ impl Shadow {
         let side = Side::of(privileged);
         let at = mapping.gpa;
         let Some(page) = memory.page(at) else {
-            let Some(host) = self.passthrough.host(at) else {
-                if attempt != Attempt::Fetch {
-                    self.note_board(linear, address, side, &mapping, allowed.write);
-                }
-                return Resolved::Board(at);
-            };
+            let Some(host) = self.passthrough.host(at) else { return Resolved::Board(at) };
             let rights = Rights { write: allowed.write, execute: false };
             let entry = Entry { address, side, host, rights, kind: Memory::Device };
             return self.fill_page(linear, &mapping, entry);
@@ -184,30 +179,6 @@ impl Shadow {
         }
         // Up to 256 pages may be cached; both operations are rare.
         maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
-    }
-
-    /// Notes where the board is, so that the next access is found without a walk. As any
-    /// entry it holds until the guest invalidates it.
-    fn note_board(
-        &mut self,
-        linear: &mut Linear<'_>,
-        address: u32,
-        side: Side,
-        mapping: &Mapping,
-        write: bool,
-    ) {
-        if address >> 20 == TOP || mapping.domain == u32::from(WINDOW_DOMAIN) {
-            return;
-        }
-        let linked = self.linked(linear, address, side, mapping);
-        let Some(table) = linked.or_else(|| self.link(linear, address, side, mapping)) else {
-            return;
-        };
-        let at = HostPhys(table.0 + (address >> 12 & 0xff) * 4);
-        if linear.load::<u32>(at) == 0 {
-            // From one fault to another: the TLB holds neither.
-            linear.store(at, translation::board_page(mapping.gpa, write));
-        }
     }
 
     #[inline(always)]

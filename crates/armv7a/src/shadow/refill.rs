@@ -38,8 +38,8 @@ const APPLICATION_READ: u32 = 0b1100_1100;
 const APPLICATION_WRITE: u32 = 0b0000_1000;
 
 impl Shadow {
-    /// Fills the entry for an attempt, or finds the board's page that it reaches, if that is
-    /// simple. `None` says nothing: ask [`Shadow::resolve`].
+    /// Fills the entry for an attempt if that is simple. `false` says nothing: ask
+    /// [`Shadow::resolve`].
     #[inline(always)]
     pub(crate) fn refill(
         &mut self,
@@ -61,9 +61,7 @@ impl Shadow {
         let old: u32 = linear.load(at);
         let open = |first: u32| cp15.dacr >> ((first >> 5 & 0xf) * 2) & 3 == 1;
         if old != 0 {
-            let page = translation::board_page_of(old, attempt == Attempt::Write)?;
-            let found = attempt != Attempt::Fetch && open(linked);
-            return found.then_some(Resolved::Board(GuestPhys(page.0 | address & 0xfff)));
+            return None;
         }
         let memory = &self.memory;
         let first = memory.load(linear, GuestPhys(cp15.ttbr0 & !0x3fff | index << 2))?;
