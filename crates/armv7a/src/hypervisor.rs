@@ -196,6 +196,8 @@ impl Hypervisor {
         let index = self.loaded;
         let now = self.platform().now();
         let guest = self.guest();
+        // A timer may have come to its end since the last interrupt of the machine.
+        guest.board.update(now);
         if guest.board.irq() || guest.board.fiq() {
             return;
         }
