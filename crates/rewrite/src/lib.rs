@@ -21,7 +21,7 @@
 //!   a T32 page 45 to 90 thousand in all; the worst pages tried cost 0.25 million (A32) and
 //!   0.35 million (T32). What a page of a guest that uses both sets holds of the other
 //!   one costs as much again.
-//! - State is a few bitmaps on the stack, about 1 KiB.
+//! - State is a few bitmaps on the stack, at most 4 KiB.
 //! - Scanning a page again, in either instruction set, proposes nothing for words
 //!   that are trap words already.
 //! - [`restore`] with the arguments of a [`scan`] proposes the inverse.
