@@ -222,7 +222,8 @@ impl Hypervisor {
     fn sample(&mut self, pc: u32, threshold: u32) {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let cp15 = &guest.vcpu.cp15;
-        if cp15.sctlr & 1 == 0 || !guest.vcpu.privileged() || guest.vcpu.thumb() {
+        let usual = guest.vcpu.privileged() && !guest.vcpu.thumb() && !guest.vcpu.big_endian();
+        if cp15.sctlr & 1 == 0 || !usual {
             return;
         }
         if !guest.promotion.is_hot(pc, threshold) {
