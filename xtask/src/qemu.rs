@@ -167,7 +167,8 @@ impl Machine {
                     if let Some(keys) = typist.keys(&serial) {
                         let _ = keyboard.write_all(&keys).and_then(|()| keyboard.flush());
                     }
-                    if enough(&serial) {
+                    // Asked here too: a flood leaves no pause in which to time out.
+                    if enough(&serial) || Instant::now() >= end {
                         child.kill()?;
                         break true;
                     }

@@ -233,18 +233,19 @@ impl Hypervisor {
                 self.idle();
                 continue;
             };
-            self.arm();
             let index = id.index();
+            // Before the scheduler is asked again: that another guest is loaded than the one it
+            // picked means that a turn was passed.
+            self.load(index);
+            self.arm();
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Restoring(next)) => {
-                    self.load(index);
                     self.restore(next);
                     // What came meanwhile is settled between two steps.
                     self.interrupted();
                 }
                 _ => {
-                    self.note_turns();
-                    return self.load(index);
+                    return self.note_turns();
                 }
             }
         }
