@@ -52,14 +52,15 @@ pub(crate) fn scan(
     if !shadow.pages.is_code(linear, page) {
         shadow.becomes_code(linear, page);
     }
-    replace(shadow, linear, page, set, Some((at.0 & 0xfff) as u16));
+    let entry = (at.0 & 0xfff) as u16;
+    replace(shadow, linear, page, set, entry, set);
     if shadow.mixed {
         let other = match set {
             InstructionSet::A32 => InstructionSet::T32,
             InstructionSet::T32 => InstructionSet::A32,
         };
         if !shadow.pages.scanned(linear, page, other) {
-            replace(shadow, linear, page, other, None);
+            replace(shadow, linear, page, other, entry, set);
         }
     }
     if shadow.pages.is_hot(linear, page) {
@@ -68,13 +69,15 @@ pub(crate) fn scan(
     maintenance::instructions_written(shadow.memory.page_at(page), 0x1000);
 }
 
-/// Replaces what is sensitive in one instruction set.
+/// Replaces what is sensitive in one instruction set, in a page entered at `entry` in
+/// `entered`.
 fn replace(
     shadow: &mut Shadow,
     linear: &mut Linear<'_>,
     page: u32,
     set: InstructionSet,
-    entry: Option<u16>,
+    entry: u16,
+    entered: InstructionSet,
 ) {
     let host = shadow.memory.page_at(page);
     // In one pass: passes over a page full of sensitive words would add up.
@@ -89,9 +92,10 @@ fn replace(
         (Found::Straddles { .. }, _) => straddles = true,
         _ => {}
     };
-    match entry {
-        Some(entry) => entresol_rewrite::scan(linear.page(host), entry, set, found),
-        None => entresol_rewrite::scan_other(linear.page(host), set, found),
+    if set == entered {
+        entresol_rewrite::scan(linear.page(host), entry, set, found);
+    } else {
+        entresol_rewrite::scan_other(linear.page(host), entry, entered, found);
     }
     for place in planned.iter().take(count) {
         let Site { offset, width, .. } = pages::unplace(*place, 0);

@@ -181,12 +181,8 @@ impl Hypervisor {
             let set = if guest.vcpu.thumb() { InstructionSet::T32 } else { InstructionSet::A32 };
             let mut linear = Self::linear(&mut self.view);
             let cp15 = &guest.vcpu.cp15;
-            let side = Side::of(privileged);
             let shadow = &mut guest.shadow;
-            let resolved = match shadow.refill(&mut linear, cp15, address, Attempt::Fetch, side) {
-                Some(resolved) => resolved,
-                None => shadow.resolve(&mut linear, cp15, address, Attempt::Fetch, privileged),
-            };
+            let resolved = shadow.resolve(&mut linear, cp15, address, Attempt::Fetch, privileged);
             match resolved {
                 Resolved::Filled | Resolved::Unchanged => {
                     drop(linear);

@@ -122,6 +122,11 @@ impl<'a> Scan<'a> {
         self.literals.contains(index)
     }
 
+    /// Whether the word is known for what it is: control flow leads there, or code loads it.
+    pub(crate) fn covers(&self, index: u32) -> bool {
+        self.reached.contains(index) || self.literals.contains(index)
+    }
+
     /// Why the word there is taken for code, apart from its encoding.
     pub(crate) fn reason(&self, index: u32) -> Option<Reason> {
         if self.reached.contains(index) {
@@ -133,7 +138,7 @@ impl<'a> Scan<'a> {
 
     /// Whether three quarters of the words around, literals and padding aside, are
     /// typical of code.
-    fn is_among_code(&self, index: u32) -> bool {
+    pub(crate) fn is_among_code(&self, index: u32) -> bool {
         let start = index.saturating_sub(NEIGHBOURS);
         let width = (index + NEIGHBOURS + 1).min(WORDS) - start;
         let window = !(u32::MAX << width) & !self.literals.window(start);

@@ -15,10 +15,18 @@
 //! and end before it, so they do not overlap. The last instruction of a page may
 //! continue in the next one; it is reported, never split.
 
+mod forms;
+
+pub(crate) use forms::is_harmless;
+
 use entresol_isa::{t32::is_wide, trapword};
 
 use crate::bitmap::Bitmap;
 use crate::{Direction, Found, Page, Reason, Site, Width};
+use forms::{
+    conditional_offset, extend, is_narrow_end, is_strong, is_wide_end, long_offset, may_concern,
+    narrow_pair, wide_pair,
+};
 
 const HALVES: u32 = 2048;
 
@@ -115,13 +123,19 @@ impl<'a> Scan<'a> {
         scan
     }
 
-    /// [`Scan::new`] of a page that was not entered in T32, for the code of either
-    /// direction that it may hold.
-    pub(crate) fn among_a32(page: &'a Page, direction: Direction) -> Self {
-        let mut scan = Self::new(page, None, direction);
-        scan.seed(direction);
+    /// [`Scan::new`] of a page that was entered in A32 only.
+    pub(crate) fn among_a32(page: &'a Page, a32: &crate::a32::Scan<'_>) -> Self {
+        let mut scan = Self::new(page, None, Direction::Trap);
+        scan.seed(a32);
         scan.sweep();
         scan
+    }
+
+    /// Whether one of the two halfwords of a word belongs to known code, or code loads it.
+    pub(crate) fn covers(&self, index: u32) -> bool {
+        [index, index + 1]
+            .into_iter()
+            .any(|half| self.known.contains(half) || self.is_second(half) || self.is_literal(half))
     }
 
     pub(crate) fn is_literal(&self, index: u32) -> bool {
@@ -414,18 +428,20 @@ impl<'a> Scan<'a> {
     }
 
     /// Takes what looks sensitive for code if it reads on as code and is not among A32.
-    fn seed(&mut self, direction: Direction) {
+    fn seed(&mut self, a32: &crate::a32::Scan<'_>) {
         let suspects = self.suspects.clone();
         let mut tried = 0;
         suspects.for_each(|index| {
             let half = self.half(index);
             let sensitive = if is_wide(half) {
-                wide_pair(direction, self.wide(index)).is_some_and(|(it, _)| is_strong(it))
+                trapword::encode_wide(self.wide(index)).is_some_and(|_| is_strong(self.wide(index)))
             } else {
-                narrow_pair(direction, half).is_some()
+                trapword::encode_narrow(half).is_some()
             };
             if sensitive
                 && tried < MOST_SWEEPS
+                && !a32.covers(index >> 1)
+                && !a32.covers((index + 1) >> 1)
                 && !self.is_literal(index)
                 && !self.known.contains(index)
                 && !self.is_a32(index.saturating_sub(8), 9)
@@ -516,97 +532,4 @@ pub(crate) fn overlooked(mut next: impl FnMut() -> Option<u16>) -> bool {
         }
     }
     false
-}
-
-/// Whether the first halfword leaves open that there is something to replace.
-fn may_concern(direction: Direction, first: u16) -> bool {
-    match direction {
-        Direction::Trap => matches!(first >> 8, 0xb6 | 0xbf) || may_be_sensitive(first),
-        Direction::Original => matches!(first >> 8, 0xde | 0xec..=0xee),
-    }
-}
-
-fn narrow_pair(direction: Direction, half: u16) -> Option<(u16, u16)> {
-    match direction {
-        Direction::Trap => trapword::encode_narrow(half).map(|trap| (half, trap)),
-        Direction::Original => trapword::decode_narrow(half).map(|original| (original, half)),
-    }
-}
-
-fn wide_pair(direction: Direction, word: u32) -> Option<(u32, u32)> {
-    match direction {
-        Direction::Trap => trapword::encode_wide(word).map(|trap| (word, trap)),
-        Direction::Original => trapword::decode_wide(word).map(|original| (original, word)),
-    }
-}
-
-/// Whether the first half of a 32-bit instruction leaves open that it is sensitive.
-fn may_be_sensitive(first: u16) -> bool {
-    let system = first & 0xff80 == 0xf380;
-    let return_state = first & 0xfe40 == 0xe800 && first >> 8 & 1 == first >> 7 & 1;
-    let unprivileged = first & 0xfe80 == 0xf800 && first & 15 != 15;
-    system || return_state || unprivileged
-}
-
-/// Writes of flags and GE bits only: right as they are, in any mode.
-pub(crate) fn is_harmless(word: u32) -> bool {
-    word & 0xfff0_d020 == 0xf380_8000 && word & 0x300 == 0 && word & 0xc00 != 0
-}
-
-/// Encodings, with all bits that should be zero or one, that data does not imitate.
-fn is_strong(word: u32) -> bool {
-    let mrs = word & 0xffef_f0ff == 0xf3ef_8000;
-    let msr = word & 0xffe0_f0ff == 0xf380_8000 && word & 0xf00 != 0;
-    let cps = word & 0xffff_f800 == 0xf3af_8000 && word & 0x700 != 0;
-    let wait = word & 0xffff_fffe == 0xf3af_8002;
-    let subs = word & 0xffff_ff00 == 0xf3de_8f00;
-    let rfe = matches!(word & 0xffd0_ffff, 0xe810_c000 | 0xe990_c000);
-    let srs = matches!(word & 0xffdf_ffe0, 0xe80d_c000 | 0xe98d_c000);
-    mrs || msr || cps || wait || subs || rfe || srs
-}
-
-/// Branches, other instructions that write pc, and what is permanently undefined.
-fn is_narrow_end(half: u16) -> bool {
-    let branch = half & 0xf800 == 0xe000;
-    let bx = half & 0xff80 == 0x4700;
-    let alu = matches!(half & 0xff87, 0x4687 | 0x4487);
-    let pop = half & 0xff00 == 0xbd00;
-    let undefined = half >> 8 == 0xde && trapword::decode_narrow(half).is_none();
-    branch || bx || alu || pop || undefined
-}
-
-/// The same of 32-bit instructions; trap words count as their originals.
-fn is_wide_end(word: u32) -> bool {
-    if matches!(word >> 24, 0xec..=0xee) {
-        return trapword::decode_wide(word).is_some_and(is_wide_end);
-    }
-    let branch = word & 0xf800_d000 == 0xf000_9000;
-    let load = word & 0xff70_f000 == 0xf850_f000;
-    let multiple = matches!(word & 0xffd0_8000, 0xe890_8000 | 0xe910_8000);
-    let table = word & 0xfff0_ffe0 == 0xe8d0_f000;
-    let rfe = matches!(word & 0xffd0_0000, 0xe810_0000 | 0xe990_0000);
-    let subs_or_bxj = matches!(word & 0xfff0_d000, 0xf3d0_8000 | 0xf3c0_8000);
-    branch || load || multiple || table || rfe || subs_or_bxj
-}
-
-/// The offset of B T4 and BL, in halfwords.
-fn long_offset(word: u32) -> u32 {
-    let sign = word >> 26 & 1;
-    let i1 = 1 ^ (word >> 13 & 1) ^ sign;
-    let i2 = 1 ^ (word >> 11 & 1) ^ sign;
-    let offset = sign << 23 | i1 << 22 | i2 << 21 | (word >> 16 & 0x3ff) << 11 | word & 0x7ff;
-    extend(offset, 24)
-}
-
-/// The offset of B T3, in halfwords.
-fn conditional_offset(word: u32) -> u32 {
-    let (sign, j1, j2) = (word >> 26 & 1, word >> 13 & 1, word >> 11 & 1);
-    let offset = sign << 19 | j2 << 18 | j1 << 17 | (word >> 16 & 0x3f) << 11 | word & 0x7ff;
-    extend(offset, 20)
-}
-
-/// Sign-extends the low `bits` bits.
-fn extend(value: u32, bits: u32) -> u32 {
-    let sign = 1 << (bits - 1);
-    (value ^ sign).wrapping_sub(sign)
 }

@@ -7,7 +7,8 @@
 use entresol_isa::op::InstructionSet::{A32, T32};
 use entresol_isa::{Class, trapword};
 use entresol_rewrite::{
-    Decision, Found, PAGE_WORDS, Page, Reason, Site, Why, Width, report, restore, scan, write,
+    Decision, Found, PAGE_WORDS, Page, Reason, Site, Why, Width, report, restore, scan, scan_other,
+    write,
 };
 
 const NOP: u32 = 0xe1a0_0000;
@@ -381,4 +382,37 @@ fn a_report_tells_what_becomes_of_each_instruction() {
     assert_eq!(whole[1], (Decision::Trap, Why::Code(Reason::Reached)));
     assert_eq!(whole[3], (Decision::Leave, Why::Harmless));
     assert_eq!(whole[4], (Decision::Leave, Why::Literal));
+}
+
+/// Both sets in one page, entered in A32 at its start: T32 code behind A32 code.
+#[test]
+fn t32_code_in_a_page_entered_in_a32_is_found_and_a32_code_is_left_alone() {
+    let mut page = [0; PAGE_WORDS];
+    // mov r0, #1; ldr r1, [pc, #4]; bx lr; a literal that looks like `cpsid i` twice.
+    page[..3].copy_from_slice(&[0xe3a0_0001, 0xe59f_1000, 0xe12f_ff1e]);
+    page[3] = 0xb672_b672;
+    // cpsid i; movs r0, #1; mrs r1, cpsr; bx lr.
+    page[32..35].copy_from_slice(&[0x2001_b672, 0x8100_f3ef, 0x0000_4770]);
+    let mut sites = Vec::new();
+    scan_other(&page, 0, A32, |found| {
+        if let Found::Replace(site) = found {
+            sites.push((site.offset, site.original));
+        }
+    });
+    assert_eq!(sites, [(128, 0xb672), (132, 0xf3ef_8100)]);
+}
+
+#[test]
+fn t32_code_that_looks_like_a32_is_left_alone_in_a_page_entered_in_t32() {
+    let mut page = [0; PAGE_WORDS];
+    // ldrd r6, r5, [r3, #..] and strd between them read as A32 `ldmib` with `^`.
+    for (index, word) in page.iter_mut().take(16).enumerate() {
+        *word = if index % 2 == 0 { 0xe9c3_0504 } else { 0xe9d3_650a };
+    }
+    page[16] = 0x4770_bf00;
+    let mut sites = 0;
+    scan_other(&page, 2, T32, |found| {
+        sites += u32::from(matches!(found, Found::Replace(_)));
+    });
+    assert_eq!(sites, 0);
 }
