@@ -26,7 +26,7 @@ const PERIOD: u32 = 13;
 /// Each sample of a site that cannot be promoted makes the period longer by this, up to the
 /// longest; a promotion makes it short again.
 const LONGER: u32 = 2;
-const LONGEST: u32 = 501;
+const LONGEST: u32 = 101;
 /// Samples that make a site hot. Promoting costs some thousand instructions.
 const HOT: u32 = 2;
 /// Samples of a site that could not be promoted: other sites wear it down.
