@@ -38,8 +38,8 @@ impl Hypervisor {
         let hz = platform.hz();
         self.platform = Some(platform);
         self.image = image_at;
-        // 10 ms.
-        self.turns.set_slice(u64::from(hz / 100));
+        // About 8 ms.
+        self.turns.set_slice(u64::from(hz >> 7));
         let identity = entresol_vcpu::Identity::from_machine(crate::identity::read());
         let mut pool = header.pools.base.0;
         let mut asid = crate::boot::FIRST_GUEST_ASID;
