@@ -66,6 +66,14 @@ impl<'core> Linear<'core> {
         Self { back: *current, _core: PhantomData }
     }
 
+    /// Leaves it, in line: for the paths that are counted.
+    #[inline(always)]
+    pub(crate) fn leave(self) {
+        // SAFETY: as in `drop`, which is not to happen again.
+        unsafe { switch(self.back) };
+        core::mem::forget(self);
+    }
+
     /// Loads from physical memory.
     #[inline(always)]
     pub(crate) fn load<T: Word>(&self, at: HostPhys) -> T {

@@ -283,13 +283,11 @@ impl Hypervisor {
         let mut linear = Linear::enter(&mut self.view);
         let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
         let side = Side::of(privileged);
-        if let Some(resolved) = shadow.refill(&mut linear, cp15, address, attempt, side) {
-            drop(linear);
-            if resolved == Resolved::Filled {
-                // From no pool.
-                self.counters().fills += 1;
-            }
-            return resolved;
+        if shadow.refill(&mut linear, cp15, address, attempt, side) {
+            linear.leave();
+            // From no pool.
+            self.counters().fills += 1;
+            return Resolved::Filled;
         }
         let resolved = shadow.resolve(&mut linear, cp15, address, attempt, privileged);
         drop(linear);

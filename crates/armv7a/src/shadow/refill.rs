@@ -13,7 +13,7 @@
 //!
 //! Manual: ARM DDI 0406C, B3.5 (descriptors), B3.7.1 (AP), B3.7.3 (domains).
 
-use super::{Attempt, Resolved, Shadow, Side, TOP};
+use super::{Attempt, Shadow, Side, TOP};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::tables::Kind;
@@ -48,7 +48,19 @@ impl Shadow {
         address: u32,
         attempt: Attempt,
         side: Side,
-    ) -> Option<Resolved> {
+    ) -> bool {
+        self.try_refill(linear, cp15, address, attempt, side).is_some()
+    }
+
+    #[inline(always)]
+    fn try_refill(
+        &mut self,
+        linear: &mut Linear<'_>,
+        cp15: &Cp15,
+        address: u32,
+        attempt: Attempt,
+        side: Side,
+    ) -> Option<()> {
         let index = address >> 20;
         let plain = cp15.sctlr & SCTLR_MEANING == SCTLR_M && cp15.ttbcr & TTBCR_SPLIT == 0;
         if !plain || index == TOP {
@@ -100,6 +112,6 @@ impl Shadow {
         if write {
             self.pages.mapped(linear, memory, page, at);
         }
-        Some(Resolved::Filled)
+        Some(())
     }
 }
