@@ -185,20 +185,11 @@ pub(crate) fn forget_straddling(shadow: &mut Shadow, linear: &mut Linear<'_>, at
     }
 }
 
+/// Whether a site still holds what it was replaced by. Only the first half of a straddling
+/// instruction has no trap word of its own.
 fn holds_replacement(linear: &Linear<'_>, page: HostPhys, site: Site) -> bool {
-    let at = HostPhys(page.0 + site.offset);
-    let half = |at: u32| u32::from(linear.load::<u16>(HostPhys(at)));
-    match site.width {
-        Width::Word => trapword::encode_a32(site.original) == Some(linear.load(at)),
-        Width::Wide => {
-            let word = half(at.0) << 16 | half(at.0 + 2);
-            trapword::encode_wide(site.original) == Some(word)
-        }
-        Width::Narrow => {
-            let trap = trapword::encode_narrow(site.original as u16).unwrap_or(STRADDLING);
-            half(at.0) == u32::from(trap)
-        }
-    }
+    let replacement = encode(site.original, site.width).unwrap_or(STRADDLING.into());
+    read(linear, page, site.offset, site.width) == replacement
 }
 
 /// Opens the page of code of `at`: it may be written and run. What the guest writes there
