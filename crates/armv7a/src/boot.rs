@@ -75,6 +75,7 @@ unsafe extern "C" {
 ///
 /// Only as the entry point of a bootable image.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".text.boot")]
 pub unsafe extern "C" fn start() -> ! {

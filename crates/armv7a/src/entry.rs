@@ -48,6 +48,7 @@ const _: () = assert!(offset_of!(Vcpu, regs) == 0);
 macro_rules! saved {
     ($name:ident, $handler:path, $save:literal) => {
         #[unsafe(naked)]
+#[instruction_set(arm::a32)]
         pub(crate) unsafe extern "C" fn $name() {
             naked_asm!(
                 $save,
@@ -83,6 +84,7 @@ saved!(interrupt, trap::interrupt, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");
 /// fast path goes to the handler; any other is the end. Only `r0` to `r3` may be lost:
 /// those of a guarded access.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn guarded_abort() {
     naked_asm!(
         "sub lr, lr, #8",
@@ -115,6 +117,7 @@ pub(crate) unsafe extern "C" fn guarded_abort() {
 /// `guest` is the one of the last [`set_guest`], its view is current, and its `psr` is a
 /// legal return state for User mode.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn resume(guest: *mut Guest) -> ! {
     naked_asm!(
         "mov sp, r0",
@@ -135,6 +138,7 @@ pub(crate) unsafe extern "C" fn resume(guest: *mut Guest) -> ! {
 ///
 /// Supervisor mode; `guest` lives until another takes its place.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn set_guest(guest: *mut Guest) {
     naked_asm!(
         "cps #0x17",
@@ -152,6 +156,7 @@ pub(crate) unsafe extern "C" fn set_guest(guest: *mut Guest) {
 macro_rules! broken {
     ($name:ident, $kind:literal) => {
         #[unsafe(naked)]
+#[instruction_set(arm::a32)]
         unsafe extern "C" fn $name() {
             naked_asm!(
                 concat!("mov r0, #", $kind),
@@ -178,6 +183,7 @@ broken!(broken_fast_interrupt, 7);
 macro_rules! vectors {
     ($name:ident, $undefined:path) => {
         #[unsafe(naked)]
+#[instruction_set(arm::a32)]
         #[unsafe(link_section = ".text.vectors")]
         pub(crate) unsafe extern "C" fn $name() {
             naked_asm!(

@@ -22,9 +22,9 @@ const ENABLE: u32 = 1 << 30;
 #[inline]
 pub(crate) fn set_enabled(on: bool) {
     #[cfg(target_arch = "arm")]
-    // SAFETY: the hypervisor's own code uses no floating point. `vmsr fpexc`.
+    // SAFETY: the hypervisor's own code uses no floating point.
     unsafe {
-        asm!(".inst 0xeee80a10", "isb", in("r0") if on { ENABLE } else { 0 },
+        asm!(".fpu neon", "vmsr fpexc, r0", "isb", in("r0") if on { ENABLE } else { 0 },
             options(nostack, preserves_flags));
     }
     #[cfg(not(target_arch = "arm"))]
@@ -34,10 +34,10 @@ pub(crate) fn set_enabled(on: bool) {
 /// Saves the registers; the unit is enabled.
 pub(crate) fn save(into: &mut Vfp) {
     #[cfg(target_arch = "arm")]
-    // SAFETY: 256 bytes at `d`. `vstmia r0!, {d0-d15}`, `{d16-d31}`, `vmrs r1, fpscr`.
+    // SAFETY: 256 bytes at `d`.
     unsafe {
         let fpscr: u32;
-        asm!(".inst 0xeca00b20", ".inst 0xece00b20", ".inst 0xeef11a10",
+        asm!(".fpu neon", "vstmia r0!, {{d0-d15}}", "vstmia r0!, {{d16-d31}}", "vmrs r1, fpscr",
             inout("r0") into.d.as_mut_ptr() => _, out("r1") fpscr, options(nostack));
         into.fpscr = fpscr;
     }
@@ -48,9 +48,9 @@ pub(crate) fn save(into: &mut Vfp) {
 /// Loads the registers; the unit is enabled.
 pub(crate) fn load(from: &Vfp) {
     #[cfg(target_arch = "arm")]
-    // SAFETY: as in `save`. `vldmia r0!, {d0-d15}`, `{d16-d31}`, `vmsr fpscr, r1`.
+    // SAFETY: as in `save`.
     unsafe {
-        asm!(".inst 0xecb00b20", ".inst 0xecf00b20", ".inst 0xeee11a10",
+        asm!(".fpu neon", "vldmia r0!, {{d0-d15}}", "vldmia r0!, {{d16-d31}}", "vmsr fpscr, r1",
             inout("r0") from.d.as_ptr() => _, in("r1") from.fpscr, options(nostack, readonly));
     }
     #[cfg(not(target_arch = "arm"))]
@@ -62,9 +62,9 @@ pub(crate) fn identity() -> [u32; 3] {
     #[cfg(target_arch = "arm")]
     {
         let (fpsid, mvfr0, mvfr1): (u32, u32, u32);
-        // SAFETY: reading identification has no side effect. `vmrs rN, fpsid|mvfr0|mvfr1`.
+        // SAFETY: reading identification has no side effect.
         unsafe {
-            asm!(".inst 0xeef00a10", ".inst 0xeef71a10", ".inst 0xeef62a10",
+            asm!(".fpu neon", "vmrs r0, fpsid", "vmrs r1, mvfr0", "vmrs r2, mvfr1",
                 out("r0") fpsid, out("r1") mvfr0, out("r2") mvfr1,
                 options(nomem, nostack, preserves_flags));
         }

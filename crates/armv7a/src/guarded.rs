@@ -24,6 +24,7 @@ type Loaded = u64;
 macro_rules! guarded {
     ($name:ident, $section:literal, load $text:literal) => {
         #[unsafe(naked)]
+        #[instruction_set(arm::a32)]
         #[unsafe(link_section = $section)]
         pub(crate) unsafe extern "C" fn $name(address: u32) -> Loaded {
             naked_asm!($text, "mov r1, #1", "bx lr", "nop")
@@ -31,6 +32,7 @@ macro_rules! guarded {
     };
     ($name:ident, $section:literal, store $text:literal) => {
         #[unsafe(naked)]
+        #[instruction_set(arm::a32)]
         #[unsafe(link_section = $section)]
         pub(crate) unsafe extern "C" fn $name(address: u32, value: u32) -> Loaded {
             naked_asm!($text, "mov r1, #1", "bx lr", "nop")
@@ -47,6 +49,7 @@ guarded!(store_byte, ".text.guarded.5", store "strbt r1, [r0]");
 
 /// Cleans and invalidates the data-cache line of an address (DCCIMVAC, B4.2.1).
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 #[unsafe(link_section = ".text.guarded.6")]
 pub(crate) unsafe extern "C" fn flush_data_line(address: u32) -> Loaded {
     naked_asm!("mcr p15, 0, r0, c7, c14, 1", "mov r1, #1", "bx lr", "nop")
@@ -54,6 +57,7 @@ pub(crate) unsafe extern "C" fn flush_data_line(address: u32) -> Loaded {
 
 /// Invalidates the instruction-cache line of an address (ICIMVAU, B4.2.1).
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 #[unsafe(link_section = ".text.guarded.7")]
 pub(crate) unsafe extern "C" fn invalidate_instruction_line(address: u32) -> Loaded {
     naked_asm!("mcr p15, 0, r0, c7, c5, 1", "mov r1, #1", "bx lr", "nop")
@@ -61,6 +65,7 @@ pub(crate) unsafe extern "C" fn invalidate_instruction_line(address: u32) -> Loa
 
 /// Where a guarded access that aborted returns to its caller from.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 #[unsafe(link_section = ".text.guarded.8")]
 pub(crate) unsafe extern "C" fn failed() {
     naked_asm!("mov r1, #0", "bx lr")

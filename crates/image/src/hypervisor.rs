@@ -9,7 +9,7 @@ use entresol_abi::window;
 use entresol_system::report::HypervisorSize as Size;
 use object::{
     Endianness,
-    elf::{EM_ARM, FileHeader32, PT_LOAD, SHF_EXECINSTR},
+    elf::{EM_ARM, FileHeader32, PT_LOAD, SHF_ALLOC, SHF_WRITE},
     read::elf::{FileHeader, ProgramHeader, SectionHeader},
 };
 use std::path::{Path, PathBuf};
@@ -116,12 +116,12 @@ impl Hypervisor {
     }
 }
 
-/// Bytes of executable sections.
+/// Bytes of loaded sections that nobody may write: code and constants.
 fn text(header: &FileHeader32<Endianness>, endian: Endianness, file: &[u8]) -> u64 {
     let Ok(sections) = header.section_headers(endian, file) else { return 0 };
     sections
         .iter()
-        .filter(|section| section.sh_flags(endian).0 & SHF_EXECINSTR.0 != 0)
+        .filter(|section| section.sh_flags(endian).0 & (SHF_ALLOC.0 | SHF_WRITE.0) == SHF_ALLOC.0)
         .map(|section| u64::from(section.sh_size(endian)))
         .sum()
 }

@@ -21,6 +21,7 @@ use entresol_vcpu::psr;
 /// cause; 3. the linear view; 4. first-level descriptor; 5. second-level descriptor; 6. DFSR and
 /// DFAR; 7. as for `svc`, with the registers of Abort mode (B1.9.8).
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn data_abort() {
     naked_asm!(
         // 1.

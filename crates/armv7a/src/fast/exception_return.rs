@@ -25,6 +25,7 @@ const TO_T32: u32 = psr::REAL | psr::MODE;
 /// status in `r10`: nothing is due then; 4. real status and alignment; 5. `r13` and `r14`; 6. the
 /// application's view; 7. count and go.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn exception_return() {
     naked_asm!(
         // 1.
@@ -105,6 +106,7 @@ pub(super) unsafe extern "C" fn exception_return() {
 /// (1.) The bank of the mode in `r5`, which has an SPSR: `r7`; 2. the bank of the new mode in
 /// `r11`; 3. nothing is due then, in `r10`; 4. and so on as above.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 unsafe extern "C" fn between_modes() {
     naked_asm!(
         // 1.

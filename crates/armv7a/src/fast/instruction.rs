@@ -74,6 +74,7 @@ const _: () = assert!(cp15_at(size_of::<Cp15>()) < 1024, "a word of it has 8 bit
 /// trap word names. From here on `r0` is free, `r1` the status, `r2` the word, `r4` the virtual
 /// status, `lr` the next instruction.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn undefined() {
     naked_asm!(
         // 1.
@@ -123,6 +124,7 @@ pub(crate) unsafe extern "C" fn undefined() {
 /// (1.) Save; 2. of a kernel's A32 code; 3. its interrupt mask is in the shared page; 4. is a sample
 /// due?
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn undefined_promoting() {
     naked_asm!(
         // 1.
@@ -157,6 +159,7 @@ pub(crate) unsafe extern "C" fn undefined_promoting() {
 ///
 /// (1.) Is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 unsafe extern "C" fn system() {
     naked_asm!(
         // 1.
@@ -197,6 +200,7 @@ unsafe extern "C" fn system() {
 /// are ([`Shadow::domains_matter`](crate::shadow::Shadow::domains_matter)); 4. a line of a
 /// cache, if it is mapped; 5. branch predictions.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 unsafe extern "C" fn system_write() {
     naked_asm!(
         // 1.

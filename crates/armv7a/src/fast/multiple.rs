@@ -20,6 +20,7 @@ const HVC: u32 = 0xe140_0070;
 /// mode's bank, for `r13` at offset 52; 4. the list in `r8`, the base in `r10`; 5. their number
 /// in `r11`; 6. the lowest address; 7. store or load, upwards.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn multiple() {
     naked_asm!(
         // 1.

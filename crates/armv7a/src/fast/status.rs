@@ -19,6 +19,7 @@ use entresol_isa::hot::{
 /// (1.) A kernel's; which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
 /// CPS: the new status in `r5`. Both go on in [`write_status`].
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn status_register() {
     naked_asm!(
         // 1.
@@ -128,6 +129,7 @@ pub(super) unsafe extern "C" fn status_register() {
 
 /// Trap words of p13: MSR (immediate) of the control byte.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn status_immediate() {
     naked_asm!(
         "tst r4, #0xf",
@@ -151,6 +153,7 @@ pub(super) unsafe extern "C" fn status_immediate() {
 /// (1.) Nothing is due then; 2. in the same mode; 3. in another privileged one: its `r13` and
 /// `r14`.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 unsafe extern "C" fn write_status() {
     naked_asm!(
         // 1.

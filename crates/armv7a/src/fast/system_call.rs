@@ -19,6 +19,7 @@ use entresol_vcpu::psr;
 /// Supervisor mode from theirs, LR and SPSR as B1.9.4; 4. status: masked, A32; 5. the kernel's
 /// view; 6. no loop of exceptions; 7. count and go.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn supervisor_call() {
     naked_asm!(
         // 1.

@@ -33,6 +33,7 @@ use entresol_vcpu::Cp15;
 /// the call is done; save what [`entry::resume`] loads; 3. thread registers; 4. the stack pointers
 /// of the exceptions; 5. who is loaded; 6. its view; 7. its domains; 8. go.
 #[unsafe(naked)]
+#[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn pass_turn() {
     naked_asm!(
         // 1.
