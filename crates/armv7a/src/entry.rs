@@ -17,7 +17,7 @@
 //! - `SP_und`, `SP_abt`, `SP_irq` and, while a guest runs, `SP_svc` are the address of the
 //!   guest that [`resume`] was given. Kept by [`set_guest`] and [`resume`].
 //! - The only instructions of the hypervisor that may abort are those of
-//!   [`guarded`](crate::guarded), and three in [`fast`].
+//!   [`guarded`](crate::guarded), and those in [`fast`] that [`guarded_abort`] lists.
 //!
 //! # Cost
 //!
@@ -93,15 +93,20 @@ pub(crate) unsafe extern "C" fn guarded_abort() {
         "cmp r2, #{len}",
         "ldrlo lr, ={failed}",
         "movslo pc, lr",
-        "ldr r2, =entresol_fast_fetch",
-        "cmp lr, r2",
-        "ldrne r2, =entresol_fast_load",
-        "cmpne lr, r2",
-        "ldrne r2, =entresol_fast_store",
-        "cmpne lr, r2",
-        "bne {broken}",
+        "adr r2, 6f",
+        "5: ldr r3, [r2], #4",
+        "cmp r3, #0",
+        "beq {broken}",
+        "cmp r3, lr",
+        "bne 5b",
         "ldr lr, ={saved}",
         "movs pc, lr",
+        "6: .word entresol_fast_fetch",
+        ".word entresol_fast_load, entresol_fast_store",
+        ".word entresol_fast_first, entresol_fast_last",
+        ".word entresol_fast_first_pc, entresol_fast_last_pc",
+        ".word entresol_fast_store_sp, entresol_fast_store_lr",
+        ".word 0",
         first = sym guarded::load_word,
         len = const guarded::CODE_LEN,
         failed = sym guarded::failed,

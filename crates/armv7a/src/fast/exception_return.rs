@@ -15,7 +15,7 @@ use entresol_isa::hot::{MOVS_PC_LR, SUBS_PC_LR};
 use entresol_vcpu::psr;
 
 /// CPSR bits of a return to A32, and to T32.
-const TO_A32: u32 = psr::REAL & !(psr::IT | psr::T) | psr::MODE;
+pub(super) const TO_A32: u32 = psr::REAL & !(psr::IT | psr::T) | psr::MODE;
 const TO_T32: u32 = psr::REAL | psr::MODE;
 
 /// Trap words of p8. 60 instructions from `movs pc, lr` to the application, the vector's
