@@ -64,9 +64,10 @@ impl Hypervisor {
                 match op {
                     TlbOp::All => guest.shadow.drop_all(linear),
                     TlbOp::Asid(asid) => guest.shadow.drop_asid(linear, asid),
-                    TlbOp::Address { va, .. } | TlbOp::AddressAllAsids(va) => {
-                        guest.shadow.drop_address(linear, va);
+                    TlbOp::Address { va, asid } => {
+                        guest.shadow.drop_address(linear, va, Some(asid));
                     }
+                    TlbOp::AddressAllAsids(va) => guest.shadow.drop_address(linear, va, None),
                 }
             }
             Effect::Cache(op) => self.cache(op),

@@ -21,6 +21,7 @@ mod exception_return;
 pub(crate) mod instruction;
 mod multiple;
 mod status;
+mod system;
 pub(crate) mod system_call;
 mod turn;
 
@@ -55,8 +56,8 @@ pub(crate) struct Fast {
     application: View,
     /// Its counters.
     counters: *mut VmCounters,
-    /// Domains whose DACR field was baked into shadow entries.
-    baked: u32,
+    /// Bits of DACR that only the handlers may change: where entries depend on them.
+    fixed: u32,
     /// Who comes next if it passes its turn and nothing else is to be done; null if it is.
     next: *mut Guest,
     /// Its number.
@@ -72,7 +73,7 @@ impl Fast {
         memory: GuestMemory::EMPTY,
         application: View { base: 0, asid: 0 },
         counters: core::ptr::null_mut(),
-        baked: 0,
+        fixed: !0,
         next: core::ptr::null_mut(),
         index: 0,
     };
@@ -98,7 +99,18 @@ impl Guest {
     /// Renews what a fill of the shadow may change.
     #[inline]
     pub(crate) fn note_baked(&mut self) {
-        self.fast.baked = self.shadow.baked_domains;
+        self.fast.fixed = self.fixed_domains();
+    }
+
+    /// Bits of DACR that do not change without effect on the shadow: those of domains that were
+    /// baked into entries, and what makes a manager.
+    #[inline]
+    fn fixed_domains(&self) -> u32 {
+        const NOT_CLIENT: u32 = 0xaaaa_aaaa;
+        if self.vcpu.cp15.sctlr & SCTLR_M == 0 {
+            return !0;
+        }
+        self.shadow.baked_domains | NOT_CLIENT | (self.vcpu.cp15.dacr & NOT_CLIENT) >> 1
     }
 
     /// Whether it was renewed since the guest's start.
@@ -122,7 +134,7 @@ impl Guest {
             memory: self.shadow.memory,
             application: self.shadow.view(Side::Application),
             counters,
-            baked: self.shadow.baked_domains,
+            fixed: self.fixed_domains(),
             next: if self.vcpu.float_enabled() { core::ptr::null_mut() } else { self.turn },
             index,
         };

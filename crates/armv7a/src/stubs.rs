@@ -90,6 +90,9 @@ impl Stubs {
         retry: MOST_RETRIES,
     };
 
+    /// Where its hole's megabyte lies in it.
+    pub(crate) const HOLE: usize = core::mem::offset_of!(Self, hole);
+
     /// Takes the pool of a VM with `pages` pages, whose shared page is `shared`.
     pub(crate) fn set_up(
         &mut self,

@@ -37,6 +37,11 @@ pub(crate) struct Devices([Page; PAGES]);
 impl Devices {
     pub(crate) const EMPTY: Self = Self([Page { at: 0, to: 0, dacr: 0 }; PAGES]);
 
+    /// Where the first page's address lies, and how far apart they are: what the fast paths
+    /// that forget must know.
+    pub(crate) const FIRST: usize = core::mem::offset_of!(Page, at);
+    pub(crate) const STRIDE: usize = size_of::<Page>();
+
     /// Forgets all of them.
     #[inline]
     pub(crate) fn forget(&mut self) {

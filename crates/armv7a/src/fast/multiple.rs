@@ -7,8 +7,8 @@
 //! and the last word are accessed so; what lies between is then on the same two pages, and is
 //! loaded as the hypervisor's own.
 
-use super::turn::pass_turn;
 use super::exception_return::TO_A32;
+use super::turn::pass_turn;
 use super::{
     BANK_USER, BANKS, COUNTERS, PENDING, SENSITIVE, SHARED, SPSR, STATUS, count, publish, resume,
 };

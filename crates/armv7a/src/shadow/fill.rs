@@ -144,9 +144,9 @@ impl Shadow {
             self.unlink(linear, side, index, old);
         }
         let domain = self.domain(mapping, false);
-        if mapping.attributes.not_global()
-            && let Some(pair) = self.pairs.get_mut(usize::from(self.current))
-        {
+        if !mapping.attributes.not_global() {
+            self.scatter(index);
+        } else if let Some(pair) = self.pairs.get_mut(usize::from(self.current)) {
             pair.private_entries = true;
         }
         let host = HostPhys(host.0 & 0xfff0_0000);
@@ -215,7 +215,7 @@ impl Shadow {
     /// still the one that the guest's first-level descriptor asks for.
     #[inline]
     fn linked(
-        &self,
+        &mut self,
         linear: &Linear<'_>,
         address: u32,
         side: Side,
@@ -225,7 +225,11 @@ impl Shadow {
         let entry: u32 = linear.load(self.first_level(self.current, side, index));
         let table = translation::table_of(entry)?;
         let record = self.tables.record_of(linear, table)?;
-        let fits = record.kind == Kind::Private || !mapping.attributes.not_global();
+        let global = !mapping.attributes.not_global();
+        if record.kind == Kind::Private && global {
+            self.scatter(index);
+        }
+        let fits = record.kind == Kind::Private || global;
         (record.key == mapping.first && fits).then_some(table)
     }
 
@@ -244,6 +248,8 @@ impl Shadow {
             self.domain(mapping, true);
             if mapping.attributes.not_global() {
                 self.pairs.get_mut(usize::from(self.current))?.private_entries = true;
+            } else {
+                self.scatter(index);
             }
             return Some(self.tops.at(Self::root(self.current, side)));
         }
