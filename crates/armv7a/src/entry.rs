@@ -216,3 +216,4 @@ macro_rules! vectors {
 
 vectors!(vectors, fast::instruction::undefined);
 vectors!(vectors_promoting, fast::instruction::undefined_promoting);
+vectors!(vectors_sampling, fast::instruction::undefined_sampling);

@@ -34,6 +34,7 @@ use crate::promote::Promotion;
 use crate::shadow::Side;
 use core::mem::offset_of;
 use entresol_abi::observe::VmCounters;
+use entresol_rewrite::stub::shared;
 use entresol_vcpu::mode::bank;
 use entresol_vcpu::state::{Bank, Vcpu};
 use entresol_vcpu::{Cp15, psr};
@@ -182,6 +183,10 @@ const VIEW: usize = offset_of!(Hypervisor, view);
 const DFSR: usize = cp15_at(offset_of!(Cp15, dfsr));
 const DFAR: usize = cp15_at(offset_of!(Cp15, dfar));
 const TTBR0: usize = cp15_at(offset_of!(Cp15, ttbr0));
+/// Of the shared page: where the current mode's SPSR, and `sp` and `lr` of User mode are while a
+/// kernel runs. See [`promote`](crate::promote).
+const SAVED: u32 = shared::SAVED;
+const USER: u32 = shared::USER;
 const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
 const COUNTDOWN: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, countdown);
 const DACR: usize = cp15_at(offset_of!(Cp15, dacr));
@@ -202,7 +207,7 @@ const _: () = assert!(offset_of!(Fast, memory) == 24 && size_of::<GuestMemory>()
 const _: () = assert!(offset_of!(LastException, vector) == 0);
 const _: () = assert!(offset_of!(LastException, count) == 4);
 const _: () = assert!(offset_of!(LastException, from) == 8);
-const _: () = assert!(entresol_rewrite::stub::shared::STATUS == 0);
+const _: () = assert!(shared::STATUS == 0);
 const _: () = assert!(psr::MODE == 0x1f && psr::T == 0x20 && psr::E == 0x200);
 
 /// Adds one to the counter at offset `$counter`; changes `r3` and `r5`. Four instructions.

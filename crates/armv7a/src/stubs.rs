@@ -35,7 +35,7 @@ use entresol_abi::image::STUBS;
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_isa::trapword;
 use entresol_rewrite::Width;
-use entresol_rewrite::stub::{self, LEN};
+use entresol_rewrite::stub::{self, Kind, LEN};
 use entresol_vcpu::{Cause, Cp15};
 
 /// Stubs in a page. The first is out of reach of the shared page.
@@ -208,7 +208,10 @@ impl Shadow {
         let number = self.free_stub(linear);
         let (address, shared) = self.stubs.seen(number);
         let words = stub::encode(kind, pc, address, shared)?;
-        let branch = stub::branch(pc, address, own)?;
+        let branch = match kind {
+            Kind::Nothing => stub::instead(own),
+            _ => stub::branch(pc, address, own)?,
+        };
         let offset = at.0 & 0xfff;
         if self.pages.original_at(linear, page, offset).is_none() {
             let site = Site { offset, width: Width::Word, original: own };

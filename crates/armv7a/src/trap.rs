@@ -84,7 +84,7 @@ pub(crate) extern "C" fn prefetch_abort(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
-    hypervisor.stopped();
+    hypervisor.stopped_lightly();
     let status = cp15::data_fault_status();
     let address = cp15::data_fault_address();
     if is_mapping_fault(status) {
@@ -95,6 +95,7 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
         let attempt = if store { Attempt::Write } else { Attempt::Read };
         return hypervisor.data(loaded, address, attempt);
     }
+    hypervisor.guest().pull();
     hypervisor.inject(Exception::DataAbort { dfsr: status, dfar: address });
     hypervisor.leave()
 }
@@ -217,8 +218,14 @@ impl Hypervisor {
     fn data(&mut self, loaded: *mut Guest, address: u32, attempt: Attempt) -> *mut Guest {
         let mut attempt = attempt;
         for _ in 0..ATTEMPTS {
-            match self.resolve_data(address, attempt) {
+            let resolved = self.resolve_data(address, attempt);
+            if resolved == Resolved::Filled {
                 // Nothing else changed.
+                self.guest().goes_on();
+                return loaded;
+            }
+            self.guest().pull();
+            match resolved {
                 Resolved::Filled => return loaded,
                 Resolved::Unchanged if attempt == Attempt::Read => {
                     // It may be read already: a store that the machine reported as a load, as

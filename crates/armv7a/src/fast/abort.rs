@@ -5,13 +5,14 @@
 //! pages that are not there or not permitted). Anything else is the handler's.
 
 use super::{
-    APPLICATION, BANK_ABORT, BANK_USER, COUNTERS, DACR, DFAR, DFSR, FAST, LAST, REFLECTED, SHARED,
-    SP_LR, SPSR, STATUS, TTBR0, VIEW, count, publish, resume,
+    APPLICATION, BANK_ABORT, COUNTERS, DACR, DFAR, DFSR, FAST, LAST, REFLECTED, SAVED, SHARED,
+    SP_LR, STATUS, TTBR0, USER, VIEW, count, resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
 use crate::maintenance::switch_text;
 use core::arch::naked_asm;
+use entresol_rewrite::stub::shared;
 use entresol_vcpu::psr;
 
 /// The vector for data aborts. 84 instructions from vector to vector for a section that is
@@ -67,23 +68,26 @@ pub(crate) unsafe extern "C" fn data_abort() {
         "bne 5f",
         "orr r9, r9, #0x5",             // translation, section
         // 6.
-        "6: str r9, [sp, #{DFSR}]",
+        "6: ldr r3, [sp, #{SHARED}]",
+        "str r9, [sp, #{DFSR}]",
         "str r10, [sp, #{DFAR}]",
+        "str r9, [r3, #{SHARED_FAULT}]",
+        "str r10, [r3, #{SHARED_FAULT} + 4]",
         // 7.
         "ldr r8, ={core} + {VIEW}",
         "stmia r8, {{r5, r6}}",
         switch_text!("r5", "r6", "r7"),
         "ldrd r8, r9, [sp, #{SP_LR}]",
-        "strd r8, r9, [sp, #{BANK_USER}]",
+        "strd r8, r9, [r3, #{USER}]",
         "ldr r8, [sp, #{BANK_ABORT}]",
         "add r9, lr, #8",
         "strd r8, r9, [sp, #{SP_LR}]",
         "orr r8, r1, r2",
-        "str r8, [sp, #{BANK_ABORT} + {SPSR}]",
+        "str r8, [r3, #{SAVED}]",
         "orr r2, r2, #0x180",           // A, I
         "orr r2, r2, #0x7",             // from 0x10 to 0x17
         "str r2, [sp, #{STATUS}]",
-        publish!("r2"),
+        "str r2, [r3]",
         "ldr r8, ={IT_T_E}",
         "bic r1, r1, r8",
         "msr spsr_cxsf, r1",
@@ -141,9 +145,10 @@ pub(crate) unsafe extern "C" fn data_abort() {
         DFAR = const DFAR,
         VIEW = const VIEW,
         SP_LR = const SP_LR,
-        BANK_USER = const BANK_USER,
+        USER = const USER,
         BANK_ABORT = const BANK_ABORT,
-        SPSR = const SPSR,
+        SAVED = const SAVED,
+        SHARED_FAULT = const shared::DATA_STATUS,
         IT_T_E = const psr::IT | psr::T | psr::E,
         LAST = const LAST,
         SHARED = const SHARED,

@@ -104,6 +104,7 @@ impl Hypervisor {
         self.counters().mmio += 1;
         if !store && at.0 >> 16 == UART.0 >> 16 && at.0 & 0xfff != 0 {
             // Only taking data changes anything.
+            self.guest().goes_on();
             return Some(self.guest());
         }
         self.after_board(at);

@@ -32,10 +32,10 @@ pub(crate) unsafe extern "C" fn undefined() {
         "tst r1, #0x2f",
         "bne {slow}",
         // 3.
+        "ldr r4, [sp, #{STATUS}]",
         ".globl entresol_fast_fetch",
         "entresol_fast_fetch:",
         "ldr r2, [lr, #-4]",
-        "ldr r4, [sp, #{STATUS}]",
         // 4.
         ".globl entresol_fast_class",
         "entresol_fast_class:",
@@ -69,11 +69,10 @@ pub(crate) unsafe extern "C" fn undefined() {
     )
 }
 
-/// The vector for undefined instructions of a guest that promotes: as [`undefined`], with 14
-/// instructions more in front for a trap of its kernel.
+/// The vector for undefined instructions of a guest that promotes: as [`undefined`], with 5
+/// instructions more for a trap of its kernel.
 ///
-/// (1.) Save; 2. of a kernel's A32 code; 3. its interrupt mask is in the shared page; 4. is a sample
-/// due?
+/// (1.) Save; 2. of a kernel's A32 code; 3. its interrupt mask is in the shared page.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn undefined_promoting() {
@@ -85,23 +84,45 @@ pub(crate) unsafe extern "C" fn undefined_promoting() {
         "tst r1, #0x2f",
         "bne {slow}",
         "ldr r4, [sp, #{STATUS}]",
+        "ldr r3, [sp, #{SHARED}]",
         "tst r4, #0xf",
         "beq entresol_fast_fetch",
         // 3.
-        "ldr r3, [sp, #{SHARED}]",
         "ldr r5, [r3]",
         "lsr r5, r5, #7",
         "bfi r4, r5, #7, #1",
-        "str r4, [sp, #{STATUS}]",
-        // 4.
-        "ldr r5, [sp, #{COUNTDOWN}]",
-        "subs r5, r5, #1",
-        "str r5, [sp, #{COUNTDOWN}]",
-        "bne entresol_fast_fetch",
-        "b {slow}",
+        "b entresol_fast_fetch",
         STATUS = const STATUS,
         SHARED = const SHARED,
+        slow = sym entry::undefined_saved,
+    )
+}
+
+/// The vector for undefined instructions while a sample is due: after so many traps of the
+/// guest's kernel, one goes to the handler, which looks where it is.
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+pub(crate) unsafe extern "C" fn undefined_sampling() {
+    naked_asm!(
+        "str r0, [sp, #{SCRATCH}]",
+        "mrs r0, spsr",
+        "tst r0, #0x2f",
+        "ldreq r0, [sp, #{STATUS}]",
+        "tsteq r0, #0xf",
+        "bne 2f",
+        "1: ldr r0, [sp, #{SCRATCH}]",
+        "b {promoting}",
+        "2: ldr r0, [sp, #{COUNTDOWN}]",
+        "subs r0, r0, #1",
+        "strhs r0, [sp, #{COUNTDOWN}]",
+        "bhi 1b",
+        "ldr r0, [sp, #{SCRATCH}]",
+        "stmia sp, {{r0-r14}}^",
+        "b {slow}",
+        SCRATCH = const entry::SCRATCH,
+        STATUS = const STATUS,
         COUNTDOWN = const COUNTDOWN,
+        promoting = sym undefined_promoting,
         slow = sym entry::undefined_saved,
     )
 }

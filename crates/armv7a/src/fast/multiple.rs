@@ -9,9 +9,7 @@
 
 use super::exception_return::TO_A32;
 use super::turn::pass_turn;
-use super::{
-    BANK_USER, BANKS, COUNTERS, PENDING, SENSITIVE, SHARED, SPSR, STATUS, count, publish, resume,
-};
+use super::{BANKS, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, STATUS, USER, count, resume};
 use crate::entry;
 use core::arch::naked_asm;
 use entresol_abi::hypercall::Function;
@@ -51,8 +49,8 @@ pub(super) unsafe extern "C" fn multiple() {
         "cmp r3, #0xc000",
         "beq {pair}",
         // 4.
-        "add r7, sp, r7",
-        "sub r7, r7, #52",
+        "ldr r7, [sp, #{SHARED}]",
+        "sub r7, r7, #52 - {USER}",
         "tst r2, #0x400000",            // W
         "tsteq r2, #0x10000",           // pc
         "bne {slow}",
@@ -126,11 +124,15 @@ pub(super) unsafe extern "C" fn multiple() {
         "ldr r6, ={YIELD}",
         "cmp r5, r6",
         "bne {slow}",
+        "str r4, [sp, #{STATUS}]",
         "b {yielded}",
         HVC = const HVC,
         YIELD = const Function::Yield as u32,
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
+        SHARED = const SHARED,
+        USER = const USER,
+        STATUS = const STATUS,
         banks = sym BANKS,
         all = sym all,
         pair = sym pair,
@@ -139,8 +141,7 @@ pub(super) unsafe extern "C" fn multiple() {
     )
 }
 
-/// `ldm rn, {r0 or r1 to r14}^` and `ldm rn, {r0 to pc}^`: `r3` is 1 without r0, else 0; `r5` is
-/// the bank of the mode. 40 and 48 instructions.
+/// `ldm rn, {r0 or r1 to r14}^` and `ldm rn, {r0 to pc}^`: `r3` is 1 without r0, else 0. 40 and 48 instructions.
 ///
 /// (1.) A load without write-back; 2. the lowest address in `r10`, as if with r0; 3. without pc:
 /// both ends; 4. nothing aborts any more; 5. with pc: a return within the mode, to A32; the new
@@ -187,15 +188,16 @@ unsafe extern "C" fn all() {
         "stmia r0!, {{r1-r11}}",
         "ldmia r12, {{r3, r4, r5}}",
         "str r3, [r0]",
-        "strd r4, r5, [sp, #{BANK_USER}]",
+        "ldr r3, [sp, #{SHARED}]",
+        "strd r4, r5, [r3, #{USER}]",
         count!("SENSITIVE"),
         resume!(),
         // 5.
         "5: cmp r6, #0x210000",
         "cmpeq r3, #0",
         "bne {slow}",
-        "add r5, sp, r5",
-        "ldr r7, [r5, #{SPSR}]",
+        "ldr r5, [sp, #{SHARED}]",
+        "ldr r7, [r5, #{SAVED}]",
         "movw r8, #{VIRTUAL}",
         "and r8, r8, r7",
         "eor r9, r8, r4",
@@ -220,7 +222,7 @@ unsafe extern "C" fn all() {
         "msr spsr_cxsf, r7",
         "bic lr, r11, #3",
         "str r8, [sp, #{STATUS}]",
-        publish!("r8"),
+        "str r8, [r5]",
         "ldmia r10!, {{r0-r9}}",
         "stmia sp, {{r0-r9}}",
         "ldmia r10, {{r0-r4}}",
@@ -228,13 +230,13 @@ unsafe extern "C" fn all() {
         "stmia r5, {{r0-r4}}",
         count!("SENSITIVE"),
         resume!(),
-        SPSR = const SPSR,
+        SAVED = const SAVED,
+        USER = const USER,
         VIRTUAL = const psr::VIRTUAL,
         PENDING = const PENDING,
         TO_A32 = const TO_A32,
         STATUS = const STATUS,
         SHARED = const SHARED,
-        BANK_USER = const BANK_USER,
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
         slow = sym entry::undefined_saved,
@@ -259,7 +261,8 @@ unsafe extern "C" fn pair() {
         "addeq r10, r10, #4",
         "tst r10, #3",
         "bne {slow}",
-        "ldrd r6, r7, [sp, #{BANK_USER}]",
+        "ldr r3, [sp, #{SHARED}]",
+        "ldrd r6, r7, [r3, #{USER}]",
         ".globl entresol_fast_store_sp",
         "entresol_fast_store_sp:",
         "strt r6, [r10], #4",
@@ -268,7 +271,8 @@ unsafe extern "C" fn pair() {
         "strt r7, [r10]",
         count!("SENSITIVE"),
         resume!(),
-        BANK_USER = const BANK_USER,
+        SHARED = const SHARED,
+        USER = const USER,
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
         slow = sym entry::undefined_saved,

@@ -4,8 +4,8 @@
 //! IT block.
 
 use super::{
-    BANK_SUPERVISOR, BANK_USER, COUNTERS, FAST, LAST, REFLECTED, SHARED, SP_LR, SPSR, STATUS, VIEW,
-    count, publish, resume,
+    BANK_SUPERVISOR, COUNTERS, FAST, LAST, REFLECTED, SAVED, SHARED, SP_LR, STATUS, USER, VIEW,
+    count, resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
@@ -36,17 +36,18 @@ pub(crate) unsafe extern "C" fn supervisor_call() {
         "orrs r7, r7, r8",
         "bne {slow}",
         // 3.
+        "ldr r3, [sp, #{SHARED}]",
         "ldrd r8, r9, [sp, #{SP_LR}]",
-        "strd r8, r9, [sp, #{BANK_USER}]",
+        "strd r8, r9, [r3, #{USER}]",
         "ldr r8, [sp, #{BANK_SUPERVISOR}]",
         "mov r9, lr",
         "strd r8, r9, [sp, #{SP_LR}]",
         "orr r8, r1, r2",
-        "str r8, [sp, #{BANK_SUPERVISOR} + {SPSR}]",
+        "str r8, [r3, #{SAVED}]",
         // 4.
         "orr r2, r2, #0x83",            // from 0x10 to 0x13, and I
         "str r2, [sp, #{STATUS}]",
-        publish!("r2"),
+        "str r2, [r3]",
         "bic r2, r1, #0x220",           // T, E
         "msr spsr_cxsf, r2",
         // 5.
@@ -70,9 +71,9 @@ pub(crate) unsafe extern "C" fn supervisor_call() {
         STATUS = const STATUS,
         IT = const psr::IT,
         SP_LR = const SP_LR,
-        BANK_USER = const BANK_USER,
+        USER = const USER,
         BANK_SUPERVISOR = const BANK_SUPERVISOR,
-        SPSR = const SPSR,
+        SAVED = const SAVED,
         VIEW = const VIEW,
         LAST = const LAST,
         SHARED = const SHARED,
