@@ -72,12 +72,12 @@ macro_rules! saved {
 
 // The return address is that of the next instruction for SVC; the preferred return
 // address of the others is lr minus an offset (B1.8.3, table B1-7). That of an undefined
-// instruction depends on the instruction set, so its handler subtracts. The first three are
+// instruction depends on the instruction set, so its handler subtracts. The first four are
 // what the fast paths leave over: there, registers are saved and lr is adjusted.
 saved!(undefined_saved, trap::undefined, "");
 saved!(supervisor_call_saved, trap::supervisor_call, "");
 saved!(data_abort_saved, trap::data_abort, "");
-saved!(prefetch_abort, trap::prefetch_abort, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");
+saved!(prefetch_abort_saved, trap::prefetch_abort, "");
 saved!(interrupt, trap::interrupt, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");
 
 /// A data abort in a privileged mode. A guarded access returns failure to its caller; one of a
@@ -204,7 +204,7 @@ macro_rules! vectors {
                 reset = sym broken_reset,
                 undefined = sym $undefined,
                 supervisor_call = sym fast::system_call::supervisor_call,
-                prefetch_abort = sym prefetch_abort,
+                prefetch_abort = sym fast::abort::prefetch_abort,
                 data_abort = sym fast::abort::data_abort,
                 reserved = sym broken_reserved,
                 interrupt = sym interrupt,
@@ -215,5 +215,4 @@ macro_rules! vectors {
 }
 
 vectors!(vectors, fast::instruction::undefined);
-vectors!(vectors_promoting, fast::instruction::undefined_promoting);
 vectors!(vectors_sampling, fast::instruction::undefined_sampling);

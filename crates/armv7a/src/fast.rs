@@ -182,6 +182,7 @@ const LAST: usize = offset_of!(Guest, last);
 const VIEW: usize = offset_of!(Hypervisor, view);
 const DFSR: usize = cp15_at(offset_of!(Cp15, dfsr));
 const DFAR: usize = cp15_at(offset_of!(Cp15, dfar));
+const IFSR: usize = cp15_at(offset_of!(Cp15, ifsr));
 const TTBR0: usize = cp15_at(offset_of!(Cp15, ttbr0));
 /// Of the shared page: where the current mode's SPSR, and `sp` and `lr` of User mode are while a
 /// kernel runs. See [`promote`](crate::promote).
@@ -208,6 +209,8 @@ const _: () = assert!(offset_of!(LastException, vector) == 0);
 const _: () = assert!(offset_of!(LastException, count) == 4);
 const _: () = assert!(offset_of!(LastException, from) == 8);
 const _: () = assert!(shared::STATUS == 0);
+const _: () =
+    assert!(offset_of!(Cp15, ifar) - offset_of!(Cp15, ifsr) == DFAR - DFSR, "one distance");
 const _: () = assert!(psr::MODE == 0x1f && psr::T == 0x20 && psr::E == 0x200);
 
 /// Adds one to the counter at offset `$counter`; changes `r3` and `r5`. Four instructions.
@@ -242,4 +245,12 @@ macro_rules! publish {
     };
 }
 
-pub(crate) use {count, publish, resume};
+/// Puts a kernel's interrupt mask, which is in the shared page, into `r4`; changes `r3` and `r5`.
+/// Four instructions.
+macro_rules! mask {
+    () => {
+        "ldr r3, [sp, #{SHARED}]\nldr r5, [r3]\nlsr r5, r5, #7\nbfi r4, r5, #7, #1"
+    };
+}
+
+pub(crate) use {count, mask, publish, resume};

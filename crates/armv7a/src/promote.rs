@@ -27,9 +27,11 @@ use entresol_vcpu::{permissions, psr};
 /// Of so many calls of handlers one prepares a sample, which costs 700 instructions: a fast
 /// path must not pay for samples.
 const SHORTEST: u32 = 3;
+/// So many samples in a row that say nothing new end a series of them.
+const MISSES: u32 = 4;
 /// Each sample of a site that cannot be promoted, or is already, makes this longer, up to the
 /// longest; a promotion makes it short again.
-const LONGEST: u32 = 64;
+const LONGEST: u32 = 256;
 /// Most traps from a handler to the sample: else it would always see what follows one.
 const MOST_TRAPS: u32 = 15;
 /// Samples that make a site hot. Promoting costs some thousand instructions.
@@ -69,6 +71,8 @@ pub(crate) struct Promotion {
     /// Calls of handlers until the next sample is prepared, and the same for the one behind it.
     calls: u32,
     period: u32,
+    /// Samples since the last that said something new.
+    misses: u32,
     /// Whether `vcpu` has what is in the shared page while a kernel runs.
     pulled: bool,
     /// Whether its policy asks for promotion at all.
@@ -89,6 +93,7 @@ impl Promotion {
         countdown: 0,
         calls: SHORTEST,
         period: SHORTEST,
+        misses: 0,
         pulled: true,
         on: false,
         heat: [Heat { site: 0, samples: 0 }; SITES],
@@ -119,13 +124,16 @@ impl Promotion {
                 *heat = Heat { site, samples: 0 };
             } else {
                 heat.samples -= 1;
+                self.misses += 1;
                 return false;
             }
         }
         if heat.samples >= threshold {
             self.period = (self.period + 1).min(LONGEST);
+            self.misses += 1;
             return false;
         }
+        self.misses = 0;
         heat.samples += 1;
         heat.samples == threshold
     }
@@ -179,7 +187,10 @@ impl Guest {
         vcpu.banks[bank::USER].sp = promotion.load(shared::USER);
         vcpu.banks[bank::USER].lr = promotion.load(shared::USER + 4);
         // That of System mode is nobody's.
-        vcpu.banks[vcpu.mode().bank() % bank::COUNT].spsr = promotion.load(shared::SAVED);
+        let mode = vcpu.mode().bank();
+        if let Some(bank) = vcpu.banks.get_mut(mode) {
+            bank.spsr = promotion.load(shared::SAVED);
+        }
         if promotion.on {
             let status = promotion.load(shared::STATUS);
             vcpu.status = vcpu.status & !psr::I | status & psr::I;
@@ -194,12 +205,13 @@ impl Guest {
             let user = &vcpu.banks[bank::USER];
             promotion.store(shared::USER, user.sp);
             promotion.store(shared::USER + 4, user.lr);
-            let spsr = vcpu.banks[vcpu.mode().bank() % bank::COUNT].spsr;
-            promotion.store(shared::SAVED, spsr);
+            if let Some(bank) = vcpu.banks.get(vcpu.mode().bank()) {
+                promotion.store(shared::SAVED, bank.spsr);
+            }
         }
+        promotion.store(shared::STATUS, vcpu.status);
         if promotion.on {
             let cp15 = &vcpu.cp15;
-            promotion.store(shared::STATUS, vcpu.status);
             promotion.store(shared::THREAD, cp15.tpidrprw);
             promotion.store(shared::DOMAINS, cp15.dacr);
             promotion.store(shared::CONTROL, cp15.sctlr);
@@ -213,11 +225,8 @@ impl Guest {
     /// The exception vectors while it runs, between samples: where each trap is one, they are
     /// those that count.
     pub(crate) fn vectors(&self) -> u32 {
-        let vectors = match self.promotion.on {
-            true if self.vm.flags & flags::EAGER != 0 => entry::vectors_sampling,
-            true => entry::vectors_promoting,
-            false => entry::vectors,
-        };
+        let sampling = self.promotion.on && self.vm.flags & flags::EAGER != 0;
+        let vectors = if sampling { entry::vectors_sampling } else { entry::vectors };
         vectors as *const () as u32
     }
 
@@ -256,7 +265,7 @@ impl Hypervisor {
         }
         guest.promotion.calls -= 1;
         if guest.promotion.calls == 0 {
-            self.prepare_sample();
+            self.prepare_samples();
         }
         let guest = self.guest();
         let hole = guest.shadow.stubs.hole();
@@ -267,12 +276,20 @@ impl Hypervisor {
         self.leave_stub()
     }
 
-    /// Lets one of the next traps of the guest's kernel be a sample.
+    /// Lets some of the next traps of the guest's kernel be samples.
     #[inline(never)]
+    pub(crate) fn prepare_samples(&mut self) {
+        let guest = self.guest();
+        guest.promotion.calls = guest.promotion.period;
+        guest.promotion.misses = 0;
+        if guest.vm.flags & flags::EAGER == 0 {
+            self.prepare_sample();
+        }
+    }
+
     fn prepare_sample(&mut self) {
         let now = self.platform().now() as u32;
         let promotion = &mut self.guest().promotion;
-        promotion.calls = promotion.period;
         promotion.countdown = (now >> 4 ^ now >> 9) % MOST_TRAPS + 1;
         // SAFETY: it handles every exception.
         unsafe { cp15::set_vector_base(entry::vectors_sampling as *const () as u32) };
@@ -322,6 +339,9 @@ impl Hypervisor {
                 // SAFETY: it handles every exception.
                 unsafe { cp15::set_vector_base(guest.vectors()) };
                 self.sample(pc, if eager { 1 } else { HOT });
+                if !eager && self.guest().promotion.misses < MISSES {
+                    self.prepare_sample();
+                }
             }
         }
     }

@@ -49,6 +49,9 @@ use entresol_vcpu::{Cp15, WalkFault};
 /// Most pairs of one VM.
 pub(crate) const MAX_PAIRS: usize = 17;
 
+/// Entries that new pairs begin with, at most.
+const COMMON: usize = 64;
+
 /// First-level entry of the megabyte that holds the window.
 const TOP: u32 = window::BASE >> 20;
 
@@ -175,6 +178,11 @@ pub(crate) struct Shadow {
     /// Megabytes with global mappings in entries of one pair: sections, and pages in tables that
     /// are not shared.
     scattered: [u32; 128],
+    /// First-level entries of kernel views that every pair may have: index and entry, for global
+    /// sections and shared tables.
+    common: [(u32, u32); COMMON],
+    /// How many of them.
+    commons: usize,
     /// Pages that are open; see [`Pages`].
     pub(crate) open: [Option<u32>; 4],
     /// How many these are, for the fast paths.
@@ -209,6 +217,8 @@ impl Shadow {
         flushes: 0,
         mixed: false,
         scattered: [0; 128],
+        common: [(0, 0); COMMON],
+        commons: 0,
         open: [None; 4],
         opened: 0,
     };

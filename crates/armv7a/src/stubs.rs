@@ -38,6 +38,9 @@ use entresol_rewrite::Width;
 use entresol_rewrite::stub::{self, Kind, LEN};
 use entresol_vcpu::{Cause, Cp15};
 
+/// SCTLR.EE.
+const SCTLR_EE: u32 = 1 << 25;
+
 /// Stubs in a page. The first is out of reach of the shared page.
 const PER_PAGE: u32 = 64;
 /// First page of the hole that shows anything.
@@ -306,6 +309,7 @@ impl Shadow {
                 && !self.shows(linear, *hole)
         })?;
         self.stubs.hole = hole;
+        self.forget_common(hole);
         self.link_hole(linear, self.stubs.entry());
         Some(())
     }
@@ -319,10 +323,16 @@ impl Shadow {
     /// Checks that the guest still maps nothing in the hole, else gives it up.
     #[inline]
     pub(crate) fn check_hole(&mut self, linear: &mut Linear<'_>, cp15: &Cp15) {
-        if self.stubs.hole != 0
-            && cp15.sctlr & 1 != 0
-            && self.guest_maps(linear, cp15, self.stubs.hole)
-        {
+        let hole = self.stubs.hole;
+        if hole == 0 || cp15.sctlr & 1 == 0 {
+            return;
+        }
+        // Nearly always one load says so.
+        let entry = GuestPhys(cp15.ttbr0 & !0x3fff | hole << 2);
+        let nothing = cp15.ttbcr == 0
+            && cp15.sctlr & SCTLR_EE == 0
+            && self.memory.load(linear, entry).is_some_and(|entry| entry & 3 == 0);
+        if !nothing && self.guest_maps(linear, cp15, hole) {
             self.lose_hole(linear);
         }
     }

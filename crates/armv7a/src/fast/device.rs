@@ -50,6 +50,12 @@ impl Devices {
         }
     }
 
+    /// Forgets what a page leads to.
+    #[inline]
+    pub(crate) fn forget_page(&mut self, address: u32) {
+        self.0[Self::slot(address)].at = 0;
+    }
+
     #[inline]
     const fn slot(address: u32) -> usize {
         (address >> 12 ^ address >> 16 ^ address >> 23) as usize % PAGES

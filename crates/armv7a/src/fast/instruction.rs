@@ -12,15 +12,16 @@ use super::exception_return::exception_return;
 use super::multiple::multiple;
 use super::status::{status_immediate, status_register};
 use super::system::{float, system};
-use super::{COUNTDOWN, SHARED, STATUS};
+use super::{COUNTDOWN, STATUS};
 use crate::entry;
 use core::arch::naked_asm;
 
 /// The vector for undefined instructions. 12 instructions to where the class is known.
 ///
-/// (1.) Save; 2. an A32 instruction of a guest; 3. its word; 4. by the coprocessor that it or its
-/// trap word names. From here on `r0` is free, `r1` the status, `r2` the word, `r4` the virtual
-/// status, `lr` the next instruction.
+/// (1.) Save; 2. an A32 instruction of a guest's kernel; 3. its word; 4. by the coprocessor that it
+/// or its trap word names. From here on `r0` is free, `r1` the status, `r2` the word, `r4` the
+/// virtual status (its interrupt mask may be old, see [`mask!`](super::mask)), `lr` the next
+/// instruction.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn undefined() {
@@ -29,10 +30,12 @@ pub(crate) unsafe extern "C" fn undefined() {
         "stmia sp, {{r0-r14}}^",
         "mrs r1, spsr",
         // 2. User mode is 0x10, T is 0x20.
+        "ldr r4, [sp, #{STATUS}]",
         "tst r1, #0x2f",
         "bne {slow}",
+        "tst r4, #0xf",
+        "beq {slow}",
         // 3.
-        "ldr r4, [sp, #{STATUS}]",
         ".globl entresol_fast_fetch",
         "entresol_fast_fetch:",
         "ldr r2, [lr, #-4]",
@@ -69,35 +72,6 @@ pub(crate) unsafe extern "C" fn undefined() {
     )
 }
 
-/// The vector for undefined instructions of a guest that promotes: as [`undefined`], with 5
-/// instructions more for a trap of its kernel.
-///
-/// (1.) Save; 2. of a kernel's A32 code; 3. its interrupt mask is in the shared page.
-#[unsafe(naked)]
-#[instruction_set(arm::a32)]
-pub(crate) unsafe extern "C" fn undefined_promoting() {
-    naked_asm!(
-        // 1.
-        "stmia sp, {{r0-r14}}^",
-        "mrs r1, spsr",
-        // 2.
-        "tst r1, #0x2f",
-        "bne {slow}",
-        "ldr r4, [sp, #{STATUS}]",
-        "ldr r3, [sp, #{SHARED}]",
-        "tst r4, #0xf",
-        "beq entresol_fast_fetch",
-        // 3.
-        "ldr r5, [r3]",
-        "lsr r5, r5, #7",
-        "bfi r4, r5, #7, #1",
-        "b entresol_fast_fetch",
-        STATUS = const STATUS,
-        SHARED = const SHARED,
-        slow = sym entry::undefined_saved,
-    )
-}
-
 /// The vector for undefined instructions while a sample is due: after so many traps of the
 /// guest's kernel, one goes to the handler, which looks where it is.
 #[unsafe(naked)]
@@ -111,7 +85,7 @@ pub(crate) unsafe extern "C" fn undefined_sampling() {
         "tsteq r0, #0xf",
         "bne 2f",
         "1: ldr r0, [sp, #{SCRATCH}]",
-        "b {promoting}",
+        "b {usual}",
         "2: ldr r0, [sp, #{COUNTDOWN}]",
         "subs r0, r0, #1",
         "strhs r0, [sp, #{COUNTDOWN}]",
@@ -122,7 +96,7 @@ pub(crate) unsafe extern "C" fn undefined_sampling() {
         SCRATCH = const entry::SCRATCH,
         STATUS = const STATUS,
         COUNTDOWN = const COUNTDOWN,
-        promoting = sym undefined_promoting,
+        usual = sym undefined,
         slow = sym entry::undefined_saved,
     )
 }

@@ -9,7 +9,9 @@
 
 use super::exception_return::TO_A32;
 use super::turn::pass_turn;
-use super::{BANKS, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, STATUS, USER, count, resume};
+use super::{
+    BANKS, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, STATUS, USER, count, mask, resume,
+};
 use crate::entry;
 use core::arch::naked_asm;
 use entresol_abi::hypercall::Function;
@@ -118,8 +120,7 @@ pub(super) unsafe extern "C" fn multiple() {
         "8: ldr r5, ={HVC}",
         "cmp r2, r5",
         "bne {slow}",
-        "tst r4, #0xf",
-        "beq {slow}",
+        mask!(),
         "ldr r5, [sp]",
         "ldr r6, ={YIELD}",
         "cmp r5, r6",

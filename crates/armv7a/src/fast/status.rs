@@ -6,7 +6,7 @@
 
 use super::{
     BANK_USER, BANKS, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, SP_LR, SPSR, STATUS, count,
-    publish, resume,
+    mask, publish, resume,
 };
 use crate::entry;
 use core::arch::naked_asm;
@@ -14,18 +14,17 @@ use entresol_isa::hot::{
     CPS, CPS_FIXED, MRS_CPSR, MRS_SPSR, MSR_CPSR_C, MSR_CPSR_C_IMMEDIATE, MSR_SPSR,
 };
 
-/// Trap words of p9: MRS, MSR (register), CPS. At most 47 instructions, 61 with a change of
+/// Trap words of p9: MRS, MSR (register), CPS. At most 50 instructions, 64 with a change of
 /// mode.
 ///
-/// (1.) A kernel's; which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
+/// (1.) Its interrupt mask; which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
 /// CPS: the new status in `r5`. Both go on in [`write_status`].
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn status_register() {
     naked_asm!(
         // 1.
-        "tst r4, #0xf",
-        "beq {slow}",
+        mask!(),
         "lsr r3, r2, #20",
         "sub r3, r3, #0xee0",
         "cmp r3, #3",
@@ -134,8 +133,7 @@ pub(super) unsafe extern "C" fn status_register() {
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn status_immediate() {
     naked_asm!(
-        "tst r4, #0xf",
-        "beq {slow}",
+        mask!(),
         "bic r3, r2, #0xff",
         "ldr r5, ={MSR_CPSR_C_IMMEDIATE}",
         "cmp r3, r5",
@@ -145,6 +143,7 @@ pub(super) unsafe extern "C" fn status_immediate() {
         "orr r5, r5, r3",
         "b {write}",
         MSR_CPSR_C_IMMEDIATE = const MSR_CPSR_C_IMMEDIATE,
+        SHARED = const SHARED,
         write = sym write_status,
         slow = sym entry::undefined_saved,
     )

@@ -17,11 +17,13 @@ use crate::fast::device::Devices;
 use crate::guarded;
 use crate::guest::Guest;
 use crate::hypervisor::{CORE, Hypervisor, core};
+use crate::linear::Linear;
 use crate::maintenance::{forget_instructions_text, switch_text};
 use crate::shadow::{self, Shadow};
 use crate::trap;
 use core::arch::naked_asm;
 use core::mem::offset_of;
+use entresol_abi::image::MAX_VMS;
 use entresol_rewrite::stub::shared;
 use entresol_vcpu::Cp15;
 use entresol_vcpu::cp15::Identity;
@@ -82,13 +84,13 @@ const _: () = assert!(cp15_at(size_of::<Cp15>()) < 1024, "a word of it has 8 bit
 pub(super) unsafe extern "C" fn system() {
     naked_asm!(
         // 1.
-        "tst r4, #0xf",
-        "beq {slow}",
+        "tst r2, #0x100000",            // L
+        "beq {write}",
         "ldr r3, ={MASK}",
         "and r3, r3, r2",
         "ldr r5, ={READ}",
         "cmp r3, r5",
-        "bne {write}",
+        "bne {unusual}",
         "ubfx r5, r2, #16, #4",
         "ubfx r6, r2, #5, #3",
         "add r5, r6, r5, lsl #3",
@@ -109,6 +111,7 @@ pub(super) unsafe extern "C" fn system() {
         CP15 = const CP15,
         reads = sym READS,
         write = sym system_write,
+        unusual = sym unusual,
         slow = sym entry::undefined_saved,
     )
 }
@@ -218,8 +221,7 @@ unsafe extern "C" fn system_write() {
         "orr r0, r0, #0x40000000",      // the window's domain is a client
         "str r0, [sp, #{MACHINE_DACR}]",
         "str r0, [r3]",
-        "mcr p15, 0, r0, c3, c0, 0",    // DACR
-        "isb",
+        "mcr p15, 0, r0, c3, c0, 0",    // DACR; the return is a context synchronisation
         "b 9b",
         // 5.
         "5: ldr r3, ={TABLE}",
@@ -461,8 +463,6 @@ static CONDITIONS: [u16; 16] = {
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn float() {
     naked_asm!(
-        "tst r4, #0xf",
-        "beq {slow}",
         "ldr r3, [sp, #{CPACR}]",
         "ubfx r3, r3, #20, #4",
         "cmp r3, #15",
@@ -543,12 +543,10 @@ impl Hypervisor {
     extern "C" fn invalidated(value: u32, word: u32) -> bool {
         // SAFETY: the one handler that runs.
         let hypervisor = unsafe { core() };
-        let guest = hypervisor.guest();
-        guest.devices.forget();
+        let guest = &mut hypervisor.guests[hypervisor.loaded % MAX_VMS];
+        guest.devices.forget_page(value);
         let asid = (word & 0x40 == 0).then_some(value as u8);
-        let index = hypervisor.loaded % entresol_abi::image::MAX_VMS;
-        let guest = &mut hypervisor.guests[index];
-        let mut linear = crate::linear::Linear::enter(&mut hypervisor.view);
+        let mut linear = Linear::enter(&mut hypervisor.view);
         guest.shadow.check_hole(&mut linear, &guest.vcpu.cp15);
         guest.shadow.drop_address(&mut linear, value, asid);
         linear.leave();

@@ -152,6 +152,9 @@ impl Shadow {
         let host = HostPhys(host.0 & 0xfff0_0000);
         let entry = translation::guest_section(host, domain, rights, Memory::Normal);
         linear.store(at, entry);
+        if !mapping.attributes.not_global() {
+            self.note_common(side, index, entry);
+        }
         self.written(address, old, entry)
     }
 
@@ -265,8 +268,10 @@ impl Shadow {
         let domain = self.domain(mapping, false);
         let shared = !mapping.attributes.not_global();
         if shared && let Some(table) = self.tables.find(linear, mapping.first, index, side) {
-            linear.store(at, translation::table(table, domain));
+            let entry = translation::table(table, domain);
+            linear.store(at, entry);
             maintenance::entries_written();
+            self.note_common(side, index, entry);
             return Some(table);
         }
         let table = match self.tables.take(linear, mapping.first, index, side) {
@@ -278,7 +283,9 @@ impl Shadow {
         };
         if shared {
             self.tables.share(linear, table);
+            self.note_common(side, index, translation::table(table, domain));
         } else {
+            self.forget_common(index);
             let pair = self.pairs.get_mut(usize::from(self.current))?;
             self.tables.own(linear, table, &mut pair.private);
         }
