@@ -300,6 +300,7 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
+        guest.promotion.note_vectors(guest.vectors());
         // SAFETY: it handles every exception.
         unsafe { cp15::set_vector_base(guest.vectors()) };
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);

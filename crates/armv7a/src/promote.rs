@@ -19,6 +19,7 @@ use crate::entry;
 use crate::exclusive::Exclusive;
 use crate::guest::Guest;
 use crate::hypervisor::Hypervisor;
+use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, flags};
 use entresol_rewrite::stub::{self, shared};
 use entresol_vcpu::mode::bank;
@@ -27,19 +28,33 @@ use entresol_vcpu::{permissions, psr};
 /// Of so many calls of handlers one prepares a sample, which costs 700 instructions: a fast
 /// path must not pay for samples.
 const SHORTEST: u32 = 3;
-/// So many samples in a row that say nothing new end a series of them.
-const MISSES: u32 = 4;
+/// So many samples that say nothing new end a series of them: in the entry code, where they cost
+/// little, and here.
+const MISSES: u32 = 64;
+const DEAR: u32 = 8;
+/// Traps between two samples of a series, after one that said nothing new.
+pub(crate) const AGAIN: u32 = 5;
 /// Each sample of a site that cannot be promoted, or is already, makes this longer, up to the
 /// longest; a promotion makes it short again.
 const LONGEST: u32 = 256;
 /// Most traps from a handler to the sample: else it would always see what follows one.
 const MOST_TRAPS: u32 = 15;
-/// Samples that make a site hot. Promoting costs some thousand instructions.
-const HOT: u32 = 2;
+/// Samples that make a site hot. Promoting costs some thousand instructions, and there is room
+/// for all that is hot in a kernel.
+const HOT: u32 = 1;
 /// Samples of a site that could not be promoted: other sites wear it down.
 const REFUSED: u32 = 64;
+/// So many make a sample pointless.
+pub(crate) const HOPELESS: u32 = 32;
 /// Sites whose samples are counted at a time.
-const SITES: usize = 512;
+const SITES: usize = 1 << SITES_BITS;
+pub(crate) const SITES_BITS: usize = 9;
+
+// What the entry code must know: offsets in [`Promotion`].
+pub(crate) const HEAT: usize = offset_of!(Promotion, heat);
+pub(crate) const LEFT: usize = offset_of!(Promotion, left);
+pub(crate) const VECTORS: usize = offset_of!(Promotion, vectors);
+const _: () = assert!(size_of::<Heat>() == 8 && offset_of!(Heat, site) == 0);
 
 /// CPSR bits that `mrs` shows.
 const READABLE: u32 = 0xf8ff_03df;
@@ -71,8 +86,10 @@ pub(crate) struct Promotion {
     /// Calls of handlers until the next sample is prepared, and the same for the one behind it.
     calls: u32,
     period: u32,
-    /// Samples since the last that said something new.
-    misses: u32,
+    /// Samples that may yet say nothing new.
+    left: u32,
+    /// The exception vectors between samples.
+    vectors: u32,
     /// Whether `vcpu` has what is in the shared page while a kernel runs.
     pulled: bool,
     /// Whether its policy asks for promotion at all.
@@ -82,6 +99,7 @@ pub(crate) struct Promotion {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 struct Heat {
     site: u32,
     samples: u32,
@@ -93,11 +111,17 @@ impl Promotion {
         countdown: 0,
         calls: SHORTEST,
         period: SHORTEST,
-        misses: 0,
+        left: 0,
+        vectors: 0,
         pulled: true,
         on: false,
         heat: [Heat { site: 0, samples: 0 }; SITES],
     };
+
+    /// Notes the exception vectors between samples.
+    pub(crate) fn note_vectors(&mut self, vectors: u32) {
+        self.vectors = vectors;
+    }
 
     fn field(&self, field: u32) -> *mut u32 {
         self.page.cast::<u32>().wrapping_add(field as usize / 4)
@@ -124,16 +148,16 @@ impl Promotion {
                 *heat = Heat { site, samples: 0 };
             } else {
                 heat.samples -= 1;
-                self.misses += 1;
+                self.left = self.left.saturating_sub(DEAR);
                 return false;
             }
         }
         if heat.samples >= threshold {
             self.period = (self.period + 1).min(LONGEST);
-            self.misses += 1;
+            self.left = self.left.saturating_sub(DEAR);
             return false;
         }
-        self.misses = 0;
+        self.left = MISSES;
         heat.samples += 1;
         heat.samples == threshold
     }
@@ -281,7 +305,7 @@ impl Hypervisor {
     pub(crate) fn prepare_samples(&mut self) {
         let guest = self.guest();
         guest.promotion.calls = guest.promotion.period;
-        guest.promotion.misses = 0;
+        guest.promotion.left = MISSES;
         if guest.vm.flags & flags::EAGER == 0 {
             self.prepare_sample();
         }
@@ -339,7 +363,7 @@ impl Hypervisor {
                 // SAFETY: it handles every exception.
                 unsafe { cp15::set_vector_base(guest.vectors()) };
                 self.sample(pc, if eager { 1 } else { HOT });
-                if !eager && self.guest().promotion.misses < MISSES {
+                if !eager && self.guest().promotion.left > 0 {
                     self.prepare_sample();
                 }
             }

@@ -14,7 +14,10 @@ use super::status::{status_immediate, status_register};
 use super::system::{float, system};
 use super::{COUNTDOWN, STATUS};
 use crate::entry;
+use crate::guest::Guest;
+use crate::promote;
 use core::arch::naked_asm;
+use core::mem::offset_of;
 
 /// The vector for undefined instructions. 12 instructions to where the class is known.
 ///
@@ -72,31 +75,58 @@ pub(crate) unsafe extern "C" fn undefined() {
     )
 }
 
-/// The vector for undefined instructions while a sample is due: after so many traps of the
-/// guest's kernel, one goes to the handler, which looks where it is.
+/// The vector for undefined instructions while samples are taken: as [`undefined`], but of some
+/// traps of the guest's kernel one goes to the handler, which looks where it is. Not if it is known
+/// that nothing can be done there; after a number of these, samples end.
+///
+/// (1.) Save; 2. an A32 instruction of a guest's kernel; 3. one of many; 4. what is known of the site.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn undefined_sampling() {
     naked_asm!(
-        "str r0, [sp, #{SCRATCH}]",
-        "mrs r0, spsr",
-        "tst r0, #0x2f",
-        "ldreq r0, [sp, #{STATUS}]",
-        "tsteq r0, #0xf",
-        "bne 2f",
-        "1: ldr r0, [sp, #{SCRATCH}]",
-        "b {usual}",
-        "2: ldr r0, [sp, #{COUNTDOWN}]",
-        "subs r0, r0, #1",
-        "strhs r0, [sp, #{COUNTDOWN}]",
-        "bhi 1b",
-        "ldr r0, [sp, #{SCRATCH}]",
+        // 1.
         "stmia sp, {{r0-r14}}^",
-        "b {slow}",
-        SCRATCH = const entry::SCRATCH,
+        "mrs r1, spsr",
+        // 2.
+        "ldr r4, [sp, #{STATUS}]",
+        "tst r1, #0x2f",
+        "bne {slow}",
+        "tst r4, #0xf",
+        "beq {slow}",
+        // 3.
+        "ldr r5, [sp, #{COUNTDOWN}]",
+        "subs r5, r5, #1",
+        "strhs r5, [sp, #{COUNTDOWN}]",
+        "bhi entresol_fast_fetch",
+        // 4.
+        "sub r0, lr, #4",
+        "ubfx r3, r0, #2, #{SITES}",
+        "add r6, sp, #{PROMOTION}",
+        "add r3, r6, r3, lsl #3",
+        "ldr r5, [r3, #{HEAT}]",
+        "ldr r7, [r3, #{HEAT} + 4]",
+        "cmp r5, r0",
+        "bne {slow}",
+        "cmp r7, #{HOPELESS}",
+        "blo {slow}",
+        "ldr r5, [r6, #{MISSES}]",
+        "subs r5, r5, #1",
+        "strhs r5, [r6, #{MISSES}]",
+        "movhi r5, #{AGAIN}",
+        "strhi r5, [sp, #{COUNTDOWN}]",
+        "bhi entresol_fast_fetch",
+        "ldr r5, [r6, #{VECTORS}]",
+        "mcr p15, 0, r5, c12, c0, 0",   // VBAR
+        "b entresol_fast_fetch",
         STATUS = const STATUS,
         COUNTDOWN = const COUNTDOWN,
-        usual = sym undefined,
+        SITES = const promote::SITES_BITS,
+        PROMOTION = const offset_of!(Guest, promotion),
+        HEAT = const promote::HEAT,
+        HOPELESS = const promote::HOPELESS,
+        MISSES = const promote::LEFT,
+        AGAIN = const promote::AGAIN,
+        VECTORS = const promote::VECTORS,
         slow = sym entry::undefined_saved,
     )
 }
