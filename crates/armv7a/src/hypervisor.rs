@@ -57,6 +57,8 @@ pub(crate) struct Hypervisor {
     pub(crate) dacr: u32,
     /// Whose registers the floating-point unit holds.
     pub(crate) float_owner: Option<usize>,
+    /// The same for the entry code: null for nobody's.
+    pub(crate) float_holder: *const Guest,
     /// Whether floating-point instructions run.
     pub(crate) float_open: bool,
     /// Whether the scheduler must be asked before a guest runs again.
@@ -104,6 +106,7 @@ impl Hypervisor {
         view: View { base: 0, asid: 0 },
         dacr: 0,
         float_owner: None,
+        float_holder: core::ptr::null(),
         float_open: false,
         reschedule: true,
         armed: None,
@@ -325,6 +328,7 @@ impl Hypervisor {
             }
             float::load(&self.guests[index].vcpu.vfp);
             self.float_owner = Some(index);
+            self.float_holder = &raw const self.guests[index];
         }
     }
 

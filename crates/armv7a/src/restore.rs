@@ -123,6 +123,7 @@ impl Hypervisor {
         }
         if self.float_owner == Some(self.loaded) {
             self.float_owner = None;
+            self.float_holder = core::ptr::null();
         }
         self.counters().starts += 1;
         self.make_current();

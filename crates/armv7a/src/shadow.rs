@@ -49,6 +49,9 @@ use entresol_vcpu::{Cp15, WalkFault};
 /// Most pairs of one VM.
 pub(crate) const MAX_PAIRS: usize = 17;
 
+/// First-level entries that are cleared together.
+const PIECE: u32 = 64;
+
 /// Entries that new pairs begin with, at most.
 const COMMON: usize = 64;
 
@@ -178,6 +181,8 @@ pub(crate) struct Shadow {
     /// Megabytes with global mappings in entries of one pair: sections, and pages in tables that
     /// are not shared.
     scattered: [u32; 128],
+    /// By pair: which pieces of [`PIECE`] first-level entries may hold any.
+    touched: [[u32; 2]; MAX_PAIRS],
     /// First-level entries of kernel views that every pair may have: index and entry, for global
     /// sections and shared tables.
     common: [(u32, u32); COMMON],
@@ -217,6 +222,7 @@ impl Shadow {
         flushes: 0,
         mixed: false,
         scattered: [0; 128],
+        touched: [[!0; 2]; MAX_PAIRS],
         common: [(0, 0); COMMON],
         commons: 0,
         open: [None; 4],

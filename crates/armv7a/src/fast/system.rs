@@ -457,8 +457,7 @@ static CONDITIONS: [u16; 16] = {
     table
 };
 
-/// VMRS of FPEXC, and VMSR that turns the unit off. Turning it on is the handler's: whose
-/// registers it holds must be known.
+/// VMRS of FPEXC, and VMSR that turns the unit off, or on if it holds the guest's registers.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn float() {
@@ -481,11 +480,18 @@ pub(super) unsafe extern "C" fn float() {
         "str r3, [sp, r0, lsl #2]",
         "b 9f",
         "2: ldr r3, [sp, r0, lsl #2]",
+        "ldr r5, ={core} + {HOLDER}",
+        "ldr r6, [r5]",
         "ands r3, r3, #0x40000000",     // EN
+        "mov r7, #0",
+        "beq 3f",
+        "cmp r6, sp",
         "bne {slow}",
-        "str r3, [sp, #{FPEXC}]",
-        "ldr r5, ={core} + {OPEN}",
-        "strb r3, [r5]",
+        "add r6, sp, #{FAST}",
+        "str r7, [r6, #{NEXT}]",        // its turn is not simply passed
+        "mov r7, #1",
+        "3: str r3, [sp, #{FPEXC}]",
+        "strb r7, [r5, #{OPEN} - {HOLDER}]",
         ".fpu neon",
         "vmsr fpexc, r3",
         "isb",
@@ -496,6 +502,9 @@ pub(super) unsafe extern "C" fn float() {
         FPEXC = const offset_of!(Vcpu, vfp) + offset_of!(Vfp, fpexc),
         WRITE = const 0xeee8_0a10_u32,
         READ = const 0xeef8_0a10_u32,
+        FAST = const FAST,
+        NEXT = const offset_of!(Fast, next),
+        HOLDER = const offset_of!(Hypervisor, float_holder),
         OPEN = const offset_of!(Hypervisor, float_open),
         COUNTERS = const COUNTERS,
         SENSITIVE = const super::SENSITIVE,
@@ -547,7 +556,9 @@ impl Hypervisor {
         guest.devices.forget_page(value);
         let asid = (word & 0x40 == 0).then_some(value as u8);
         let mut linear = Linear::enter(&mut hypervisor.view);
-        guest.shadow.check_hole(&mut linear, &guest.vcpu.cp15);
+        if value >> 20 == guest.shadow.stubs.hole() {
+            guest.shadow.check_hole(&mut linear, &guest.vcpu.cp15);
+        }
         guest.shadow.drop_address(&mut linear, value, asid);
         linear.leave();
         hypervisor.counters().cp15 += 1;

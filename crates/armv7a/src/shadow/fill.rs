@@ -152,6 +152,7 @@ impl Shadow {
         let host = HostPhys(host.0 & 0xfff0_0000);
         let entry = translation::guest_section(host, domain, rights, Memory::Normal);
         linear.store(at, entry);
+        self.touch(self.current, index);
         if !mapping.attributes.not_global() {
             self.note_common(side, index, entry);
         }
@@ -266,6 +267,7 @@ impl Shadow {
             maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
         }
         let domain = self.domain(mapping, false);
+        self.touch(self.current, index);
         let shared = !mapping.attributes.not_global();
         if shared && let Some(table) = self.tables.find(linear, mapping.first, index, side) {
             let entry = translation::table(table, domain);

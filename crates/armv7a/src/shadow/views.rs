@@ -1,6 +1,6 @@
 //! Which pair of first-level tables is current, and which gives way to a new one.
 
-use super::{COMMON, Pair, ROOT_LEN, Shadow, Side, TOP, TOP_GUEST};
+use super::{COMMON, MAX_PAIRS, PIECE, Pair, Shadow, Side, TOP, TOP_GUEST};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::translation::{self, WINDOW_DOMAIN};
@@ -91,19 +91,38 @@ impl Shadow {
 
     /// Empties the first-level tables of a pair.
     #[inline(never)]
-    pub(super) fn clear_roots(&self, linear: &mut Linear<'_>, pair: u8) {
+    pub(super) fn clear_roots(&mut self, linear: &mut Linear<'_>, pair: u8) {
+        let touched = self.touched.get_mut(usize::from(pair)).map_or([!0; 2], core::mem::take);
         for side in Side::BOTH {
             let root = Self::root(pair, side);
             let top = self.tops.at(root);
-            linear.zero(self.roots.at(root), ROOT_LEN);
+            let mut at = self.roots.at(root);
+            for mut pieces in touched {
+                // What was never used is skipped: 16 KiB are much to clear for each process.
+                let end = at.0 + 32 * PIECE * 4;
+                while pieces != 0 {
+                    let skipped = pieces.trailing_zeros();
+                    linear.zero(HostPhys(at.0 + skipped * PIECE * 4), PIECE * 4);
+                    pieces &= pieces - 1;
+                }
+                at = HostPhys(end);
+            }
             linear.zero(HostPhys(top.0 + TOP_GUEST * 4), (256 - TOP_GUEST) * 4);
             linear.store(self.first_level(pair, side, TOP), translation::table(top, WINDOW_DOMAIN));
         }
         if self.stubs.hole() != 0 && pair != 0 {
             let at = self.first_level(pair, Side::Kernel, self.stubs.hole());
             linear.store(at, self.stubs.entry());
+            self.touch(pair, self.stubs.hole());
         }
         maintenance::entries_written();
+    }
+
+    /// Notes that a first-level entry of a pair may hold something.
+    #[inline]
+    pub(super) fn touch(&mut self, pair: u8, index: u32) {
+        let piece = index / PIECE;
+        self.touched[usize::from(pair) % MAX_PAIRS][(piece >> 5) as usize & 1] |= 1 << (piece & 31);
     }
 
     /// Puts what is common to kernel views into that of a pair that is empty. As in a TLB, what is
@@ -117,6 +136,7 @@ impl Shadow {
         while number < self.commons {
             let (index, entry) = self.common[number % COMMON];
             linear.store(self.first_level(pair, Side::Kernel, index), entry);
+            self.touch(pair, index);
             number += 1;
         }
         maintenance::entries_written();
@@ -151,10 +171,11 @@ impl Shadow {
 
     /// Sets the entry of the hole in the kernel views of all pairs that hold anything, but in
     /// that of the MMU turned off.
-    pub(crate) fn link_hole(&self, linear: &mut Linear<'_>, entry: u32) {
-        for (index, pair) in (0u8..).zip(&self.pairs).take(usize::from(self.pair_count)).skip(1) {
-            if !pair.stale {
-                linear.store(self.first_level(index, Side::Kernel, self.stubs.hole()), entry);
+    pub(crate) fn link_hole(&mut self, linear: &mut Linear<'_>, entry: u32) {
+        for pair in 1..self.pair_count {
+            if !self.pairs[usize::from(pair) % MAX_PAIRS].stale {
+                linear.store(self.first_level(pair, Side::Kernel, self.stubs.hole()), entry);
+                self.touch(pair, self.stubs.hole());
             }
         }
         maintenance::entries_written();
