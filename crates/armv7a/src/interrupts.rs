@@ -36,7 +36,7 @@ impl Hypervisor {
                 self.wake(index);
             }
         }
-        if self.scheduler.slice_deadline().is_some_and(|deadline| deadline <= now) {
+        if self.scheduler.deadline().is_some_and(|deadline| deadline <= now) {
             self.reschedule = true;
         }
         self.arm();
@@ -86,9 +86,9 @@ impl Hypervisor {
         }
     }
 
-    /// Arms the timer for what comes first: a board's deadline or the end of a slice.
+    /// Arms the timer for what comes first: a board's deadline or the scheduler's.
     pub(crate) fn arm(&mut self) {
-        let mut first = self.scheduler.slice_deadline();
+        let mut first = self.scheduler.deadline();
         for guest in self.guests.iter().take(self.count) {
             first = match (first, guest.board.deadline()) {
                 (Some(a), Some(b)) => Some(a.min(b)),

@@ -82,6 +82,7 @@ pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
         ram: ram_table,
         machine: system.machine.to_abi(),
         vms: vms_table,
+        slots: abi::Table::default(),
     };
     let mut rest = [ram.as_bytes(), vms.as_bytes(), &entries].concat();
     rest.resize(first - size_of::<abi::Header>(), 0);
@@ -186,7 +187,8 @@ fn describe(vm: &Vm, host: HostPhys, loads: abi::Table, passthrough: abi::Table)
         view_pairs: vm.pools.view_pairs,
         shadow_tables: vm.pools.shadow_tables,
         sites: vm.pools.sites,
-        reserved: 0,
+        budget: 0,
+        period: 0,
     }
 }
 

@@ -1,8 +1,10 @@
-//! The scheduler by example, and against lists.
+//! The scheduler by example, and against lists; time in `time`.
 
 use super::*;
 use proptest::prelude::*;
 use std::collections::VecDeque;
+
+mod time;
 
 const SLICE: u64 = 100;
 
@@ -29,7 +31,7 @@ fn there_is_no_vcpu_past_the_last() {
 fn nothing_ready_is_idle() {
     let mut scheduler = Scheduler::new(SLICE);
     assert_eq!(scheduler.pick(0), None);
-    assert_eq!(scheduler.slice_deadline(), None);
+    assert_eq!(scheduler.deadline(), None);
     scheduler.expire();
     assert_eq!(scheduler.current(), None);
 }
@@ -51,11 +53,11 @@ fn the_most_urgent_runs_until_it_blocks() {
 fn equals_take_turns_of_one_slice() {
     let mut scheduler = with(&[5, 5, 5]);
     assert_eq!(scheduler.pick(0), Some(id(0)));
-    assert_eq!(scheduler.slice_deadline(), Some(100));
+    assert_eq!(scheduler.deadline(), Some(100));
     assert_eq!(scheduler.pick(99), Some(id(0)));
-    assert_eq!(scheduler.slice_deadline(), Some(100));
+    assert_eq!(scheduler.deadline(), Some(100));
     assert_eq!(scheduler.pick(100), Some(id(1)));
-    assert_eq!(scheduler.slice_deadline(), Some(200));
+    assert_eq!(scheduler.deadline(), Some(200));
     assert_eq!(scheduler.pick(200), Some(id(2)));
     assert_eq!(scheduler.pick(300), Some(id(0)));
 }
@@ -64,7 +66,7 @@ fn equals_take_turns_of_one_slice() {
 fn one_without_equals_needs_no_timer() {
     let mut scheduler = with(&[5, 6]);
     scheduler.pick(0);
-    assert_eq!(scheduler.slice_deadline(), None);
+    assert_eq!(scheduler.deadline(), None);
 }
 
 #[test]
@@ -76,7 +78,7 @@ fn a_preempted_vcpu_keeps_its_turn_and_the_rest_of_its_slice() {
     assert_eq!(scheduler.pick(60), Some(id(2)));
     scheduler.block(id(2));
     assert_eq!(scheduler.pick(70), Some(id(0)));
-    assert_eq!(scheduler.slice_deadline(), Some(110));
+    assert_eq!(scheduler.deadline(), Some(110));
     assert_eq!(scheduler.pick(110), Some(id(1)));
 }
 
@@ -86,7 +88,7 @@ fn yielding_lets_every_equal_run_first() {
     scheduler.pick(0);
     scheduler.expire();
     assert_eq!(scheduler.pick(10), Some(id(1)));
-    assert_eq!(scheduler.slice_deadline(), Some(110));
+    assert_eq!(scheduler.deadline(), Some(110));
 }
 
 #[test]
@@ -94,7 +96,7 @@ fn a_late_pick_does_not_take_from_the_next_slice() {
     let mut scheduler = with(&[5, 5]);
     scheduler.pick(0);
     assert_eq!(scheduler.pick(1000), Some(id(1)));
-    assert_eq!(scheduler.slice_deadline(), Some(1100));
+    assert_eq!(scheduler.deadline(), Some(1100));
 }
 
 /// What the scheduler does, with lists.
@@ -135,8 +137,9 @@ impl Lists {
     fn rotate(&mut self, vcpu: usize) {
         self.left[vcpu] = SLICE;
         let ring = self.ring(vcpu);
-        if ring.front() == Some(&vcpu) {
-            ring.rotate_left(1);
+        if ring.contains(&vcpu) {
+            ring.retain(|other| *other != vcpu);
+            ring.push_back(vcpu);
         }
     }
 
@@ -181,6 +184,9 @@ fn check(scheduler: &Scheduler) {
         let mut members = vec![];
         let mut next = head;
         while let Some(vcpu) = next {
+            if let Some(last) = members.last() {
+                assert!(scheduler.vcpus[*last].turn < scheduler.vcpus[vcpu].turn);
+            }
             members.push(vcpu);
             let after = scheduler.vcpus[vcpu].next;
             assert_eq!(scheduler.vcpus[after].previous, vcpu);
@@ -188,8 +194,10 @@ fn check(scheduler: &Scheduler) {
             assert!(members.len() <= MAX_VCPUS);
         }
         for vcpu in (0..MAX_VCPUS).map(id) {
-            let Vcpu { ready, priority: its, .. } = scheduler.vcpus[vcpu];
-            assert_eq!(members.contains(&vcpu), ready && its == Priority(priority));
+            let Vcpu { queued, priority: its, .. } = scheduler.vcpus[vcpu];
+            assert_eq!(members.contains(&vcpu), queued && its == Priority(priority));
+            let may = scheduler.wanting & !scheduler.broke & scheduler.open;
+            assert_eq!(queued, may & vcpu.bit() != 0);
         }
     }
 }
@@ -228,7 +236,7 @@ proptest! {
                 Step::Pick(passed) => {
                     now += passed;
                     prop_assert_eq!(scheduler.pick(now).map(Id::index), lists.pick(now));
-                    prop_assert!(scheduler.slice_deadline().is_none_or(|end| end > now));
+                    prop_assert!(scheduler.deadline().is_none_or(|end| end > now));
                 }
             }
             check(&scheduler);
@@ -249,7 +257,7 @@ proptest! {
         let mut now = 0;
         for passed in preemptions {
             let Some(vcpu) = scheduler.pick(now) else { break };
-            let run = scheduler.slice_deadline().map_or(passed, |end| passed.min(end - now));
+            let run = scheduler.deadline().map_or(passed, |end| passed.min(end - now));
             ran[vcpu.index()] += run;
             now += run;
             scheduler.ready(urgent);
