@@ -11,7 +11,8 @@
 //! hypervisor, `1|` the first VM. Lines are in the order in which they were completed,
 //! which is repeatable, because nothing on such a machine depends on the host's time.
 //! `cargo xtask bless NAME` rewrites it. A test that types has no golden text: what is
-//! typed arrives when the host gets to it. It has `expect` lines instead.
+//! typed arrives when the host gets to it. It has `expect` lines instead, and so has a
+//! test with `endless = true`, which is stopped by the host.
 
 use crate::process;
 use crate::qemu::{Ended, Machine, Typed};
@@ -43,12 +44,31 @@ struct Spec {
     /// Texts that must be found in the output in this order.
     #[serde(default)]
     expect: Vec<String>,
+    /// The system does not end by itself: it is stopped once all of `expect` was printed,
+    /// and has no exit status.
+    #[serde(default)]
+    endless: bool,
+    /// Numbers that must not be larger than they are allowed to be.
+    #[serde(default)]
+    bound: Vec<Bound>,
     /// Texts that must not be found.
     #[serde(default)]
     never: Vec<String>,
     /// What to type.
     #[serde(default, rename = "type")]
     typed: Vec<Typed>,
+}
+
+/// A bound on numbers that are printed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Bound {
+    /// The number follows this text.
+    after: String,
+    /// Largest that is right.
+    most: u64,
+    /// It must be found so often at least.
+    times: usize,
 }
 
 fn default_system() -> PathBuf {
@@ -122,13 +142,20 @@ impl BootTest {
         let (text, ended) = self.run(workspace)?;
         let judge = || -> Result<()> {
             match ended.status {
+                None if self.spec.endless => {}
                 None => bail!("did not end within {} s", self.spec.seconds),
+                Some(status) if self.spec.endless => {
+                    bail!("ended with status {status} but should go on: {}", ended.errors)
+                }
                 Some(status) if status != self.spec.status => {
                     bail!("ended with status {status}, not {}: {}", self.spec.status, ended.errors)
                 }
                 Some(_) => {}
             }
             expect_in_order(&text, &self.spec.expect)?;
+            for bound in &self.spec.bound {
+                bound.check(&text)?;
+            }
             for unwanted in &self.spec.never {
                 ensure!(!text.contains(unwanted.as_str()), "printed {unwanted:?}");
             }
@@ -154,7 +181,11 @@ impl BootTest {
         let image = workspace.target(&format!("boot/{}.{}.elf", self.name, self.machine));
         build_image(workspace, &manifest, &self.machine, &image)?;
         let machine = Machine::described(&workspace.path("machines"), &self.machine, &image)?;
-        let ended = machine.run(Duration::from_secs(self.spec.seconds), &self.spec.typed)?;
+        let limit = Duration::from_secs(self.spec.seconds);
+        let enough = |serial: &[u8]| {
+            self.spec.endless && expect_in_order(&transcript(serial), &self.spec.expect).is_ok()
+        };
+        let ended = machine.run_until(limit, &self.spec.typed, enough)?;
         Ok((transcript(&ended.serial), ended))
     }
 }
@@ -187,7 +218,7 @@ pub(crate) fn build_image(
 pub(crate) fn bless(workspace: &Workspace, names: &[String]) -> Result<()> {
     let mut texts: BTreeMap<PathBuf, Vec<(String, String)>> = BTreeMap::new();
     for test in find(workspace, names)? {
-        if !test.spec.typed.is_empty() {
+        if !test.spec.typed.is_empty() || test.spec.endless {
             continue;
         }
         let step = process::Step::new(&test.title());
@@ -242,6 +273,27 @@ pub(crate) fn transcript(serial: &[u8]) -> String {
     text
 }
 
+impl Bound {
+    fn check(&self, text: &str) -> Result<()> {
+        let Self { after, most, times } = self;
+        let mut found = 0;
+        for (_, rest) in text.match_indices(after.as_str()).map(|(at, _)| text.split_at(at)) {
+            let rest = rest.strip_prefix(after.as_str()).unwrap_or_default();
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            // The host may have stopped the system in the middle of a line.
+            if digits.is_empty() && rest.trim_start_matches('\n').len() < rest.len() {
+                continue;
+            }
+            let number: u64 =
+                digits.parse().with_context(|| format!("no number after {after:?}"))?;
+            ensure!(number <= *most, "printed {after:?} {number}, more than {most}");
+            found += 1;
+        }
+        ensure!(found >= *times, "printed {after:?} {found} times, not at least {times}");
+        Ok(())
+    }
+}
+
 fn expect_in_order(text: &str, expected: &[String]) -> Result<()> {
     let mut rest = text;
     for wanted in expected {
@@ -284,6 +336,16 @@ mod tests {
         let wanted = |texts: &[&str]| texts.iter().map(|&t| t.to_owned()).collect::<Vec<_>>();
         assert!(expect_in_order("a b c", &wanted(&["a", "c"])).is_ok());
         assert!(expect_in_order("a b c", &wanted(&["c", "a"])).is_err());
+    }
+
+    #[test]
+    fn a_bound_holds_for_every_number_and_there_must_be_enough_of_them() {
+        let bound = |most, times| Bound { after: "late=".to_owned(), most, times };
+        let text = "late=5 a\nlate=17 b\n";
+        assert!(bound(17, 2).check(text).is_ok());
+        assert!(bound(16, 2).check(text).is_err());
+        assert!(bound(17, 3).check(text).is_err());
+        assert!(bound(17, 0).check("late=x").is_err());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     bench(workspace)
 }
 
-/// Builds the instrument, the measured guests, the workload's program and its initramfs.
+/// Builds the instrument, the measured guests, Linux programs and the initramfs images.
 ///
 /// # Errors
 ///
@@ -49,15 +49,16 @@ pub(crate) fn bench(workspace: &Workspace) -> Result<()> {
     instrument.args(["build", "--release", "--manifest-path", "bench/plugin/Cargo.toml"]);
     instrument.arg("--target-dir").arg(workspace.target("instrument"));
     Step::new("build the instrument").run(&mut instrument)?;
-    for name in ["ubench", "micro"] {
+    for path in ["bench/ubench", "bench/micro", "tests/userland"] {
+        let (_, name) = path.rsplit_once('/').unwrap_or_default();
         let mut command = workspace.cargo();
         // In its directory, as everywhere: cargo reads the configuration from there.
         command.args(["build", "--release", "--target", TARGET]);
         command.arg("--target-dir").arg(workspace.target(name));
-        command.current_dir(workspace.path("bench").join(name));
-        Step::new(&format!("build bench/{name}")).run(&mut command)?;
+        command.current_dir(workspace.path(path));
+        Step::new(&format!("build {path}")).run(&mut command)?;
     }
-    linux::write_workload(workspace)
+    linux::write_initrds(workspace)
 }
 
 /// Checks the size of the hypervisor's text.

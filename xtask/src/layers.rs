@@ -63,7 +63,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         let free = name.is_some_and(|name| UNSAFE.iter().any(|free| name == *free));
         faults.extend(file(path, text, free));
     })?;
-    for (directory, free) in [("xtask", false), ("bench", true), ("guests", true)] {
+    for (directory, free) in [("xtask", false), ("bench", true), ("guests", true), ("tests", true)]
+    {
         sources(&workspace.path(directory), &mut |path, text| {
             faults.extend(file(path, text, free));
         })?;

@@ -7,9 +7,11 @@
 //!                                            (Image: unpacked from vmlinuz)
 //! uimage-*                                   Image with QEMU's load address in front
 //! modules/                                   the kernel package's modules
+//! tools/                                     mke2fs and what it links to
 //! initrd-demo.cpio                           a shell, and a load if asked for
 //! initrd-workload.cpio                       bench/workload
 //! initrd-modules.cpio                        ext4 on a loop device, with its modules
+//! initrd-whole.cpio                          all that a whole Linux can do, one by one
 //! release                                    the kernel's version; written last
 //! ```
 
@@ -32,22 +34,21 @@ pub(crate) const NATIVE: &[(&str, u32)] =
 /// Fetches and unpacks what is missing.
 pub(crate) fn fetch(workspace: &Workspace) -> Result<()> {
     let linux = workspace.cache("linux");
-    if !linux.join("release").exists() {
+    if !linux.join("release").exists() || !linux.join("tools").exists() {
         eprintln!("Fetching Debian's armhf kernel and busybox into {}:", linux.display());
         let root = debian::fetch(workspace)?;
         let release = unpack(&root, &linux)?;
-        let step = Step::new("write the initramfs images that need no build");
-        initrd::write_demo(&linux)?;
-        initrd::write_modules(&linux, &root)?;
-        step.done("ok");
         fs::write(linux.join("release"), release)?;
     }
     Ok(())
 }
 
-/// Writes the workload's initramfs; its program must have been built.
-pub(crate) fn write_workload(workspace: &Workspace) -> Result<()> {
-    initrd::write_workload(workspace)
+/// Writes the initramfs images; the programs in them must have been built.
+pub(crate) fn write_initrds(workspace: &Workspace) -> Result<()> {
+    let step = Step::new("write the initramfs images");
+    initrd::write_all(workspace)?;
+    step.done("ok");
+    Ok(())
 }
 
 fn unpack(root: &Path, linux: &Path) -> Result<String> {
@@ -74,6 +75,7 @@ fn unpack(root: &Path, linux: &Path) -> Result<String> {
     ] {
         fs::copy(root.join(&from), linux.join(to)).with_context(|| format!("copy {from}"))?;
     }
+    initrd::keep_tools(root, linux)?;
     let kept = linux.join("modules");
     if kept.exists() {
         fs::remove_dir_all(&kept)?;

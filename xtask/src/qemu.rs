@@ -39,7 +39,7 @@ pub(crate) struct Typed {
 pub(crate) struct Ended {
     /// Everything the machine sent on its serial line.
     pub(crate) serial: Vec<u8>,
-    /// QEMU's exit status; none if it was killed at the time limit.
+    /// QEMU's exit status; none if it was killed.
     pub(crate) status: Option<i32>,
     /// What QEMU itself had to say.
     pub(crate) errors: String,
@@ -112,7 +112,22 @@ impl Machine {
     /// # Errors
     ///
     /// When QEMU cannot be started.
-    pub(crate) fn run(mut self, limit: Duration, typed: &[Typed]) -> Result<Ended> {
+    pub(crate) fn run(self, limit: Duration, typed: &[Typed]) -> Result<Ended> {
+        self.run_until(limit, typed, |_| false)
+    }
+
+    /// Runs the machine until it ends, or its output is what is waited for, or the limit is
+    /// over.
+    ///
+    /// # Errors
+    ///
+    /// When QEMU cannot be started.
+    pub(crate) fn run_until(
+        mut self,
+        limit: Duration,
+        typed: &[Typed],
+        enough: impl Fn(&[u8]) -> bool,
+    ) -> Result<Ended> {
         let shown = self.shown();
         let mut child = self
             .command
@@ -151,6 +166,10 @@ impl Machine {
                     serial.extend(bytes);
                     if let Some(keys) = typist.keys(&serial) {
                         let _ = keyboard.write_all(&keys).and_then(|()| keyboard.flush());
+                    }
+                    if enough(&serial) {
+                        child.kill()?;
+                        break true;
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break false,

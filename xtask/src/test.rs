@@ -84,11 +84,17 @@ impl Summary {
 
 /// The workspaces beside the main one that exist: directory and whether for the target.
 fn other_workspaces(workspace: &Workspace) -> Vec<(&'static str, PathBuf, bool)> {
-    [("guests", true), ("bench/plugin", false), ("bench/ubench", true), ("bench/micro", true)]
-        .map(|(name, target)| (name, workspace.path(name), target))
-        .into_iter()
-        .filter(|(_, path, _)| path.join("Cargo.toml").exists())
-        .collect()
+    [
+        ("guests", true),
+        ("bench/plugin", false),
+        ("bench/ubench", true),
+        ("bench/micro", true),
+        ("tests/userland", true),
+    ]
+    .map(|(name, target)| (name, workspace.path(name), target))
+    .into_iter()
+    .filter(|(_, path, _)| path.join("Cargo.toml").exists())
+    .collect()
 }
 
 fn checks(workspace: &Workspace, summary: &mut Summary) {
@@ -121,12 +127,22 @@ fn checks(workspace: &Workspace, summary: &mut Summary) {
     let mut deny = workspace.cargo();
     deny.args(["deny", "--all-features", "check", "licenses", "bans", "sources"]);
     step("licences and duplicates", &mut deny);
+    let mut doc = workspace.cargo();
+    doc.args(["doc", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings");
+    step("links of the documentation", &mut doc);
     summary.check(Step::new("layers").end(layers::check(workspace)));
 }
 
 fn host_tests(workspace: &Workspace, summary: &mut Summary) {
     let mut all = workspace.cargo();
     cargo_test("cargo test", all.args(["test", "--no-fail-fast"]), summary);
+    let mut oracles = workspace.cargo();
+    oracles.args(["test", "--no-fail-fast", "--package", "entresol-isa", "--", "--ignored"]);
+    cargo_test(
+        "cargo test of the instruction tables, against objdump and QEMU",
+        &mut oracles,
+        summary,
+    );
     let mut instrument = workspace.cargo();
     instrument.args(["test", "--no-fail-fast", "--manifest-path", "bench/plugin/Cargo.toml"]);
     instrument.arg("--target-dir").arg(workspace.target("instrument"));

@@ -75,8 +75,8 @@ impl Workspace {
         self.target("instrument/release/libinstrument.so")
     }
 
-    /// The workload's program, once built.
-    pub(crate) fn ubench(&self) -> PathBuf {
-        self.target(&format!("ubench/{TARGET}/release/ubench"))
+    /// A Linux program (`ubench`, `userland`), once built.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.target(&format!("{name}/{TARGET}/release/{name}"))
     }
 }

@@ -35,7 +35,7 @@ core::arch::global_asm!(
     .arm
     .arch_extension virt
     .globl _start, vectors, vector_svc, vector_abort, vector_irq, after_svc
-    .globl at_sensitive, at_cp15, at_mmio, at_fill, at_svc, at_return, at_abort
+    .globl at_sensitive, at_cp15, at_mmio, before_fill, after_fill, at_svc, at_return, at_abort
 
 _start:
     // 1. Stacks of the modes that use one, exceptions to our vectors.
@@ -111,11 +111,13 @@ at_mmio:
     // 7. Pages touched for the first time.
     ldr     r5, =0x40200000
     mov     r4, #256
-at_fill:
+before_fill:
+    mov     r1, #0
     ldr     r0, [r5]
+after_fill:
     add     r5, r5, #4096
     subs    r4, r4, #1
-    bne     at_fill
+    bne     before_fill
 
     // 8. The application; it comes back by SVC 1.
     mov     r4, #{rounds}

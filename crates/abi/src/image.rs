@@ -31,7 +31,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
 
 /// Version of the layout described by this crate.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Most VMs in one image.
 pub const MAX_VMS: usize = 8;
@@ -131,6 +131,13 @@ pub struct Machine {
     pub uart_irq: u32,
     /// One of [`PowerOff`].
     pub power_off: u32,
+    /// One of [`Reset`].
+    pub reset: u32,
+    /// For [`Reset::Registers`]: the page of the registers.
+    pub reset_base: HostPhys,
+    /// For [`Reset::Registers`]: offsets and what to write there, in this order; those
+    /// that are not needed are all zeros.
+    pub reset_writes: [[u32; 2]; 2],
     /// Number of cores.
     pub cores: u32,
 }
@@ -153,6 +160,18 @@ pub enum Uart {
     Pl011 = 0,
     /// Cadence UART of the Zynq-7000 (UG585, appendix B.33).
     Cadence = 1,
+}
+
+/// Values of [`Machine::reset`]: how the machine is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Reset {
+    /// It cannot be: it is turned off instead.
+    None = 0,
+    /// Two registers are written.
+    Registers = 1,
+    /// PSCI `SYSTEM_RESET` by `HVC` (ARM DEN 0022).
+    PsciHvc = 2,
 }
 
 /// Values of [`Machine::power_off`]: what to do when every VM is off.
@@ -389,8 +408,8 @@ where
     entries().ok_or(BadImage::Table(table))
 }
 
-const _: () = assert!(size_of::<Header>() == 112);
-const _: () = assert!(size_of::<Machine>() == 60);
+const _: () = assert!(size_of::<Header>() == 136);
+const _: () = assert!(size_of::<Machine>() == 84);
 const _: () = assert!(size_of::<Vm>() == 92);
 const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(cfg!(target_endian = "little"));

@@ -22,7 +22,8 @@ impl Hypervisor {
                 Request::Answer(value) => value,
                 Request::Wait => {
                     self.guest().vcpu.regs[0] = 0;
-                    return self.wait();
+                    let pc = self.guest().vcpu.pc.wrapping_sub(4);
+                    return self.wait(pc);
                 }
                 Request::CpuOff | Request::SystemOff => return self.end(End::Off),
                 Request::SystemReset => return self.end(End::Reset),

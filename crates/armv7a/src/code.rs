@@ -6,12 +6,15 @@
 //! # Invariants
 //!
 //! - A page gets code only with no writable mapping of it left, and data only with no
-//!   executable one.
+//!   executable one; open pages have both, and are taken back when the guest says that it
+//!   wrote code.
 //! - What was replaced is restored exactly: from the sites, not by decoding.
+//! - Isolation does not depend on any of this: code that was not replaced runs in User
+//!   mode and merely does not do what its guest wants.
 
 use crate::linear::Linear;
 use crate::maintenance;
-use crate::pages::Site;
+use crate::pages::{self, Site};
 use crate::shadow::Shadow;
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_hv::health::Pool;
@@ -19,8 +22,15 @@ use entresol_isa::op::InstructionSet;
 use entresol_isa::trapword;
 use entresol_rewrite::{Found, Width};
 
-/// Replacements planned at a time. A page with more is scanned again.
-const BATCH: usize = 64;
+/// Most instructions of a page.
+const MOST: usize = 2048;
+
+/// Stands in for the first half of a sensitive T32 instruction whose second half is on the
+/// next page: permanently undefined, and with a site only at [`LAST_HALF`].
+pub(crate) const STRADDLING: u16 = 0xded4;
+
+/// Offset of the last halfword of a page.
+pub(crate) const LAST_HALF: u32 = 0xffe;
 
 /// Makes the page of `at` code: scans it as entered at `at` and replaces what is
 /// sensitive.
@@ -31,43 +41,97 @@ pub(crate) fn scan(
     set: InstructionSet,
 ) {
     let Some(page) = shadow.memory.page(at) else { return };
+    if set == InstructionSet::T32 && !shadow.mixed {
+        // From now on pages are scanned for both; those that were not are not executable.
+        shadow.mixed = true;
+        shadow.drop_all(linear);
+    }
     if !shadow.pages.is_code(linear, page) {
         shadow.becomes_code(linear, page);
     }
-    let host = shadow.memory.page_at(page);
-    let entry = (at.0 & 0xfff) as u16;
-    // A page has at most 2048 instructions.
-    for _ in 0..2048 / BATCH {
-        let mut batch = [None; BATCH];
-        let mut count = 0;
-        entresol_rewrite::scan(linear.page(host), entry, set, |found| {
-            if let (Found::Replace(site), Some(slot)) = (found, batch.get_mut(count)) {
-                *slot = Some(site);
-                count += 1;
-            }
-        });
-        for site in batch.iter().take(count).flatten() {
-            let noted =
-                Site { offset: u32::from(site.offset), width: site.width, original: site.original };
-            if !shadow.pages.add_site(linear, page, noted) {
-                make_room(shadow, linear, page);
-                if !shadow.pages.add_site(linear, page, noted) {
-                    break;
-                }
-            }
-            write(linear, host, noted.offset, site.width, site.replacement);
-        }
-        if count < BATCH {
-            break;
+    replace(shadow, linear, page, set, Some((at.0 & 0xfff) as u16));
+    if shadow.mixed {
+        let other = match set {
+            InstructionSet::A32 => InstructionSet::T32,
+            InstructionSet::T32 => InstructionSet::A32,
+        };
+        if !shadow.pages.scanned(linear, page, other) {
+            replace(shadow, linear, page, other, None);
         }
     }
+    if shadow.pages.is_hot(linear, page) {
+        open(shadow, linear, at);
+    }
+    maintenance::instructions_written(shadow.memory.page_at(page), 0x1000);
+}
+
+/// Replaces what is sensitive in one instruction set.
+fn replace(
+    shadow: &mut Shadow,
+    linear: &mut Linear<'_>,
+    page: u32,
+    set: InstructionSet,
+    entry: Option<u16>,
+) {
+    let host = shadow.memory.page_at(page);
+    // In one pass: passes over a page full of sensitive words would add up.
+    let mut planned = [0; MOST];
+    let mut count = 0;
+    let mut straddles = false;
+    let found: &mut dyn FnMut(Found) = &mut |found| match (found, planned.get_mut(count)) {
+        (Found::Replace(site), Some(slot)) => {
+            *slot = pages::place(u32::from(site.offset), site.width);
+            count += 1;
+        }
+        (Found::Straddles { .. }, _) => straddles = true,
+        _ => {}
+    };
+    match entry {
+        Some(entry) => entresol_rewrite::scan(linear.page(host), entry, set, found),
+        None => entresol_rewrite::scan_other(linear.page(host), set, found),
+    }
+    for place in planned.iter().take(count) {
+        let Site { offset, width, .. } = pages::unplace(*place, 0);
+        let original = read(linear, host, offset, width);
+        let Some(replacement) = encode(original, width) else { continue };
+        if !note(shadow, linear, page, Site { offset, width, original }) {
+            break;
+        }
+        write(linear, host, offset, width, replacement);
+    }
+    if straddles {
+        replace_straddling(shadow, linear, page);
+    }
     shadow.pages.set_code(linear, page, set);
-    maintenance::instructions_written(host, 0x1000);
+}
+
+/// Replaces the first half of the instruction that goes on in the next page, if with what
+/// is there it is sensitive.
+fn replace_straddling(shadow: &mut Shadow, linear: &mut Linear<'_>, page: u32) {
+    let host = shadow.memory.page_at(page);
+    let Some(next) = Some(page + 1).filter(|next| *next < shadow.memory.pages()) else { return };
+    let first: u16 = linear.load(HostPhys(host.0 + LAST_HALF));
+    let second: u16 = linear.load(shadow.memory.page_at(next));
+    if trapword::encode_wide(u32::from(first) << 16 | u32::from(second)).is_some() {
+        let site = Site { offset: LAST_HALF, width: Width::Narrow, original: first.into() };
+        if note(shadow, linear, page, site) {
+            write(linear, host, LAST_HALF, Width::Narrow, STRADDLING.into());
+        }
+    }
+}
+
+/// Notes a site, making room if there is none.
+fn note(shadow: &mut Shadow, linear: &mut Linear<'_>, page: u32, site: Site) -> bool {
+    shadow.pages.add_site(linear, page, site) || {
+        make_room(shadow, linear, page);
+        shadow.pages.add_site(linear, page, site)
+    }
 }
 
 /// Makes the page of `at` data again: restores the guest's own words.
 pub(crate) fn take_back(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestPhys) {
     if let Some(page) = shadow.memory.page(at) {
+        shadow.pages.written(linear, page);
         take_page_back(shadow, linear, page);
     }
 }
@@ -75,23 +139,104 @@ pub(crate) fn take_back(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestP
 fn take_page_back(shadow: &mut Shadow, linear: &mut Linear<'_>, page: u32) {
     let host = shadow.memory.page_at(page);
     shadow.drop_critical(linear, page);
-    while let Some(site) = shadow.pages.take_site(linear, page) {
-        write(linear, host, site.offset, site.width, site.original);
+    restore(shadow, linear, page);
+    for slot in &mut shadow.open {
+        if *slot == Some(page) {
+            *slot = None;
+        }
     }
     shadow.pages.set_data(linear, page);
     maintenance::instructions_written(host, 0x1000);
 }
 
+/// Restores the guest's own words, except where it wrote since.
+fn restore(shadow: &mut Shadow, linear: &mut Linear<'_>, page: u32) {
+    let host = shadow.memory.page_at(page);
+    let open = shadow.pages.is_open(linear, page);
+    while let Some(site) = shadow.pages.take_site(linear, page) {
+        if !open || holds_replacement(linear, host, site) {
+            write(linear, host, site.offset, site.width, site.original);
+        }
+    }
+}
+
+/// The guest's own first half of the instruction at `at`, if that was replaced because it
+/// goes on in the next page.
+pub(crate) fn straddling(shadow: &Shadow, linear: &Linear<'_>, at: GuestPhys) -> Option<u16> {
+    let page = shadow.memory.page(at).filter(|_| at.0 & 0xfff == LAST_HALF)?;
+    shadow.pages.original_at(linear, page, LAST_HALF).map(|half| half as u16)
+}
+
+/// Restores such a half: with what the next page holds now it is not sensitive.
+pub(crate) fn forget_straddling(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestPhys) {
+    if let (Some(page), Some(first)) = (shadow.memory.page(at), straddling(shadow, linear, at)) {
+        let host = shadow.memory.page_at(page);
+        write(linear, host, LAST_HALF, Width::Narrow, first.into());
+        maintenance::instructions_written(HostPhys(host.0 + 0xfe0), 32);
+    }
+}
+
+fn holds_replacement(linear: &Linear<'_>, page: HostPhys, site: Site) -> bool {
+    let at = HostPhys(page.0 + site.offset);
+    let half = |at: u32| u32::from(linear.load::<u16>(HostPhys(at)));
+    match site.width {
+        Width::Word => trapword::encode_a32(site.original) == Some(linear.load(at)),
+        Width::Wide => {
+            let word = half(at.0) << 16 | half(at.0 + 2);
+            trapword::encode_wide(site.original) == Some(word)
+        }
+        Width::Narrow => {
+            let trap = trapword::encode_narrow(site.original as u16).unwrap_or(STRADDLING);
+            half(at.0) == u32::from(trap)
+        }
+    }
+}
+
+/// Opens the page of code of `at`: it may be written and run. What the guest writes there
+/// takes effect as code when it maintains its instruction cache, which [`close`]s the page;
+/// it must before it runs that (ARM DDI 0406C, A3.5.4).
+///
+/// For pages whose code stores to them in ways that are not emulated, and for those that
+/// would change between code and data all the time.
+pub(crate) fn open(shadow: &mut Shadow, linear: &mut Linear<'_>, at: GuestPhys) {
+    let Some(page) = shadow.memory.page(at) else { return };
+    if !shadow.pages.is_code(linear, page) || shadow.pages.is_open(linear, page) {
+        return;
+    }
+    if shadow.open.iter().all(Option::is_some) {
+        if let Some(oldest) = shadow.open.first_mut().and_then(Option::take) {
+            take_page_back(shadow, linear, oldest);
+        }
+        shadow.open.rotate_left(1);
+    }
+    if let Some(slot) = shadow.open.iter_mut().find(|slot| slot.is_none()) {
+        *slot = Some(page);
+    }
+    shadow.pages.set_open(linear, page);
+    // Its entry is to be filled anew.
+    shadow.drop_critical(linear, page);
+}
+
+/// Takes all open pages back: the guest maintains its instruction cache.
+#[inline]
+pub(crate) fn close(shadow: &mut Shadow, linear: &mut Linear<'_>) {
+    for slot in 0..shadow.open.len() {
+        if let Some(page) = shadow.open.get_mut(slot).and_then(Option::take) {
+            take_page_back(shadow, linear, page);
+        }
+    }
+}
+
 /// Stores to a page of code for the guest, in place: what was replaced stays replaced, and
 /// what is sensitive now is replaced too. For stores that cannot wait until the page
-/// is data, because the storing instruction is on it.
+/// is data, because the storing instruction is on it. A page that sees many is opened.
 pub(crate) fn store(
     shadow: &mut Shadow,
     linear: &mut Linear<'_>,
     at: GuestPhys,
     bytes: u32,
     value: u32,
-    entry: Option<(GuestPhys, InstructionSet)>,
+    entry: (GuestPhys, InstructionSet),
 ) {
     let Some(page) = shadow.memory.page(at) else { return };
     let host = shadow.memory.page_at(page);
@@ -105,14 +250,12 @@ pub(crate) fn store(
     {
         linear.store(HostPhys(host.0 + offset), value);
     } else {
-        while let Some(site) = shadow.pages.take_site(linear, page) {
-            write(linear, host, site.offset, site.width, site.original);
-        }
+        shadow.pages.written(linear, page);
+        restore(shadow, linear, page);
         for byte in 0..bytes.min(0x1000 - offset) {
             linear.store(HostPhys(host.0 + offset + byte), (value >> (byte * 8)) as u8);
         }
-        let (entry, set) = entry.unwrap_or((at, InstructionSet::A32));
-        scan(shadow, linear, entry, set);
+        scan(shadow, linear, entry.0, entry.1);
     }
     maintenance::instructions_written(HostPhys(host.0 + (offset & !31)), 32);
 }
@@ -135,5 +278,25 @@ fn write(linear: &mut Linear<'_>, page: HostPhys, offset: u32, width: Width, wor
             linear.store(at, (word >> 16) as u16);
             linear.store(HostPhys(at.0 + 2), word as u16);
         }
+    }
+}
+
+/// Reads an instruction as it is stored in memory.
+fn read(linear: &Linear<'_>, page: HostPhys, offset: u32, width: Width) -> u32 {
+    let half = |at: u32| u32::from(linear.load::<u16>(HostPhys(at)));
+    let at = page.0 + offset;
+    match width {
+        Width::Word => linear.load(HostPhys(at)),
+        Width::Narrow => half(at),
+        Width::Wide => half(at) << 16 | half(at + 2),
+    }
+}
+
+/// The trap word of a sensitive instruction.
+fn encode(original: u32, width: Width) -> Option<u32> {
+    match width {
+        Width::Word => trapword::encode_a32(original),
+        Width::Narrow => trapword::encode_narrow(original as u16).map(u32::from),
+        Width::Wide => trapword::encode_wide(original),
     }
 }

@@ -65,6 +65,8 @@ macro_rules! write {
 }
 
 read! {
+    /// SCTLR.
+    system_control = 1, 0, 0, 0;
     /// MIDR.
     main_id = 0, 0, 0, 0;
     /// CTR.
@@ -146,10 +148,28 @@ write! {
     set_thread_user = 13, 0, 0, 2;
     /// TPIDRURO: the thread register that applications may read.
     set_thread_read_only = 13, 0, 0, 3;
+    /// SCTLR.
+    set_system_control = 1, 0, 0, 0;
     /// CNTKCTL.
     set_counter_kernel_control = 14, 0, 1, 0;
     /// CNTP_CTL.
     set_physical_timer_control = 14, 0, 2, 1;
+}
+
+/// SCTLR.A: alignment is checked.
+pub(crate) const SCTLR_A: u32 = 1 << 1;
+
+/// Lets the machine check alignment, or not: SCTLR.A. For the hypervisor both are the same,
+/// it makes aligned accesses only.
+#[inline]
+pub(crate) fn set_alignment_check(on: bool) {
+    let old = system_control();
+    let new = if on { old | SCTLR_A } else { old & !SCTLR_A };
+    if new != old {
+        // SAFETY: changes no translation; the hypervisor's accesses are aligned.
+        unsafe { set_system_control(new) };
+        isb();
+    }
 }
 
 /// Declares a barrier.

@@ -18,11 +18,29 @@ use entresol_isa::{a32, t32};
 use entresol_vcpu::walk;
 use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr};
 
+/// `GICC_EOIR`, `GICC_DIR` and `GICD_ICACTIVER`, which end an interrupt (ARM IHI 0048B, 4.3
+/// and 4.4).
+const EOIR: u32 = 0x10;
+const DIR: u32 = 0x1000;
+const ICACTIVER: core::ops::Range<u32> = 0x380..0x400;
+
+/// What became of a store to a page of code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// It was made.
+    Done,
+    /// The storing instruction is on another page: this one can be data.
+    Elsewhere,
+    /// The storing instruction is on the page and cannot be emulated: `vstm`, `strex`, one
+    /// that reaches over the page's end.
+    Cannot,
+}
+
 impl Hypervisor {
     /// A load or store reached the board at `at`, by the virtual address `address`.
     pub(crate) fn device(&mut self, at: GuestPhys, address: u32, attempt: Attempt) {
         if !Board::is_device(at) {
-            self.tell_nothing(at, did(attempt));
+            self.tell_nothing(address, at, did(attempt));
             return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         }
         let Some((access, length)) = self.access_at_pc() else {
@@ -33,7 +51,7 @@ impl Hypervisor {
         match outcome {
             Outcome::Next | Outcome::Jumped => {}
             Outcome::Inject(exception) => {
-                self.tell_nothing(at, did(attempt));
+                self.tell_nothing(address, at, did(attempt));
                 self.inject(exception);
             }
             _ => self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address }),
@@ -58,8 +76,8 @@ impl Hypervisor {
     }
 
     /// Makes a store to the page of code at `at` for the guest if it must be made in place,
-    /// because the storing instruction is on that page. `false` if it need not, or cannot.
-    pub(crate) fn store_to_code(&mut self, at: GuestPhys, address: u32) -> bool {
+    /// because the storing instruction is on that page.
+    pub(crate) fn store_to_code(&mut self, at: GuestPhys, address: u32) -> Stored {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let memory = guest.shadow.memory;
         let set = if guest.vcpu.thumb() { InstructionSet::T32 } else { InstructionSet::A32 };
@@ -67,8 +85,10 @@ impl Hypervisor {
         let pc = walk::walk(&guest.vcpu.cp15, guest.vcpu.pc, |at| memory.load(&linear, at));
         let at_pc = pc.ok().map(|mapping| mapping.gpa);
         drop(linear);
-        let Some(pc) = at_pc.filter(|pc| memory.page(*pc) == memory.page(at)) else { return false };
-        let Some((access, length)) = self.access_at_pc() else { return false };
+        let Some(pc) = at_pc.filter(|pc| memory.page(*pc) == memory.page(at)) else {
+            return Stored::Elsewhere;
+        };
+        let Some((access, length)) = self.access_at_pc() else { return Stored::Cannot };
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let mut bus = CodeBus {
             shadow: &mut guest.shadow,
@@ -77,7 +97,10 @@ impl Hypervisor {
             at: at.0 & !0xfff,
             entry: (pc, set),
         };
-        matches!(guest.vcpu.access(&access, length, &mut bus), Outcome::Next | Outcome::Jumped)
+        match guest.vcpu.access(&access, length, &mut bus) {
+            Outcome::Next | Outcome::Jumped => Stored::Done,
+            _ => Stored::Cannot,
+        }
     }
 
     fn access_board(
@@ -111,7 +134,8 @@ impl Hypervisor {
                     self.deliver(index);
                 }
             }
-            0x0801 => self.rearm_devices(),
+            0x0801 if matches!(at.0 & 0xffff, EOIR | DIR) => self.rearm_devices(),
+            0x0800 if ICACTIVER.contains(&(at.0 & 0xffff)) => self.rearm_devices(),
             0x0901 => self.arm(),
             _ => {}
         }
@@ -181,7 +205,7 @@ impl Memory for CodeBus<'_> {
         let at = GuestPhys(self.at | address & 0xfff);
         let mut linear = Hypervisor::linear(self.view);
         let bytes = bus_width(width).bytes();
-        code::store(self.shadow, &mut linear, at, bytes, value, Some(self.entry));
+        code::store(self.shadow, &mut linear, at, bytes, value, self.entry);
         Ok(())
     }
 }

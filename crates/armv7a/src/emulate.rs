@@ -8,6 +8,7 @@
 //! - What is done for a guest's application was asked of the guest's own tables first.
 //! - An instruction is tried again at most `4 *` [`ATTEMPTS`] times.
 
+use crate::code;
 use crate::cp15;
 use crate::guarded;
 use crate::hypervisor::{Hypervisor, halt};
@@ -19,7 +20,7 @@ use entresol_hv::board::Board;
 use entresol_hv::health::Notice;
 use entresol_hv::platform::Platform;
 use entresol_hv::timer as board_timer;
-use entresol_isa::op::{Condition, Coprocessor, Op, Width};
+use entresol_isa::op::{Condition, Coprocessor, InstructionSet, Op, Width};
 use entresol_isa::{a32, t32, trapword};
 use entresol_vcpu::cp15::timer::Register;
 use entresol_vcpu::walk;
@@ -54,10 +55,16 @@ impl Hypervisor {
             let (condition, op) = a32::decode(original)?;
             return Some(Trapped { op, condition, length: 4, word: original });
         }
-        let first = guarded::half(pc)?;
+        let mut first = guarded::half(pc)?;
         let condition = it_condition(flags);
+        if first == u32::from(code::STRADDLING) && pc & 0xfff == code::LAST_HALF {
+            first = u32::from(self.straddling(pc)?);
+        }
         if !t32::is_wide(first as u16) {
-            let original = trapword::decode_narrow(first as u16).unwrap_or(first as u16);
+            let original = match trapword::decode_narrow(first as u16) {
+                Some(original) if privileged || self.runs_from_code(pc) => original,
+                _ => first as u16,
+            };
             let op = t32::decode_narrow(original)?;
             return Some(Trapped { op, condition, length: 2, word: u32::from(original) });
         }
@@ -81,20 +88,88 @@ impl Hypervisor {
         page.is_some_and(|page| guest.shadow.pages.is_code(&linear, page))
     }
 
+    /// The guest's own first half of the instruction at `pc`; see [`code::STRADDLING`].
+    fn straddling(&mut self, pc: u32) -> Option<u16> {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let linear = Self::linear(&mut self.view);
+        let memory = guest.shadow.memory;
+        let mapping = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at)).ok()?;
+        code::straddling(&guest.shadow, &linear, mapping.gpa)
+    }
+
+    /// A return led to T32 code: looks whether scans overlooked it.
+    #[inline(never)]
+    fn entered_t32(&mut self) {
+        let vcpu = &self.guest().vcpu;
+        if !vcpu.privileged() {
+            return;
+        }
+        let pc = vcpu.pc;
+        let mut at = pc;
+        let overlooked = entresol_rewrite::overlooked(|| {
+            let half = guarded::half(at).filter(|_| (at ^ pc) & !0xfff == 0);
+            at = at.wrapping_add(2);
+            half.map(|half| half as u16)
+        });
+        if !overlooked {
+            return;
+        }
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let mut linear = Self::linear(&mut self.view);
+        let memory = guest.shadow.memory;
+        let mapping = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at));
+        let Some((at, page)) = mapping.ok().and_then(|it| Some((it.gpa, memory.page(it.gpa)?)))
+        else {
+            return;
+        };
+        // What was not scanned at all will be.
+        if guest.shadow.pages.scanned(&linear, page, InstructionSet::T32) {
+            code::scan(&mut guest.shadow, &mut linear, at, InstructionSet::T32);
+        }
+    }
+
+    /// What trapped has no meaning: it is the guest's own undefined instruction, unless
+    /// its second half is on a page that is not mapped yet or is not what it was.
+    #[inline(never)]
+    fn meaningless(&mut self) {
+        let vcpu = &self.guest().vcpu;
+        let (pc, thumb) = (vcpu.pc, vcpu.thumb());
+        if !thumb || pc & 0xfff != code::LAST_HALF || self.straddling(pc).is_none() {
+            return self.inject(Exception::Undefined);
+        }
+        if guarded::half(pc.wrapping_add(2)).is_none() {
+            return self.fetch(pc.wrapping_add(2));
+        }
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let mut linear = Self::linear(&mut self.view);
+        let memory = guest.shadow.memory;
+        if let Ok(mapping) = walk::walk(&guest.vcpu.cp15, pc, |at| memory.load(&linear, at)) {
+            code::forget_straddling(&mut guest.shadow, &mut linear, mapping.gpa);
+        }
+    }
+
     /// Emulates the instruction at pc.
     pub(crate) fn emulate(&mut self) {
         let Some(trapped) = self.trapped() else {
-            return self.inject(Exception::Undefined);
+            return self.meaningless();
         };
         let guest = self.guest();
         if !trapped.condition.passes(guest.vcpu.psr) {
             return guest.vcpu.advance(trapped.length);
         }
         let mut unprivileged = false;
+        let mut width = Width::Word;
         if let Op::Unprivileged(transfer) = &trapped.op {
+            width = transfer.width;
             let planned = guest.vcpu.plan(transfer);
             let attempt = if transfer.load { Attempt::Read } else { Attempt::Write };
-            match self.application_may(planned.address, attempt) {
+            let allowed = self.application_may(planned.address, attempt).and_then(|()| {
+                match next_page(planned.address, transfer.width) {
+                    Some(next) => self.application_may(next, attempt),
+                    None => Ok(()),
+                }
+            });
+            match allowed {
                 Ok(()) => unprivileged = true,
                 Err(exception) => return self.inject(exception),
             }
@@ -109,13 +184,19 @@ impl Hypervisor {
             match (outcome, wanted) {
                 (Outcome::Retry, Some((address, attempt))) if attempts < ATTEMPTS * 4 => {
                     attempts += 1;
-                    if !self.data_for_hypervisor(address, attempt) {
+                    let next = next_page(address, width);
+                    if !self.data_for_hypervisor(address, attempt)
+                        || next.is_some_and(|next| !self.data_for_hypervisor(next, attempt))
+                    {
                         return;
                     }
                 }
                 (outcome, _) => {
                     self.conclude(outcome, &trapped);
                     self.mirror_thread_registers(&trapped.op);
+                    if outcome == Outcome::Jumped && self.guest().vcpu.thumb() {
+                        self.entered_t32();
+                    }
                     break;
                 }
             }
@@ -185,7 +266,10 @@ impl Hypervisor {
                 self.effect(effect);
             }
             Outcome::Inject(exception) => self.inject(exception),
-            Outcome::Wait => self.wait(),
+            Outcome::Wait => {
+                let pc = self.guest().vcpu.pc.wrapping_sub(trapped.length);
+                self.wait(pc);
+            }
             Outcome::WaitForEvent => {
                 self.scheduler.expire();
                 self.reschedule = true;
@@ -219,6 +303,7 @@ impl Hypervisor {
                 match register {
                     Context::Sctlr => {
                         guest.dacr = Shadow::domains(cp15);
+                        cp15::set_alignment_check(cp15.sctlr & cp15::SCTLR_A != 0);
                         if (old ^ cp15.sctlr) & !1 & SCTLR_TRANSLATION != 0 {
                             guest.shadow.drop_all(linear);
                         }
@@ -262,6 +347,10 @@ impl Hypervisor {
     fn cache(&mut self, op: CacheOp) {
         match op {
             CacheOp::InstructionAll | CacheOp::InstructionAddress(_) => {
+                let guest = &mut self.guests[self.loaded % MAX_VMS];
+                if guest.shadow.open != [None; 4] {
+                    code::close(&mut guest.shadow, &mut Self::linear(&mut self.view));
+                }
                 maintenance::forget_instructions();
             }
             CacheOp::Branch => maintenance::forget_branches(),
@@ -278,6 +367,18 @@ impl Hypervisor {
             }
         }
     }
+}
+
+/// The page that an access goes on in, if it reaches over the end of one.
+const fn next_page(address: u32, width: Width) -> Option<u32> {
+    let last = match width {
+        Width::Byte => 0,
+        Width::Half => 1,
+        Width::Word => 3,
+        Width::Double => 7,
+    };
+    let next = address.wrapping_add(last) & !0xfff;
+    if next == address & !0xfff { None } else { Some(next) }
 }
 
 /// What an emulated instruction may use: the guest's memory by its own view, its timer.

@@ -1,7 +1,7 @@
 //! From a guest into the hypervisor and back: vectors, save, restore.
 //!
-//! Nothing is decided here that needs more than a few instructions; the handlers
-//! in [`trap`](crate::trap) decide.
+//! Nothing is decided here: what happens most is settled in [`fast`], the handlers in
+//! [`trap`](crate::trap) decide the rest.
 //!
 //! # Why this shape
 //!
@@ -17,15 +17,15 @@
 //! - `SP_und`, `SP_abt`, `SP_irq` and, while a guest runs, `SP_svc` are the address of the
 //!   guest that [`resume`] was given. Kept by [`set_guest`] and [`resume`].
 //! - The only instructions of the hypervisor that may abort are those of
-//!   [`guarded`](crate::guarded).
+//!   [`guarded`](crate::guarded), and three in [`fast`].
 //!
 //! # Cost
 //!
-//! In instructions, without the handler: 12 in (17 for a data abort), 7 out. Budget in
-//! `bench/budgets.toml` under `trap.sensitive`.
+//! In instructions, without the handler: 12 in, 7 out.
 //!
 //! Manual: ARM DDI 0406C, B1.8 (exceptions), B9.3.5 (LDM user registers).
 
+use crate::fast;
 use crate::guarded;
 use crate::guest::Guest;
 use crate::trap;
@@ -36,21 +36,21 @@ use entresol_vcpu::state::Vcpu;
 const PC: usize = offset_of!(Guest, vcpu) + offset_of!(Vcpu, pc);
 const PSR: usize = offset_of!(Guest, vcpu) + offset_of!(Vcpu, psr);
 const STACK: usize = offset_of!(Guest, stack);
-const SCRATCH: usize = offset_of!(Guest, scratch);
+pub(crate) const SCRATCH: usize = offset_of!(Guest, scratch);
 
 const _: () = assert!(offset_of!(Guest, vcpu) == 0);
 const _: () = assert!(offset_of!(Vcpu, regs) == 0);
 
-/// Saves the guest and calls `$handler(guest) -> guest`, then resumes what it returned.
+/// Calls `$handler(guest) -> guest` for a guest whose registers are saved, then resumes what
+/// it returned.
 ///
-/// 1. All user registers; 2. where it was and its status; 3. Supervisor mode, stack.
-macro_rules! enter {
-    ($name:ident, $handler:path, $adjust:literal) => {
+/// 1. Where the guest was and its status; 2. Supervisor mode, stack.
+macro_rules! saved {
+    ($name:ident, $handler:path, $save:literal) => {
         #[unsafe(naked)]
-        unsafe extern "C" fn $name() {
+        pub(crate) unsafe extern "C" fn $name() {
             naked_asm!(
-                "stmia sp, {{r0-r14}}^",
-                $adjust,
+                $save,
                 "mrs r1, spsr",
                 "str lr, [sp, #{PC}]",
                 "str r1, [sp, #{PSR}]",
@@ -71,56 +71,40 @@ macro_rules! enter {
 
 // The return address is that of the next instruction for SVC; the preferred return
 // address of the others is lr minus an offset (B1.8.3, table B1-7). That of an undefined
-// instruction depends on the instruction set, so its handler subtracts.
-enter!(undefined, trap::undefined, "");
-enter!(supervisor_call, trap::supervisor_call, "");
-enter!(prefetch_abort, trap::prefetch_abort, "sub lr, lr, #4");
-enter!(interrupt, trap::interrupt, "sub lr, lr, #4");
+// instruction depends on the instruction set, so its handler subtracts. The first four are
+// what the fast paths leave over: there, registers are saved and lr is adjusted.
+saved!(undefined_saved, trap::undefined, "");
+saved!(yield_saved, fast::turn::yielded, "");
+saved!(supervisor_call_saved, trap::supervisor_call, "");
+saved!(data_abort_saved, trap::data_abort, "");
+saved!(prefetch_abort, trap::prefetch_abort, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");
+saved!(interrupt, trap::interrupt, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");
 
-/// A data abort: of a guest, or of a guarded access.
+/// A data abort in a privileged mode. A guarded access returns failure to its caller; one of a
+/// fast path goes to the handler; any other is the end. Only `r0` to `r3` may be lost:
+/// those of a guarded access.
 #[unsafe(naked)]
-unsafe extern "C" fn data_abort() {
-    naked_asm!(
-        "str r0, [sp, #{SCRATCH}]",
-        "mrs r0, spsr",
-        "tst r0, #0xf",                 // User mode is 0x10
-        "ldr r0, [sp, #{SCRATCH}]",
-        "bne {guarded}",
-        "stmia sp, {{r0-r14}}^",
-        "sub lr, lr, #8",
-        "mrs r1, spsr",
-        "str lr, [sp, #{PC}]",
-        "str r1, [sp, #{PSR}]",
-        "mov r0, sp",
-        "cps #0x13",
-        "ldr sp, [r0, #{STACK}]",
-        "bl {handler}",
-        "b {resume}",
-        SCRATCH = const SCRATCH,
-        PC = const PC,
-        PSR = const PSR,
-        STACK = const STACK,
-        guarded = sym guarded_abort,
-        handler = sym trap::data_abort,
-        resume = sym resume,
-    )
-}
-
-/// A data abort in Supervisor mode. A guarded access returns failure to its caller; any
-/// other is the end. Only `r0` to `r3` may be lost: those of a guarded access.
-#[unsafe(naked)]
-unsafe extern "C" fn guarded_abort() {
+pub(crate) unsafe extern "C" fn guarded_abort() {
     naked_asm!(
         "sub lr, lr, #8",
         "ldr r2, ={first}",
         "sub r2, lr, r2",
         "cmp r2, #{len}",
-        "bhs {broken}",
-        "ldr lr, ={failed}",
+        "ldrlo lr, ={failed}",
+        "movslo pc, lr",
+        "ldr r2, =entresol_fast_fetch",
+        "cmp lr, r2",
+        "ldrne r2, =entresol_fast_load",
+        "cmpne lr, r2",
+        "ldrne r2, =entresol_fast_store",
+        "cmpne lr, r2",
+        "bne {broken}",
+        "ldr lr, ={saved}",
         "movs pc, lr",
         first = sym guarded::load_word,
         len = const guarded::CODE_LEN,
         failed = sym guarded::failed,
+        saved = sym undefined_saved,
         broken = sym broken_data_abort,
     )
 }
@@ -206,10 +190,10 @@ pub(crate) unsafe extern "C" fn vectors() {
         "b {interrupt}",
         "b {fast_interrupt}",
         reset = sym broken_reset,
-        undefined = sym undefined,
-        supervisor_call = sym supervisor_call,
+        undefined = sym fast::instruction::undefined,
+        supervisor_call = sym fast::system_call::supervisor_call,
         prefetch_abort = sym prefetch_abort,
-        data_abort = sym data_abort,
+        data_abort = sym fast::abort::data_abort,
         reserved = sym broken_reserved,
         interrupt = sym interrupt,
         fast_interrupt = sym broken_fast_interrupt,

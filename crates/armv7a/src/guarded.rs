@@ -15,7 +15,7 @@
 use core::arch::naked_asm;
 
 /// Bytes of code that may abort: [`load_word`] up to [`failed`].
-pub(crate) const CODE_LEN: u32 = 7 * 16;
+pub(crate) const CODE_LEN: u32 = 8 * 16;
 
 /// What a guarded load returns in `r0` and `r1`: the value, and 1 if it succeeded.
 type Loaded = u64;
@@ -52,9 +52,16 @@ pub(crate) unsafe extern "C" fn flush_data_line(address: u32) -> Loaded {
     naked_asm!("mcr p15, 0, r0, c7, c14, 1", "mov r1, #1", "bx lr", "nop")
 }
 
-/// Where a guarded access that aborted returns to its caller from.
+/// Invalidates the instruction-cache line of an address (ICIMVAU, B4.2.1).
 #[unsafe(naked)]
 #[unsafe(link_section = ".text.guarded.7")]
+pub(crate) unsafe extern "C" fn invalidate_instruction_line(address: u32) -> Loaded {
+    naked_asm!("mcr p15, 0, r0, c7, c5, 1", "mov r1, #1", "bx lr", "nop")
+}
+
+/// Where a guarded access that aborted returns to its caller from.
+#[unsafe(naked)]
+#[unsafe(link_section = ".text.guarded.8")]
 pub(crate) unsafe extern "C" fn failed() {
     naked_asm!("mov r1, #0", "bx lr")
 }

@@ -2,11 +2,11 @@
 //!
 //! Data and the smallest operations on it; [`hypervisor`](crate::hypervisor) decides.
 
-use crate::maintenance::View;
-use crate::shadow::{Shadow, Side};
+use crate::fast::Fast;
+use crate::shadow::Shadow;
 use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
-use entresol_hv::health::Health;
+use entresol_hv::health::{Health, Notices};
 use entresol_vcpu::Vcpu;
 
 /// What a VM is doing.
@@ -17,19 +17,32 @@ pub(crate) enum Run {
         /// Whether it ended well.
         well: bool,
     },
-    /// Its memory is being restored; so many bytes are cleared, so many loads copied.
-    Restoring {
-        /// Bytes of its memory cleared.
-        cleared: u32,
-        /// Index of the next load.
-        load: u32,
-        /// Bytes of that load copied.
-        copied: u32,
-    },
+    /// Its memory is being restored, as far as this.
+    Restoring(Restore),
     /// Runs when its turn comes.
     Running,
     /// Waits for an interrupt.
     Waiting,
+}
+
+/// The next step of a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Restore {
+    /// Clears its memory from this offset on.
+    Clear(u32),
+    /// Copies a load.
+    Copy {
+        /// Its index.
+        load: u32,
+        /// The offset in it.
+        from: u32,
+    },
+    /// Forgets the records of its pages from this one on.
+    Forget(u32),
+    /// Empties its shadow.
+    Reset,
+    /// Resets its processor and board, and lets it run.
+    Begin,
 }
 
 /// A VM with one vCPU. The entry code relies on `vcpu` being first.
@@ -43,6 +56,10 @@ pub(crate) struct Guest {
     pub(crate) scratch: u32,
     /// DACR while it runs.
     pub(crate) dacr: u32,
+    /// Where the last exception was taken from; for finding exception loops.
+    pub(crate) last: LastException,
+    /// What the fast paths need of it.
+    pub(crate) fast: Fast,
     /// Its board.
     pub(crate) board: Board,
     /// Its shadow tables.
@@ -53,10 +70,8 @@ pub(crate) struct Guest {
     pub(crate) health: Health,
     /// Its description.
     pub(crate) vm: Vm,
-    /// Notices given since its start.
-    pub(crate) notices: u32,
-    /// Where the last exception was taken from; for finding exception loops.
-    pub(crate) last: LastException,
+    /// Which notices may be given.
+    pub(crate) notices: Notices,
     /// Interrupts of passed-through devices: machine's number, guest's number, masked.
     pub(crate) interrupts: [Option<Interrupt>; 8],
 }
@@ -72,13 +87,14 @@ pub(crate) struct Interrupt {
 
 /// The latest exceptions without a good instruction between.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub(crate) struct LastException {
     /// Where the vector was.
     pub(crate) vector: u32,
-    /// Where the first came from.
-    pub(crate) from: u32,
     /// How many in a row.
     pub(crate) count: u32,
+    /// Where the first came from.
+    pub(crate) from: u32,
 }
 
 impl Guest {
@@ -87,19 +103,21 @@ impl Guest {
         stack: 0,
         scratch: 0,
         dacr: 0,
+        last: LastException { vector: 0, count: 0, from: 0 },
+        fast: Fast::EMPTY,
         board: Board::new(),
         shadow: Shadow::EMPTY,
         run: Run::Off { well: true },
         health: Health::from_image(0, 0),
         vm: Vm::EMPTY,
-        notices: 0,
-        last: LastException { vector: 0, from: 0, count: 0 },
+        notices: Notices::new(),
         interrupts: [None; 8],
     };
 
-    /// The view its current mode runs in.
-    #[inline]
-    pub(crate) fn view(&self) -> View {
-        self.shadow.view(Side::of(self.vcpu.privileged()))
+    /// Whether anything can end a wait for an interrupt that begins now.
+    pub(crate) fn may_wake(&self, now: u64) -> bool {
+        let gic = &self.board.gic;
+        self.board.may_wake(now)
+            || self.interrupts.iter().flatten().any(|line| gic.would_assert(line.guest))
     }
 }

@@ -25,14 +25,14 @@ use entresol_abi::HostPhys;
 use entresol_abi::console::Channel;
 use entresol_abi::image::MAX_VMS;
 use entresol_abi::observe::{Observed, VmCounters};
-use entresol_hv::console::{Console, Serial};
-use entresol_hv::health::Notice;
+use entresol_hv::console::{self, Console, Serial};
+use entresol_hv::health::{Fault, Notice};
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 use entresol_vcpu::psr;
 
-/// Notices given per start of a VM.
-const NOTICES: u32 = 16;
+/// Bursts in which all consoles are sent, at least.
+const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
 
 /// Counters for the host; see `abi::observe`.
 #[unsafe(no_mangle)]
@@ -40,7 +40,7 @@ const NOTICES: u32 = 16;
 pub(crate) static ENTRESOL_OBSERVED: Exclusive<Observed> = Exclusive::new(Observed::ZERO);
 
 /// The one core's state.
-static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY);
+pub(crate) static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY);
 
 /// Everything that runs on a core.
 pub(crate) struct Hypervisor {
@@ -55,9 +55,11 @@ pub(crate) struct Hypervisor {
     /// The view that is current.
     pub(crate) view: View,
     /// DACR that is current.
-    dacr: u32,
+    pub(crate) dacr: u32,
     /// Whose registers the floating-point unit holds.
     pub(crate) float_owner: Option<usize>,
+    /// Whether floating-point instructions run.
+    pub(crate) float_open: bool,
     /// Whether the scheduler must be asked before a guest runs again.
     pub(crate) reschedule: bool,
     /// Deadline the timer is armed for.
@@ -101,6 +103,7 @@ impl Hypervisor {
         view: View { base: 0, asid: 0 },
         dacr: 0,
         float_owner: None,
+        float_open: false,
         reschedule: true,
         armed: None,
     };
@@ -140,13 +143,23 @@ impl Hypervisor {
     }
 
     /// Says something on the hypervisor's console.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn say(&mut self, text: fmt::Arguments<'_>) {
         let mut writer = self.console.writer(Channel(0));
         // A console never fails; it drops.
         let _ = writer.write_fmt(text);
         let _ = writer.write_str("\r\n");
-        for _ in 0..8 {
+        self.pump();
+    }
+
+    /// Sends all that waits, before the machine goes.
+    pub(crate) fn flush(&mut self) {
+        for _ in 0..FLUSH {
             self.pump();
+            if !self.console.pending() {
+                return;
+            }
         }
     }
 
@@ -160,28 +173,32 @@ impl Hypervisor {
     }
 
     /// Tells of something that the guest was told by its processor.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn notice(&mut self, notice: Notice) {
-        let index = self.loaded;
+        let (now, hz) = (self.platform().now(), self.platform().hz());
         let guest = self.guest();
-        guest.notices = guest.notices.saturating_add(1);
-        let vm = guest.vm;
-        match guest.notices {
-            ..NOTICES => self.say(format_args!("vm \"{}\": {notice}", name(&vm.name))),
-            NOTICES => self.say(format_args!(
-                "vm \"{}\" gave {NOTICES} such sentences and gives no more until it starts again",
-                name(&vm.name)
-            )),
-            _ => {}
+        let Some(before) = guest.notices.admit(&notice, now, hz) else { return };
+        let vm = guest.vm.name;
+        let vm = name(&vm);
+        if before == 0 {
+            self.say(format_args!("vm \"{vm}\": {notice}"));
+        } else {
+            self.say(format_args!("vm \"{vm}\": {notice} ({before} more before)"));
         }
-        let _ = index;
     }
 
-    /// The loaded guest waits for an interrupt, unless one is pending.
-    pub(crate) fn wait(&mut self) {
+    /// The loaded guest waits for an interrupt at `pc`, unless one is pending. That none can
+    /// come is a fault: nothing else would ever end the wait.
+    pub(crate) fn wait(&mut self, pc: u32) {
         let index = self.loaded;
+        let now = self.platform().now();
         let guest = self.guest();
         if guest.board.irq() || guest.board.fiq() {
             return;
+        }
+        if !guest.may_wake(now) {
+            return self.fault(Fault::Stuck { pc });
         }
         guest.run = Run::Waiting;
         if let Some(id) = Id::new(index) {
@@ -218,9 +235,9 @@ impl Hypervisor {
             self.arm();
             let index = id.index();
             match self.guests.get(index).map(|guest| guest.run) {
-                Some(Run::Restoring { cleared, load, copied }) => {
+                Some(Run::Restoring(next)) => {
                     self.load(index);
-                    self.restore(cleared, load, copied);
+                    self.restore(next);
                     // What came meanwhile is settled between two steps.
                     self.interrupted();
                 }
@@ -243,6 +260,7 @@ impl Hypervisor {
                 "every vm is off: {}",
                 if well { "all ended well" } else { "not all ended well" }
             ));
+            self.flush();
             self.platform().power_off(well);
         }
         self.arm();
@@ -275,6 +293,7 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
+        cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
         unsafe { entry::set_guest(guest) };
@@ -284,7 +303,8 @@ impl Hypervisor {
     /// Gives the floating-point unit to the loaded guest, or closes it.
     pub(crate) fn update_float(&mut self) {
         let index = self.loaded % MAX_VMS;
-        if !self.guests[index].vcpu.float_enabled() {
+        self.float_open = self.guests[index].vcpu.float_enabled();
+        if !self.float_open {
             float::set_enabled(false);
             return;
         }
@@ -303,10 +323,30 @@ impl Hypervisor {
     #[inline]
     pub(crate) fn leave(&mut self) -> *mut Guest {
         if self.reschedule {
+            // It may come back by a path that renews nothing.
+            self.renew();
             self.choose();
         }
-        let index = self.loaded % MAX_VMS;
-        let guest = &mut self.guests[index];
+        self.renew();
+        self.settle()
+    }
+
+    #[inline]
+    fn renew(&mut self) {
+        let counters: *mut VmCounters = self.counters();
+        self.guest().renew_fast(counters);
+    }
+
+    /// The same for a trap that did not touch the guest's system registers and its shadow.
+    #[inline]
+    pub(crate) fn leave_unchanged(&mut self) -> *mut Guest {
+        if self.reschedule { self.leave() } else { self.settle() }
+    }
+
+    /// What interrupts the loaded guest, in which view it goes on.
+    #[inline]
+    fn settle(&mut self) -> *mut Guest {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
         guest.vcpu.pending =
             (u32::from(guest.board.irq()) * psr::I) | (u32::from(guest.board.fiq()) * psr::F);
         if let Some(exception) = guest.vcpu.deliverable() {
@@ -314,8 +354,8 @@ impl Hypervisor {
             cp15::clear_exclusive();
             self.counters().injected += 1;
         }
-        let guest = &mut self.guests[index];
-        let view = guest.view();
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let view = guest.fast_view();
         if view != self.view {
             // SAFETY: a view of the guest's shadow, tagged with the ASID of its root.
             unsafe { maintenance::switch(view) };
@@ -350,8 +390,9 @@ fn count_exhausted(Exhausted { id, late }: Exhausted) {
 
 /// A zero-padded name as text.
 pub(crate) fn name(bytes: &[u8; 16]) -> &str {
-    let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    bytes.get(..len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("?")
+    let len = bytes.iter().position(|byte| !matches!(byte, 1..=0x7f)).unwrap_or(bytes.len());
+    // SAFETY: all of it is ASCII.
+    unsafe { core::str::from_utf8_unchecked(bytes.get(..len).unwrap_or_default()) }
 }
 
 /// Nothing is left to do.

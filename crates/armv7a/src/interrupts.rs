@@ -73,13 +73,15 @@ impl Hypervisor {
         }
     }
 
-    /// The loaded guest ended an interrupt: passed-through devices may interrupt again.
+    /// The loaded guest ended an interrupt: passed-through devices may interrupt again, but
+    /// for those whose interrupt it is still handling.
     pub(crate) fn rearm_devices(&mut self) {
         let index = self.loaded % MAX_VMS;
         let Some(platform) = &mut self.platform else { return };
         let guest = &mut self.guests[index];
         for line in guest.interrupts.iter_mut().flatten() {
-            if core::mem::replace(&mut line.delivered, false) {
+            if line.delivered && !guest.board.gic.is_active(line.guest) {
+                line.delivered = false;
                 guest.board.gic.set_line(line.guest, false);
                 platform.unmask(line.machine);
             }

@@ -4,7 +4,7 @@
 //!
 //! # Modules, from the machine up
 //!
-//! - [`boot`], [`entry`], [`guarded`]: assembly. [`cp15`], [`float`], [`identity`], [`timer`]:
+//! - [`boot`], [`entry`], [`fast`], [`guarded`]: assembly. [`cp15`], [`float`], [`identity`], [`timer`]:
 //!   registers. [`maintenance`]: every sequence of barriers, TLB and cache operations.
 //! - [`translation`]: descriptors. [`linear`]: memory by physical address. [`memory`]: whose
 //!   address is whose.
@@ -33,6 +33,7 @@ mod device;
 mod emulate;
 mod entry;
 pub mod exclusive;
+mod fast;
 mod float;
 mod guarded;
 mod guest;

@@ -58,7 +58,7 @@ pub(crate) fn view() -> View {
 
 impl<'core> Linear<'core> {
     /// Enters the linear view; `current` is what the core returns to.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter(current: &'core mut View) -> Self {
         // SAFETY: by the contract of `set`.
         unsafe { switch(view()) };
@@ -66,7 +66,7 @@ impl<'core> Linear<'core> {
     }
 
     /// Loads from physical memory.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn load<T: Word>(&self, at: HostPhys) -> T {
         // SAFETY: mapped while `self` lives; any bytes are a `T`; by the module's
         // second and third invariants no Rust object is there.
@@ -74,7 +74,7 @@ impl<'core> Linear<'core> {
     }
 
     /// Stores to physical memory.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn store<T: Word>(&mut self, at: HostPhys, value: T) {
         // SAFETY: as in `load`; `&mut self` excludes a borrow from `page`.
         unsafe { core::ptr::write_volatile(at.0 as *mut T, value) };
@@ -135,7 +135,7 @@ impl<const STRIDE: u32> PoolArray<STRIDE> {
     }
 
     /// Address of item `index`.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn at(self, index: u32) -> HostPhys {
         debug_assert!(index < self.count || self.count == 0);
         HostPhys(self.base.0 + index * STRIDE)

@@ -47,6 +47,26 @@ pub(crate) unsafe fn switch(view: View) {
     cp15::isb();
 }
 
+/// The text of [`switch`] for assembly, with the registers of the new view and one to lose:
+/// seven instructions, to be used under the same conditions.
+macro_rules! switch_text {
+    ($base:literal, $asid:literal, $lost:literal) => {
+        concat!(
+            "mov ",
+            $lost,
+            ", #0\nmcr p15, 0, ",
+            $lost,
+            ", c13, c0, 1\nisb\nmcr p15, 0, ",
+            $base,
+            ", c2, c0, 0\nisb\nmcr p15, 0, ",
+            $asid,
+            ", c13, c0, 1\nisb"
+        )
+    };
+}
+
+pub(crate) use switch_text;
+
 /// Makes stores to translation tables visible to the table walker.
 ///
 /// B3.10.1: entries that were faulting need no invalidation, only this. Tables are

@@ -8,6 +8,7 @@ use entresol_abi::{GuestPhys, HostPhys};
 
 /// The memory of one VM: one range, contiguous in the machine.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct GuestMemory {
     /// First guest physical address, a multiple of 1 MiB.
     guest: GuestPhys,
@@ -25,14 +26,14 @@ impl GuestMemory {
     }
 
     /// Where a byte of the guest lies, if it is in the VM's memory.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn host(&self, at: GuestPhys) -> Option<HostPhys> {
         let offset = at.0.wrapping_sub(self.guest.0);
         if offset < self.len { Some(HostPhys(self.host.0 + offset)) } else { None }
     }
 
     /// Number of the page of `at`, if it is in the VM's memory.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn page(&self, at: GuestPhys) -> Option<u32> {
         let offset = at.0.wrapping_sub(self.guest.0);
         if offset < self.len { Some(offset >> 12) } else { None }
@@ -46,7 +47,7 @@ impl GuestMemory {
     }
 
     /// Where page `number` lies; callers got the number from [`GuestMemory::page`].
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn page_at(&self, number: u32) -> HostPhys {
         HostPhys(self.host.0 + (number << 12))
     }
@@ -57,7 +58,7 @@ impl GuestMemory {
     }
 
     /// Loads an aligned word of the guest's memory.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn load(&self, linear: &Linear<'_>, at: GuestPhys) -> Option<u32> {
         Some(linear.load(self.host(GuestPhys(at.0 & !3))?))
     }

@@ -3,11 +3,14 @@
 //! A page of *code* was scanned and may run in the kernel view; its replaced words are
 //! kept as *sites*. The *critical* mapping of a page is the one that must go when it
 //! changes between code and data: a writable one of data, an executable one of code.
+//! A page of code that is written again and again is *open*: mapped writable as well,
+//! until the guest maintains its instruction cache.
 //!
 //! # Invariants
 //!
 //! - The words of a page of data are the guest's own; those of a page of code differ
-//!   from them at its sites only.
+//!   from them at its sites only; at those of an open page that the guest wrote, not at
+//!   all.
 //! - A record of another epoch than the shadow's says nothing of mappings: they were all
 //!   dropped since. Epochs are compared modulo 256; a false match costs a drop.
 //!
@@ -28,9 +31,13 @@ const SITE_LEN: u32 = 8;
 const A32: u32 = 1 << 16;
 const T32: u32 = 1 << 17;
 const CODE: u32 = A32 | T32;
-/// Bits 23:18 count how often the page went from code to data, saturating.
+/// Bits 22:18 count how often the page was written while it was code, saturating.
 const FLIP: u32 = 1 << 18;
-const FLIPS: u32 = 0x3f << 18;
+const FLIPS: u32 = 0x1f << 18;
+const OPEN: u32 = 1 << 23;
+
+/// A page written so often while it was code is opened.
+const HOT: u32 = 8;
 
 const ONE: u32 = 1;
 const MANY: u32 = 2;
@@ -95,12 +102,18 @@ impl Pages {
         self.sites = PoolArray::new(sites_at, sites.min(0xfffe));
     }
 
-    /// Forgets everything: all pages are data again. Their words must be the guest's.
-    pub(crate) fn reset(&mut self, linear: &mut Linear<'_>) {
+    /// Forgets `count` pages from page `from` on; their words must be the guest's. Returns
+    /// the next, or `None` when everything is forgotten and all pages are data.
+    pub(crate) fn forget(&mut self, linear: &mut Linear<'_>, from: u32, count: u32) -> Option<u32> {
+        let left = self.records.count().saturating_sub(from);
+        linear.zero(self.records.at(from), left.min(count) * 8);
+        if left > count {
+            return Some(from + count);
+        }
         self.fresh = 0;
         self.free = 0;
         self.megabytes = [0; 64];
-        linear.zero(self.records.at(0), self.records.count() * 8);
+        None
     }
 
     /// All mappings were dropped.
@@ -119,7 +132,7 @@ impl Pages {
     }
 
     /// Whether a page is code in any instruction set.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_code(&self, linear: &Linear<'_>, page: u32) -> bool {
         self.state(linear, page) & CODE != 0
     }
@@ -136,12 +149,42 @@ impl Pages {
         self.set_state(linear, page, state | flag(set));
     }
 
-    /// Makes a page data; returns how often that happened to it, up to 63.
-    pub(crate) fn set_data(&self, linear: &mut Linear<'_>, page: u32) -> u32 {
-        let state = self.state(linear, page) & !CODE;
-        let state = if state & FLIPS == FLIPS { state } else { state + FLIP };
+    /// Whether a page was scanned for both instruction sets.
+    #[inline]
+    pub(crate) fn scanned_fully(&self, linear: &Linear<'_>, page: u32) -> bool {
+        self.state(linear, page) & CODE == CODE
+    }
+
+    /// Makes a page data.
+    pub(crate) fn set_data(&self, linear: &mut Linear<'_>, page: u32) {
+        let state = self.state(linear, page) & !(CODE | OPEN);
         self.set_state(linear, page, state);
-        (state & FLIPS) / FLIP
+    }
+
+    /// Notes that a page was written while it was code; whether that happens often.
+    pub(crate) fn written(&self, linear: &mut Linear<'_>, page: u32) -> bool {
+        let state = self.state(linear, page);
+        if state & FLIPS != FLIPS {
+            self.set_state(linear, page, state + FLIP);
+        }
+        self.is_hot(linear, page)
+    }
+
+    /// Whether a page is written often while it is code.
+    pub(crate) fn is_hot(&self, linear: &Linear<'_>, page: u32) -> bool {
+        self.state(linear, page) & FLIPS >= HOT * FLIP
+    }
+
+    /// Whether a page of code is open.
+    #[inline]
+    pub(crate) fn is_open(&self, linear: &Linear<'_>, page: u32) -> bool {
+        self.state(linear, page) & OPEN != 0
+    }
+
+    /// Opens a page of code.
+    pub(crate) fn set_open(&self, linear: &mut Linear<'_>, page: u32) {
+        let state = self.state(linear, page);
+        self.set_state(linear, page, state | OPEN);
     }
 
     /// Whether a megabyte, counted from the start of the memory, holds code.
@@ -160,7 +203,7 @@ impl Pages {
     }
 
     /// Notes a mapping that is critical for its page.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn mapped(
         &self,
         linear: &mut Linear<'_>,
@@ -226,7 +269,7 @@ impl Pages {
         let state = self.state(linear, page);
         let at = self.site(number).0;
         linear.store(HostPhys(at), site.original);
-        linear.store(HostPhys(at + 4), place(site));
+        linear.store(HostPhys(at + 4), place(site.offset, site.width));
         linear.store(HostPhys(at + 6), state as u16);
         self.set_state(linear, page, state & 0xffff_0000 | u32::from(number));
         true
@@ -254,6 +297,19 @@ impl Pages {
             number = linear.load(HostPhys(at + 6));
         }
         false
+    }
+
+    /// The guest's own word where a page has a site at `offset`.
+    pub(crate) fn original_at(&self, linear: &Linear<'_>, page: u32, offset: u32) -> Option<u32> {
+        let mut number = self.state(linear, page) as u16;
+        while number != 0 {
+            let at = self.site(number).0;
+            if u32::from(linear.load::<u16>(HostPhys(at + 4)) & 0xffe) == offset {
+                return Some(linear.load(HostPhys(at)));
+            }
+            number = linear.load(HostPhys(at + 6));
+        }
+        None
     }
 
     /// Takes one site out of a page's list.
@@ -294,16 +350,17 @@ const fn flag(set: InstructionSet) -> u32 {
 }
 
 /// Offset and width of a site in 16 bits: an offset is even and below 4096.
-const fn place(site: Site) -> u16 {
-    let width = match site.width {
+pub(crate) const fn place(offset: u32, width: Width) -> u16 {
+    let width = match width {
         Width::Word => 0,
         Width::Narrow => 1,
         Width::Wide => 0x8000,
     };
-    site.offset as u16 | width
+    offset as u16 | width
 }
 
-const fn unplace(place: u16, original: u32) -> Site {
+/// The site that [`place`] put there, with its original.
+pub(crate) const fn unplace(place: u16, original: u32) -> Site {
     let width = match place & 0x8001 {
         0 => Width::Word,
         1 => Width::Narrow,

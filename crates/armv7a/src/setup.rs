@@ -1,6 +1,6 @@
 //! Takes the machine over: everything from the image, before the first guest runs.
 
-use crate::guest::{Interrupt as Line, Run};
+use crate::guest::{Interrupt as Line, Restore, Run};
 use crate::hypervisor::{Hypervisor, core, halt, name};
 use entresol_abi::HostPhys;
 use entresol_abi::image::{self, MAX_SLOTS, MAX_VMS};
@@ -74,7 +74,7 @@ impl Hypervisor {
                 }
                 if vm.flags & image::flags::AUTOSTART != 0 {
                     // First start: memory outside the loads is as the machine left it.
-                    guest.run = Run::Restoring { cleared: vm.memory_len, load: 0, copied: 0 };
+                    guest.run = Run::Restoring(Restore::Copy { load: 0, from: 0 });
                     self.scheduler.ready(id);
                 }
             }

@@ -16,8 +16,8 @@
 //!
 //! # Invariants
 //!
-//! - A page of code ([`Pages`](crate::pages)) is never writable in any view, and
-//!   executable in the kernel view only if it is a page of code.
+//! - A page of code ([`Pages`](crate::pages)) is never writable in any view unless it is
+//!   open, and what is no page of code is not executable in the kernel view.
 //! - For each page, its record names its one *critical* mapping (writable for data,
 //!   kernel-executable for code), or says there may be many.
 //! - A megabyte that holds code is not mapped as a section.
@@ -148,13 +148,17 @@ pub(crate) struct Shadow {
     current: u8,
     clock: u32,
     /// Domains (two bits each) whose DACR field was baked into entries.
-    baked_domains: u32,
+    pub(crate) baked_domains: u32,
     /// A pool that was found full for the first time since the start, to be told.
     pub(crate) full: Option<Pool>,
     /// Pools that were told of already: second-level tables, sites.
     told: [bool; 2],
     /// Times everything was dropped.
     pub(crate) flushes: u32,
+    /// The guest's kernel runs T32 code: its pages are scanned for both instruction sets.
+    pub(crate) mixed: bool,
+    /// Pages that are open; see [`Pages`].
+    pub(crate) open: [Option<u32>; 4],
 }
 
 impl Shadow {
@@ -182,6 +186,8 @@ impl Shadow {
         full: None,
         told: [false; 2],
         flushes: 0,
+        mixed: false,
+        open: [None; 4],
     };
 
     /// Takes the pools of a VM: `pairs` pairs and `tables` second-level tables at `pool`,
@@ -212,7 +218,8 @@ impl Shadow {
 
     /// Drops everything, as at a start of the VM.
     pub(crate) fn reset(&mut self, linear: &mut Linear<'_>) {
-        self.pages.reset(linear);
+        self.mixed = false;
+        self.open = [None; 4];
         self.drop_all(linear);
         for asid in &mut self.pair_of {
             *asid = 0;

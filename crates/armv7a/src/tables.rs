@@ -82,7 +82,7 @@ impl Tables {
     }
 
     /// The record of table `number - 1`, or `None` at the end of a list.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record(&self, linear: &Linear<'_>, number: u16) -> Option<Record> {
         if number == 0 {
             return None;
@@ -117,7 +117,7 @@ impl Tables {
     }
 
     /// The record of the table at an address.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record_of(&self, linear: &Linear<'_>, table: HostPhys) -> Option<Record> {
         self.record(linear, self.number(table)?)
     }

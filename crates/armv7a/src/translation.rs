@@ -6,7 +6,7 @@
 //!
 //! Manual: ARM DDI 0406C, B3.5.1 and B3.8 (TEX remap off, access flag off).
 
-use entresol_abi::HostPhys;
+use entresol_abi::{GuestPhys, HostPhys};
 
 /// Domain of the hypervisor's window; always a client.
 pub(crate) const WINDOW_DOMAIN: u8 = 15;
@@ -72,6 +72,25 @@ pub(crate) const fn guest_page(to: HostPhys, rights: Rights, memory: Memory) -> 
     };
     to.0 | 1 << 11 | memory | access(rights) << 4 | 0b10 | (!rights.execute as u32)
 }
+
+/// A second-level entry that faults, and notes that a page of the virtual board is there.
+/// Bits 1:0 clear is a fault; the processor ignores the others (B3.5.1).
+#[inline]
+#[must_use]
+pub(crate) const fn board_page(at: GuestPhys, write: bool) -> u32 {
+    at.0 & !0xfff | (write as u32) << 3 | NOTE
+}
+
+/// The page of the virtual board that a second-level entry notes, if it may be accessed.
+#[inline]
+#[must_use]
+pub(crate) const fn board_page_of(entry: u32, write: bool) -> Option<GuestPhys> {
+    let noted = entry & (NOTE | 0b11) == NOTE && (!write || entry & 1 << 3 != 0);
+    if noted { Some(GuestPhys(entry & !0xfff)) } else { None }
+}
+
+/// Marks a faulting entry as a note.
+const NOTE: u32 = 1 << 2;
 
 /// A first-level entry of the linear view: 1 MiB for the hypervisor only.
 #[inline]

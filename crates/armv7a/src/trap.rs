@@ -14,11 +14,13 @@
 
 use crate::code;
 use crate::cp15;
+use crate::device::Stored;
 use crate::guest::Guest;
 use crate::hypervisor::{Hypervisor, core};
 use crate::shadow::{Attempt, Resolved, Side};
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
+use entresol_hv::board::Board;
 use entresol_hv::health::{Access as Did, Fault, Notice, Pool, Who};
 use entresol_isa::op::InstructionSet;
 use entresol_vcpu::{Cause, Exception, fsr, psr};
@@ -86,7 +88,7 @@ pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.interrupted();
-    hypervisor.leave()
+    hypervisor.leave_unchanged()
 }
 
 /// The hypervisor itself took an exception: the end, with what is known.
@@ -106,6 +108,7 @@ pub(crate) extern "C" fn broken(kind: u32, address: u32, status: u32) -> ! {
         cp15::data_fault_address(),
         cp15::data_fault_status(),
     ));
+    hypervisor.flush();
     hypervisor.platform().power_off(false)
 }
 
@@ -153,7 +156,7 @@ impl Hypervisor {
     }
 
     /// A fetch at `address` failed in the guest's current view.
-    fn fetch(&mut self, address: u32) {
+    pub(crate) fn fetch(&mut self, address: u32) {
         for _ in 0..ATTEMPTS {
             let guest = &mut self.guests[self.loaded % MAX_VMS];
             let privileged = guest.vcpu.privileged();
@@ -162,10 +165,9 @@ impl Hypervisor {
             let cp15 = &guest.vcpu.cp15;
             let side = Side::of(privileged);
             let shadow = &mut guest.shadow;
-            let resolved = if shadow.refill(&mut linear, cp15, address, Attempt::Fetch, side) {
-                Resolved::Filled
-            } else {
-                shadow.resolve(&mut linear, cp15, address, Attempt::Fetch, privileged)
+            let resolved = match shadow.refill(&mut linear, cp15, address, Attempt::Fetch, side) {
+                Some(resolved) => resolved,
+                None => shadow.resolve(&mut linear, cp15, address, Attempt::Fetch, privileged),
             };
             match resolved {
                 Resolved::Filled | Resolved::Unchanged => {
@@ -185,7 +187,7 @@ impl Hypervisor {
                 }
                 Resolved::Board(at) => {
                     drop(linear);
-                    self.tell_nothing(at, Did::Executed);
+                    self.tell_nothing(address, at, Did::Executed);
                     return self.inject(Exception::PrefetchAbort { ifsr: EXTERNAL, ifar: address });
                 }
                 Resolved::Window => {
@@ -209,12 +211,11 @@ impl Hypervisor {
                     attempt = Attempt::Write;
                 }
                 Resolved::Unchanged => return,
-                Resolved::WritesCode(at) => {
-                    if self.store_to_code(at, address) {
-                        return;
-                    }
-                    self.take_back(at);
-                }
+                Resolved::WritesCode(at) => match self.store_to_code(at, address) {
+                    Stored::Done => return,
+                    Stored::Elsewhere => self.take_back(at),
+                    Stored::Cannot => self.open_code(at),
+                },
                 Resolved::Fault(fault) => {
                     let dfsr = fault.dfsr(attempt == Attempt::Write);
                     return self.inject(Exception::DataAbort { dfsr, dfar: address });
@@ -241,7 +242,7 @@ impl Hypervisor {
                 false
             }
             Resolved::Board(at) => {
-                self.tell_nothing(at, did(attempt));
+                self.tell_nothing(address, at, did(attempt));
                 self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
                 false
             }
@@ -259,10 +260,9 @@ impl Hypervisor {
         let mut linear = Self::linear(&mut self.view);
         let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
         let side = Side::of(privileged);
-        let resolved = if shadow.refill(&mut linear, cp15, address, attempt, side) {
-            Resolved::Filled
-        } else {
-            shadow.resolve(&mut linear, cp15, address, attempt, privileged)
+        let resolved = match shadow.refill(&mut linear, cp15, address, attempt, side) {
+            Some(resolved) => resolved,
+            None => shadow.resolve(&mut linear, cp15, address, attempt, privileged),
         };
         drop(linear);
         if resolved == Resolved::Filled {
@@ -282,6 +282,11 @@ impl Hypervisor {
         }
     }
 
+    fn open_code(&mut self, at: GuestPhys) {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        code::open(&mut guest.shadow, &mut Self::linear(&mut self.view), at);
+    }
+
     fn take_back(&mut self, at: GuestPhys) {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         code::take_back(&mut guest.shadow, &mut Self::linear(&mut self.view), at);
@@ -290,6 +295,8 @@ impl Hypervisor {
 
     /// The guest touched the window: its own tables cannot map anything there, so it is
     /// told that they do not; with its MMU off it cannot be told.
+    #[cold]
+    #[inline(never)]
     fn touched_window(&mut self, address: u32, access: Did) {
         let (who, pc) = self.culprit();
         if self.guest().vcpu.cp15.sctlr & 1 == 0 {
@@ -308,9 +315,17 @@ impl Hypervisor {
         (if vcpu.privileged() { Who::Kernel } else { Who::Application }, vcpu.pc)
     }
 
-    pub(crate) fn tell_nothing(&mut self, address: GuestPhys, access: Did) {
+    /// The guest's virtual `address` is `at`, where it has nothing.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn tell_nothing(&mut self, address: u32, at: GuestPhys, access: Did) {
         let (who, pc) = self.culprit();
-        self.notice(Notice::Nothing { who, access, address, pc });
+        let mapped = self.guest().vcpu.cp15.sctlr & 1 != 0;
+        self.notice(if mapped && !Board::is_device(at) {
+            Notice::ForeignMapping { address, to: at, pc }
+        } else {
+            Notice::Nothing { who, access, address: at, pc }
+        });
     }
 }
 

@@ -100,6 +100,12 @@ impl Gic {
             && self.interface.accepts(distributor.level(irq), distributor.group_one(irq))
     }
 
+    /// Whether an interrupt was acknowledged and not ended.
+    #[must_use]
+    pub fn is_active(&self, irq: u32) -> bool {
+        self.distributor.is_active(irq)
+    }
+
     /// Reads `GICC_IAR`: makes the most urgent interrupt active and names it.
     pub fn acknowledge(&mut self) -> u32 {
         match self.best {

@@ -270,6 +270,37 @@ impl Scheduler {
         }
     }
 
+    /// The current vCPU ends its turn at `now`: its next equal, if it has one, begins one. As
+    /// `expire` and then `pick`, while nobody more urgent can run; with budgets in play it
+    /// leaves it to these two.
+    #[inline]
+    pub fn pass(&mut self, now: u64) -> Option<Id> {
+        let id = self.current?;
+        let slice = self.slice;
+        let turn = self.turn + 1;
+        let vcpu = &self.vcpus[id];
+        let Vcpu { priority, queued, next, .. } = *vcpu;
+        let plain = queued && next != id && vcpu.server.is_none();
+        if !plain || self.head(priority) != Some(id) || self.vcpus[next].server.is_some() {
+            return None;
+        }
+        let vcpu = &mut self.vcpus[id];
+        (vcpu.left, vcpu.turn) = (slice, turn);
+        self.turn = turn;
+        if let Some(slot) = self.heads.get_mut(usize::from(priority.0)) {
+            *slot = Some(next);
+        }
+        self.since = now;
+        self.current = Some(next);
+        self.current
+    }
+
+    /// Whether the current vCPU has an equal that can run.
+    #[must_use]
+    pub fn has_equal(&self) -> bool {
+        self.current.is_some_and(|id| self.vcpus[id].queued && self.vcpus[id].next != id)
+    }
+
     /// When to pick again at the latest: the end of the slot, of the current vCPU's
     /// budget, or of its slice if it has an equal to make room for; or when one at least
     /// as urgent gets budget back.

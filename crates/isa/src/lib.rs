@@ -34,6 +34,7 @@
 
 pub mod a32;
 mod coprocessor;
+pub mod hot;
 pub mod op;
 pub mod t32;
 pub mod trapword;

@@ -3,7 +3,7 @@
 //! Chooses drivers by numbers in the image's description; knows no machine by name.
 
 use core::arch::asm;
-use entresol_abi::image::{self, PowerOff};
+use entresol_abi::image::{self, PowerOff, Reset};
 use entresol_armv7a::boot::Window;
 use entresol_armv7a::exclusive::Exclusive;
 use entresol_armv7a::halt;
@@ -26,6 +26,8 @@ pub(crate) struct Machine {
     gic: Gic,
     timer: Timer,
     uart: Uart,
+    /// The page of the reset registers.
+    reset: Option<*mut u32>,
 }
 
 /// The one machine.
@@ -62,7 +64,9 @@ impl Machine {
         uart.init();
         gic.enable(description.timer_irq);
         gic.enable(description.uart_irq);
-        let machine = Self { description: *description, gic, timer, uart };
+        let by_registers = description.reset == Reset::Registers as u32;
+        let reset = if by_registers { Some(window.device(description.reset_base)?) } else { None };
+        let machine = Self { description: *description, gic, timer, uart, reset };
         // SAFETY: called once, before any trap.
         let slot = unsafe { MACHINE.get() };
         Some(slot.insert(machine))
@@ -146,7 +150,19 @@ impl Platform for Machine {
     }
 
     fn reset(&mut self) -> ! {
-        // No machine here has a reset that is described; a watchdog would do.
+        if let Some(base) = self.reset {
+            for [offset, value] in self.description.reset_writes {
+                if [offset, value] != [0, 0] {
+                    // SAFETY: the description says that there is such a register on the
+                    // page, which the window maps.
+                    unsafe { base.byte_add(offset as usize & 0xffc).write_volatile(value) };
+                }
+            }
+        } else if self.description.reset == Reset::PsciHvc as u32 {
+            // SAFETY: the description says that the call does not return.
+            unsafe { asm!(".arch_extension virt", "hvc #0", in("r0") 0x8400_0009_u32) };
+        }
+        // It takes a while, or cannot be done.
         self.power_off(false)
     }
 }

@@ -4,6 +4,7 @@
 //! first and ask later.
 
 /// `N` times 32 bits.
+#[derive(Clone)]
 pub(crate) struct Bitmap<const N: usize> {
     words: [u32; N],
     /// No member is in a word below: popping resumes here.
@@ -44,6 +45,20 @@ impl<const N: usize> Bitmap<N> {
     #[inline]
     pub(crate) fn block(&self, block: usize) -> u32 {
         self.words.get(block).copied().unwrap_or(0)
+    }
+
+    /// [`Bitmap::block`] for 32-bit arithmetic.
+    #[inline]
+    pub(crate) fn at(&self, block: u32) -> u32 {
+        usize::try_from(block).map_or(0, |block| self.block(block))
+    }
+
+    /// [`Bitmap::set_block`] for 32-bit arithmetic; not for sets that are popped.
+    #[inline]
+    pub(crate) fn put(&mut self, block: u32, members: u32) {
+        if let Ok(block) = usize::try_from(block) {
+            self.set_block(block, members);
+        }
     }
 
     /// Up to 32 members from `start` upwards, the first in bit 0.

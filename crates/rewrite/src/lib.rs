@@ -1,7 +1,7 @@
 //! Finds and replaces sensitive instructions in a page or a binary.
 //!
 //! Given one page of guest memory and where execution entered it, [`scan`] says
-//! which words to replace by which trap words; [`report`] says the same of a whole
+//! which words to replace by which trap words; [`report()`] says the same of a whole
 //! binary, for people. Neither touches memory, maps pages, or emulates anything.
 //!
 //! # Why guess at all
@@ -127,8 +127,34 @@ pub fn scan(page: &Page, entry: u16, set: InstructionSet, found: impl FnMut(Foun
         InstructionSet::A32 => {
             a32::Scan::new(page, Some(entry), Direction::Trap).decide(Direction::Trap, found)
         }
-        InstructionSet::T32 => t32::Scan::new(page, Some(entry)).decide(Direction::Trap, found),
+        InstructionSet::T32 => {
+            t32::Scan::new(page, Some(entry), Direction::Trap).decide(Direction::Trap, found)
+        }
     }
+}
+
+/// Plans the replacements of what a page holds of the instruction set it was not entered
+/// in. Nothing is reached then; what stands around decides.
+///
+/// For pages of guests that use both sets: it costs as much as [`scan`].
+pub fn scan_other(page: &Page, set: InstructionSet, found: impl FnMut(Found)) {
+    match set {
+        InstructionSet::A32 => {
+            a32::Scan::new(page, None, Direction::Trap).decide(Direction::Trap, found)
+        }
+        InstructionSet::T32 => {
+            t32::Scan::among_a32(page, Direction::Trap).decide(Direction::Trap, found)
+        }
+    }
+}
+
+/// Whether the T32 code whose halfwords `next` gives holds an instruction to be replaced,
+/// in the few before it branches.
+///
+/// For entries that no scan could foresee, such as the first return of an exception
+/// into a new task: if so, the page is to be scanned again as entered there.
+pub fn overlooked(next: impl FnMut() -> Option<u16>) -> bool {
+    t32::overlooked(next)
 }
 
 /// Finds what a [`scan`] with the same arguments replaced in this page, to undo it.
@@ -144,7 +170,8 @@ pub fn restore(page: &Page, entry: u16, set: InstructionSet, mut found: impl FnM
     match set {
         InstructionSet::A32 => a32::Scan::new(page, Some(entry), Direction::Original)
             .decide(Direction::Original, sites),
-        InstructionSet::T32 => t32::Scan::new(page, Some(entry)).decide(Direction::Original, sites),
+        InstructionSet::T32 => t32::Scan::new(page, Some(entry), Direction::Original)
+            .decide(Direction::Original, sites),
     }
 }
 

@@ -120,7 +120,7 @@ impl PageReport {
 
     fn note_t32(&mut self, entry: Option<u16>) {
         let page = self.page;
-        let scan = t32::Scan::new(&page, entry);
+        let scan = t32::Scan::new(&page, entry, Direction::Trap);
         for (index, slot) in (0_u32..).zip(&mut self.notes) {
             let half = scan.half(index);
             let reason = scan.reason(index);

@@ -3,12 +3,17 @@
 //! T32 has no fixed boundaries: a halfword means something only once it is known
 //! where the instruction before it ended. So control flow comes first, then linear
 //! sweeps from where known code ends, and only 32-bit encodings with nearly all bits
-//! fixed are believed where neither leads.
+//! fixed are believed where neither leads. A page that was entered in A32 may hold T32
+//! code all the same; there, what looks sensitive is believed if it reads on as T32 to
+//! a return and does not stand among A32 code.
+//!
+//! Most halfwords are dismissed by one look-up of their upper byte.
 //!
 //! # Invariants
 //!
-//! Every halfword is followed at most once as reached and once as swept. The last
-//! instruction of a page may continue in the next one; it is reported, never split.
+//! Every halfword is followed at most once. Runs that are tried start behind known code
+//! and end before it, so they do not overlap. The last instruction of a page may
+//! continue in the next one; it is reported, never split.
 
 use entresol_isa::{t32::is_wide, trapword};
 
@@ -17,94 +22,222 @@ use crate::{Direction, Found, Page, Reason, Site, Width};
 
 const HALVES: u32 = 2048;
 
+/// Most sweeps of a page: more functions than one has, and a bound for hostile pages.
+const MOST_SWEEPS: u32 = 256;
+
+/// 32-bit encoding.
+const WIDE: u8 = 1;
+/// May change the program counter, begin an IT block, or load a literal.
+const FLOW: u8 = 2;
+/// May be sensitive, or the first half of what is.
+const SUSPECT: u8 = 4;
+/// May be a trap word, or the first half of one.
+const TRAP: u8 = 8;
+/// What compilers do not emit, or may be.
+const ODD: u8 = 16;
+/// May begin an IT block.
+const IF_THEN: u8 = 32;
+
+/// What the upper byte of a halfword allows it to be.
+static KINDS: [u8; 256] = kinds();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
+const fn kinds() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut top: usize = 0;
+    while top < 256 {
+        let flow = matches!(
+            top,
+            0x44 | 0x46..=0x4f // add, mov, bx, blx; literals
+            | 0xb1 | 0xb3 | 0xb9 | 0xbb | 0xbd // cbz, cbnz, pop
+            | 0xd0..=0xde | 0xe0..=0xe9 | 0xec..=0xee | 0xf0..=0xf9
+        );
+        let suspect = matches!(top, 0xb6 | 0xbf | 0xe8 | 0xe9 | 0xf3 | 0xf8 | 0xf9);
+        let trap = matches!(top, 0xde | 0xec..=0xee);
+        let odd = matches!(top, 0x00 | 0xde | 0xec..=0xef | 0xf9 | 0xfc..=0xff);
+        table[top] = if top >= 0xe8 { WIDE } else { 0 }
+            | if flow { FLOW } else { 0 }
+            | if suspect { SUSPECT } else { 0 }
+            | if trap { TRAP } else { 0 }
+            | if odd { ODD } else { 0 }
+            | if top == 0xbf { IF_THEN } else { 0 };
+        top += 1;
+    }
+    table
+}
+
+#[inline]
+fn kind(half: u16) -> u8 {
+    KINDS.get(usize::from(half >> 8)).copied().unwrap_or(0)
+}
+
 pub(crate) struct Scan<'a> {
     page: &'a Page,
-    /// Words that code loads from, and branch tables.
-    literals: Bitmap<32>,
-    /// First halfwords of instructions.
+    /// Halfwords that code loads from, and branch tables.
+    literals: Bitmap<64>,
+    /// First halfwords of instructions; of those that control flow leads to.
+    known: Bitmap<64>,
     reached: Bitmap<64>,
-    swept: Bitmap<64>,
     pending: Bitmap<64>,
+    /// Where known code ends.
+    open: Bitmap<64>,
+    /// Halfwords that may begin something to replace.
+    suspects: Bitmap<64>,
+    /// Words that would be typical of A32: executed always. Words that are zero.
+    usual: Bitmap<32>,
+    blank: Bitmap<32>,
+    /// Entered in T32.
+    entered: bool,
 }
 
 impl<'a> Scan<'a> {
     /// Finds the code of a page, entered at byte `entry` if that is known.
-    pub(crate) fn new(page: &'a Page, entry: Option<u16>) -> Self {
+    pub(crate) fn new(page: &'a Page, entry: Option<u16>, direction: Direction) -> Self {
         let mut scan = Self {
             page,
             literals: Bitmap::new(),
+            known: Bitmap::new(),
             reached: Bitmap::new(),
-            swept: Bitmap::new(),
             pending: Bitmap::new(),
+            open: Bitmap::new(),
+            suspects: Bitmap::new(),
+            usual: Bitmap::new(),
+            blank: Bitmap::new(),
+            entered: entry.is_some(),
         };
+        scan.survey(direction);
         if let Some(entry) = entry {
             scan.pending.insert(u32::from(entry >> 1));
-            scan.follow(Reason::Reached);
+            scan.follow();
+            scan.reached = scan.known.clone();
         }
         scan.sweep();
         scan
     }
 
+    /// [`Scan::new`] of a page that was not entered in T32, for the code of either
+    /// direction that it may hold.
+    pub(crate) fn among_a32(page: &'a Page, direction: Direction) -> Self {
+        let mut scan = Self::new(page, None, direction);
+        scan.seed(direction);
+        scan.sweep();
+        scan
+    }
+
     pub(crate) fn is_literal(&self, index: u32) -> bool {
-        self.literals.contains(index >> 1)
+        self.literals.contains(index)
     }
 
     /// Why an instruction is taken to begin there, apart from its encoding.
     pub(crate) fn reason(&self, index: u32) -> Option<Reason> {
-        if self.reached.contains(index) {
-            return Some(Reason::Reached);
+        if !self.known.contains(index) {
+            return None;
         }
-        self.swept.contains(index).then_some(Reason::Context)
+        Some(if self.reached.contains(index) { Reason::Reached } else { Reason::Context })
     }
 
+    #[inline]
+    fn word(&self, index: u32) -> u32 {
+        usize::try_from(index).ok().and_then(|index| self.page.get(index)).copied().unwrap_or(0)
+    }
+
+    #[inline]
     pub(crate) fn half(&self, index: u32) -> u16 {
-        let word = usize::try_from(index >> 1).ok().and_then(|index| self.page.get(index));
-        crate::low_half(word.copied().unwrap_or(0) >> ((index & 1) * 16))
+        crate::low_half(self.word(index >> 1) >> ((index & 1) * 16))
     }
 
+    #[inline]
     pub(crate) fn wide(&self, index: u32) -> u32 {
         u32::from(self.half(index)) << 16 | u32::from(self.half(index + 1))
     }
 
     /// Whether the halfword is the second of a known instruction.
     fn is_second(&self, index: u32) -> bool {
-        index > 0 && self.reason(index - 1).is_some() && is_wide(self.half(index - 1))
+        index > 0 && self.known.contains(index - 1) && is_wide(self.half(index - 1))
+    }
+
+    /// Looks at every word once.
+    fn survey(&mut self, direction: Direction) {
+        let concern = concern(direction);
+        for (block, words) in self.page.chunks_exact(32).enumerate() {
+            let (mut usual, mut blank) = (0, 0);
+            for (place, &word) in (0_u32..).zip(words) {
+                if word == 0 {
+                    blank |= 1 << place;
+                    continue;
+                }
+                usual |= u32::from(word >> 28 == 14) << place;
+                let kinds = kind(crate::low_half(word)) | kind(crate::low_half(word >> 16));
+                if kinds & concern != 0 {
+                    let first = u32::try_from(block).unwrap_or(0) * 64 + place * 2;
+                    for index in [first, first + 1] {
+                        if may_concern(direction, self.half(index)) {
+                            self.suspects.insert(index);
+                        }
+                    }
+                }
+            }
+            self.usual.set_block(block, usual);
+            self.blank.set_block(block, blank);
+        }
     }
 
     /// Follows control flow from everything pending.
-    fn follow(&mut self, reason: Reason) {
+    fn follow(&mut self) {
         while let Some(start) = self.pending.pop() {
-            let mut index = start;
-            // Instructions left in an IT block: a jump there is conditional.
-            let mut block = 0_u32;
-            while index < HALVES
-                && !self.is_literal(index)
-                && !self.reached.contains(index)
-                && (reason == Reason::Reached || !self.swept.contains(index))
-            {
-                match reason {
-                    Reason::Reached => self.reached.insert(index),
-                    _ => self.swept.insert(index),
-                }
-                let half = self.half(index);
-                let (ends, size) = if is_wide(half) {
-                    if index + 1 == HALVES {
-                        break;
-                    }
-                    (self.flow_wide(index, self.wide(index)), 2)
-                } else {
-                    (self.flow_narrow(index, half), 1)
-                };
-                if ends && block == 0 {
-                    break;
-                }
+            self.follow_from(start);
+        }
+    }
+
+    fn follow_from(&mut self, start: u32) {
+        let mut index = start;
+        // Instructions left in an IT block: a jump there is conditional.
+        let mut block = 0_u32;
+        // Members of the current 32 halfwords, kept at hand.
+        let mut here = start >> 5;
+        let (mut known, mut literals) = (self.known.at(here), self.literals.at(here));
+        while index < HALVES {
+            if index >> 5 != here {
+                self.known.put(here, known);
+                here = index >> 5;
+                (known, literals) = (self.known.at(here), self.literals.at(here));
+            }
+            let place = 1 << (index & 31);
+            if (known | literals) & place != 0 {
+                break;
+            }
+            known |= place;
+            let half = self.half(index);
+            let kind = kind(half);
+            let size = if kind & WIDE == 0 { 1 } else { 2 };
+            if kind & FLOW == 0 {
                 block = block.saturating_sub(1);
-                if half & 0xff00 == 0xbf00 && half & 15 != 0 {
+                if kind & IF_THEN != 0 && half & 15 != 0 {
                     block = 4 - (half & 15).trailing_zeros();
                 }
                 index += size;
+                continue;
             }
+            if index + size > HALVES {
+                break;
+            }
+            let ends = if size == 2 {
+                let word = self.wide(index);
+                // Data processing with an immediate has no branch bit.
+                let plain = half >> 11 == 0x1e && word & 0x8000 == 0;
+                !plain && self.flow_wide(index, word)
+            } else {
+                self.flow_narrow(index, half)
+            };
+            literals = self.literals.at(here);
+            index += size;
+            if ends && block == 0 {
+                self.open.insert(index);
+                break;
+            }
+            block = block.saturating_sub(1);
         }
+        self.known.put(here, known);
     }
 
     /// Notes where a 16-bit instruction leads; whether nothing follows it
@@ -161,7 +294,7 @@ impl<'a> Scan<'a> {
 
     fn branch(&mut self, index: u32, offset: u32) {
         let target = index.wrapping_add(2).wrapping_add(offset);
-        if target < HALVES {
+        if target < HALVES && !self.known.contains(target) {
             self.pending.insert(target);
         }
     }
@@ -170,8 +303,14 @@ impl<'a> Scan<'a> {
         let pc = ((index + 2) << 1) & !3;
         let address = if up { pc.wrapping_add(offset) } else { pc.wrapping_sub(offset) };
         for word in address >> 2..(address >> 2).saturating_add(words) {
-            self.literals.insert(word);
+            self.mark_word(word);
         }
+    }
+
+    fn mark_word(&mut self, word: u32) {
+        let half = word.saturating_mul(2);
+        self.literals.insert(half);
+        self.literals.insert(half.saturating_add(1));
     }
 
     /// The targets of `tbb`/`tbh [pc, rm]`; the comparison before says how many. The
@@ -194,7 +333,7 @@ impl<'a> Scan<'a> {
                 self.branch(index, offset);
             }
             for word in (index + 3) >> 1..(index + 2 + halves) >> 1 {
-                self.literals.insert(word);
+                self.mark_word(word);
             }
             return;
         }
@@ -202,120 +341,181 @@ impl<'a> Scan<'a> {
 
     /// Sweeps on from where known code ends.
     fn sweep(&mut self) {
-        let mut open = false;
-        let mut index = 0;
-        while index < HALVES {
-            let half = self.half(index);
-            if self.reason(index).is_some() {
-                let (end, size) = if is_wide(half) {
-                    (is_wide_end(self.wide(index)), 2)
-                } else {
-                    (is_narrow_end(half), 1)
-                };
-                open = end || self.is_literal(index + size);
-                index += size;
-            } else if !open || half == 0 || self.is_literal(index) {
+        for _ in 0..MOST_SWEEPS {
+            let Some(mut index) = self.open.pop() else { return };
+            // Literals and padding.
+            while index < HALVES && (self.is_literal(index) || self.half(index) == 0) {
                 index += 1;
-            } else {
-                match self.plausible_run(index) {
-                    Ok(end) => {
-                        self.pending.insert(index);
-                        self.follow(Reason::Context);
-                        index = end;
-                    }
-                    Err(end) => {
-                        open = false;
-                        index = end;
-                    }
-                }
+            }
+            if index < HALVES
+                && !self.known.contains(index)
+                && !self.is_a32(index, 8)
+                && self.plausible_run(index)
+            {
+                self.pending.insert(index);
+                self.follow();
             }
         }
     }
 
-    /// The end (exclusive) of a run of instructions to a jump, a literal or known code,
-    /// if none of them is one that compilers do not emit; else where it stopped.
-    fn plausible_run(&self, start: u32) -> Result<u32, u32> {
+    /// Whether three quarters of the words from a halfword on are typical of A32.
+    fn is_a32(&self, from: u32, words: u32) -> bool {
+        let start = from >> 1;
+        let window = ((1 << words) - 1) & !self.blank.window(start);
+        let seen = window.count_ones();
+        let usual = (self.usual.window(start) & window).count_ones();
+        seen > 2 && usual * 4 >= seen * 3
+    }
+
+    /// Whether a run of instructions leads to a jump, a literal or known code, and none of
+    /// them is one that compilers do not emit.
+    fn plausible_run(&self, start: u32) -> bool {
         let mut index = start;
-        while index < HALVES && !self.is_literal(index) && self.reason(index).is_none() {
+        let mut here = start >> 5;
+        let mut stop = self.known.at(here) | self.literals.at(here);
+        while index < HALVES {
+            if index >> 5 != here {
+                here = index >> 5;
+                stop = self.known.at(here) | self.literals.at(here);
+            }
+            if stop >> (index & 31) & 1 == 1 {
+                break;
+            }
             let half = self.half(index);
-            let (end, size) = if is_wide(half) {
-                let word = self.wide(index);
-                // Absent coprocessors, the second coprocessor space, SIMD structures.
-                let odd = match half >> 8 {
-                    0xec..=0xef => word & 0xc00 != 0x800 && word & 0xe00 != 0xe00,
-                    0xf9 => half & 0x10 == 0,
-                    0xfc..=0xff => true,
-                    _ => false,
-                };
-                if odd && trapword::decode_wide(word).is_none() {
-                    return Err(index + 1);
-                }
-                (is_wide_end(word), 2)
-            } else {
-                if half == 0 || (half >> 8 == 0xde && trapword::decode_narrow(half).is_none()) {
-                    return Err(index + 1);
-                }
-                (is_narrow_end(half), 1)
-            };
+            let kind = kind(half);
+            let size = if kind & WIDE == 0 { 1 } else { 2 };
+            if kind & ODD != 0 && self.is_odd(index, half) {
+                return false;
+            }
+            let ends = kind & FLOW != 0
+                && if size == 2 { is_wide_end(self.wide(index)) } else { is_narrow_end(half) };
             index += size;
-            if end {
-                return Ok(index);
+            if ends {
+                return true;
             }
         }
-        if index > start + 1 { Ok(index) } else { Err(index) }
+        index > start + 1
+    }
+
+    /// Whether it is what compilers do not emit.
+    fn is_odd(&self, index: u32, half: u16) -> bool {
+        if !is_wide(half) {
+            return half == 0 || (half >> 8 == 0xde && trapword::decode_narrow(half).is_none());
+        }
+        let word = self.wide(index);
+        // Absent coprocessors, the second coprocessor space, SIMD structures.
+        let odd = match half >> 8 {
+            0xec..=0xef => word & 0xc00 != 0x800 && word & 0xe00 != 0xe00,
+            0xf9 => half & 0x10 == 0,
+            0xfc..=0xff => true,
+            _ => false,
+        };
+        odd && trapword::decode_wide(word).is_none()
+    }
+
+    /// Takes what looks sensitive for code if it reads on as code and is not among A32.
+    fn seed(&mut self, direction: Direction) {
+        let suspects = self.suspects.clone();
+        let mut tried = 0;
+        suspects.for_each(|index| {
+            let half = self.half(index);
+            let sensitive = if is_wide(half) {
+                wide_pair(direction, self.wide(index)).is_some_and(|(it, _)| is_strong(it))
+            } else {
+                narrow_pair(direction, half).is_some()
+            };
+            if sensitive
+                && tried < MOST_SWEEPS
+                && !self.is_literal(index)
+                && !self.known.contains(index)
+                && !self.is_a32(index.saturating_sub(8), 9)
+                && {
+                    tried += 1;
+                    self.plausible_run(index)
+                }
+            {
+                self.pending.insert(index);
+                self.follow();
+            }
+        });
     }
 
     /// Decides about every instruction, and about what may be one.
     pub(crate) fn decide(&self, direction: Direction, mut found: impl FnMut(Found)) {
-        for index in 0..HALVES {
-            let half = self.half(index);
-            if !may_concern(direction, half) || self.is_literal(index) {
-                continue;
-            }
-            let offset = crate::low_half(index << 1);
-            let reason = self.reason(index);
-            if !is_wide(half) {
-                let Some((original, replacement)) = narrow_pair(direction, half) else { continue };
-                found(match reason {
-                    Some(reason) => Found::Replace(Site {
-                        offset,
-                        width: Width::Narrow,
-                        original: original.into(),
-                        replacement: replacement.into(),
-                        reason,
-                    }),
-                    None => Found::Leave { offset },
-                });
-                continue;
-            }
-            if index + 1 == HALVES {
-                if reason.is_some() && direction == Direction::Trap {
-                    found(Found::Straddles { offset });
-                }
-                continue;
-            }
-            let word = self.wide(index);
-            let Some((original, replacement)) = wide_pair(direction, word) else { continue };
-            if is_harmless(original) || (reason.is_none() && self.is_second(index)) {
-                continue;
-            }
-            let reason = match reason {
-                Some(Reason::Reached) => Some(Reason::Reached),
-                _ if is_strong(original) => Some(Reason::Strong),
-                _ => None,
-            };
+        self.suspects.for_each(|index| self.decide_one(direction, index, &mut found));
+    }
+
+    fn decide_one(&self, direction: Direction, index: u32, found: &mut impl FnMut(Found)) {
+        let half = self.half(index);
+        if self.is_literal(index) {
+            return;
+        }
+        let offset = crate::low_half(index << 1);
+        let reason = self.reason(index);
+        if !is_wide(half) {
+            let Some((original, replacement)) = narrow_pair(direction, half) else { return };
             found(match reason {
                 Some(reason) => Found::Replace(Site {
                     offset,
-                    width: Width::Wide,
-                    original,
-                    replacement,
+                    width: Width::Narrow,
+                    original: original.into(),
+                    replacement: replacement.into(),
                     reason,
                 }),
                 None => Found::Leave { offset },
             });
+            return;
+        }
+        if index + 1 == HALVES {
+            if reason.is_some() && direction == Direction::Trap {
+                found(Found::Straddles { offset });
+            }
+            return;
+        }
+        let word = self.wide(index);
+        let Some((original, replacement)) = wide_pair(direction, word) else { return };
+        if is_harmless(original) || (reason.is_none() && self.is_second(index)) {
+            return;
+        }
+        let reason = match reason {
+            Some(Reason::Reached) => Some(Reason::Reached),
+            None if !self.entered => None,
+            _ if is_strong(original) => Some(Reason::Strong),
+            _ => None,
+        };
+        found(match reason {
+            Some(reason) => {
+                Found::Replace(Site { offset, width: Width::Wide, original, replacement, reason })
+            }
+            None => Found::Leave { offset },
+        });
+    }
+}
+
+/// What the upper byte of something to replace must allow.
+const fn concern(direction: Direction) -> u8 {
+    match direction {
+        Direction::Trap => SUSPECT,
+        Direction::Original => TRAP,
+    }
+}
+/// See [`crate::overlooked`].
+pub(crate) fn overlooked(mut next: impl FnMut() -> Option<u16>) -> bool {
+    for _ in 0..8 {
+        let Some(half) = next() else { return false };
+        let (sensitive, ends) = if is_wide(half) {
+            let Some(second) = next() else { return false };
+            let word = u32::from(half) << 16 | u32::from(second);
+            let sensitive = trapword::encode_wide(word).is_some() && !is_harmless(word);
+            (sensitive, is_wide_end(word))
+        } else {
+            (trapword::encode_narrow(half).is_some(), is_narrow_end(half))
+        };
+        if sensitive || ends {
+            return sensitive;
         }
     }
+    false
 }
 
 /// Whether the first halfword leaves open that there is something to replace.
@@ -365,18 +565,21 @@ fn is_strong(word: u32) -> bool {
     mrs || msr || cps || wait || subs || rfe || srs
 }
 
-/// Branches, and instructions other than branches that write pc.
+/// Branches, other instructions that write pc, and what is permanently undefined.
 fn is_narrow_end(half: u16) -> bool {
     let branch = half & 0xf800 == 0xe000;
     let bx = half & 0xff80 == 0x4700;
     let alu = matches!(half & 0xff87, 0x4687 | 0x4487);
     let pop = half & 0xff00 == 0xbd00;
-    branch || bx || alu || pop
+    let undefined = half >> 8 == 0xde && trapword::decode_narrow(half).is_none();
+    branch || bx || alu || pop || undefined
 }
 
 /// The same of 32-bit instructions; trap words count as their originals.
 fn is_wide_end(word: u32) -> bool {
-    let word = trapword::decode_wide(word).unwrap_or(word);
+    if matches!(word >> 24, 0xec..=0xee) {
+        return trapword::decode_wide(word).is_some_and(is_wide_end);
+    }
     let branch = word & 0xf800_d000 == 0xf000_9000;
     let load = word & 0xff70_f000 == 0xf850_f000;
     let multiple = matches!(word & 0xffd0_8000, 0xe890_8000 | 0xe910_8000);

@@ -33,6 +33,8 @@ pub struct Machine {
     pub load: u32,
     /// What happens when every VM is off.
     pub power_off: PowerOff,
+    /// How it is reset, if it can be.
+    pub reset: Option<Reset>,
     /// Interrupt controller.
     pub gic: Gic,
     /// The timer the hypervisor owns.
@@ -64,6 +66,23 @@ pub enum PowerOff {
     Idle,
     /// Exit the emulator.
     Semihosting,
+}
+
+/// How the machine is reset.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Reset {
+    /// By writing one or two registers of one page.
+    Registers {
+        /// The page.
+        base: u32,
+        /// Offset and value of the first write.
+        first: [u32; 2],
+        /// Offset and value of the second.
+        second: Option<[u32; 2]>,
+    },
+    /// By a call to what started the hypervisor.
+    PsciHvc,
 }
 
 /// A GICv2.
@@ -244,6 +263,9 @@ impl Machine {
             own("the interrupt CPU interface", self.gic.cpu, 0),
             own("the console", self.uart.base, self.uart.irq),
         ];
+        if let Some(Reset::Registers { base, .. }) = self.reset {
+            seen.push(own("the reset registers", base, 0));
+        }
         let first = seen.len();
         match self.timer.kind {
             TimerKind::Generic => seen.push(("the timer".to_owned(), 0..0, self.timer.irq)),
@@ -276,6 +298,13 @@ impl Machine {
     #[must_use]
     #[expect(clippy::as_conversions, reason = "the number of an enum without fields")]
     pub fn to_abi(&self) -> abi::Machine {
+        let (reset, reset_base, reset_writes) = match self.reset {
+            None => (abi::Reset::None, 0, [[0; 2]; 2]),
+            Some(Reset::Registers { base, first, second }) => {
+                (abi::Reset::Registers, base, [first, second.unwrap_or_default()])
+            }
+            Some(Reset::PsciHvc) => (abi::Reset::PsciHvc, 0, [[0; 2]; 2]),
+        };
         abi::Machine {
             name: padded(&self.name),
             gic_distributor: HostPhys(self.gic.distributor),
@@ -297,6 +326,9 @@ impl Machine {
                 PowerOff::Idle => abi::PowerOff::Idle as u32,
                 PowerOff::Semihosting => abi::PowerOff::Semihosting as u32,
             },
+            reset: reset as u32,
+            reset_base: HostPhys(reset_base),
+            reset_writes,
             cores: self.cores,
         }
     }

@@ -21,7 +21,8 @@ use crate::state::Vcpu;
 pub enum Exception {
     /// Undefined instruction (B1.9.2).
     Undefined,
-    /// `svc` (B1.9.4).
+    /// `svc` (B1.9.4). The IT state is that of the next instruction already: the machine's
+    /// own exception advanced it.
     SupervisorCall,
     /// A fetch failed (B1.9.7).
     PrefetchAbort {
@@ -60,11 +61,7 @@ impl Vcpu {
         // next instruction in A32 and 2 bytes on in T32; else the same in both.
         let narrow = if self.thumb() { 2 } else { 4 };
         match exception {
-            Exception::SupervisorCall => {
-                // The saved IT state is that of the instruction returned to.
-                self.advance_it();
-                self.take(Mode::SUPERVISOR, psr::I, 0x08, narrow);
-            }
+            Exception::SupervisorCall => self.take(Mode::SUPERVISOR, psr::I, 0x08, narrow),
             Exception::Irq => self.take(Mode::IRQ, psr::A | psr::I, 0x18, 4),
             Exception::Undefined => self.take(Mode::UNDEFINED, psr::I, 0x04, narrow),
             Exception::PrefetchAbort { ifsr, ifar } => {
@@ -159,7 +156,7 @@ impl Vcpu {
     }
 
     #[inline]
-    fn advance_it(&mut self) {
+    pub(crate) fn advance_it(&mut self) {
         if self.psr & psr::IT != 0 {
             self.psr = advance_it(self.psr);
         }
@@ -188,7 +185,7 @@ pub const fn advance_it(psr: u32) -> u32 {
     psr & !psr::IT | (next & 3) << 25 | (next >> 2) << 10
 }
 
-/// IT[7:0] of a status value.
+/// IT\[7:0\] of a status value.
 #[inline]
 const fn it_state(psr: u32) -> u32 {
     (psr >> 25 & 3) | (psr >> 10 & 0x3f) << 2

@@ -36,10 +36,16 @@ const MOV: u8 = 0b1101;
 
 const UNDEFINED: Outcome = Outcome::Inject(Exception::Undefined);
 
+/// What an emulated instruction may reach. Not a type parameter: the instructions worth one
+/// have paths of their own, and the others would be there several times.
+pub trait Machine: Memory + Timer {}
+
+impl<M: Memory + Timer> Machine for M {}
+
 impl Vcpu {
     /// Executes `op`, an instruction of `length` bytes at pc.
-    #[inline]
-    pub fn execute<M: Memory + Timer>(&mut self, op: Op, length: u32, machine: &mut M) -> Outcome {
+    #[inline(never)]
+    pub fn execute(&mut self, op: Op, length: u32, machine: &mut dyn Machine) -> Outcome {
         match op {
             Op::ChangeState { set, clear, mode } => self.change_state(set, clear, mode, length),
             Op::WriteStatus { source, fields, spsr } => {
@@ -87,7 +93,10 @@ impl Vcpu {
                 self.advance(length);
                 Outcome::WaitForEvent
             }
-            Op::SupervisorCall(_) => Outcome::Inject(Exception::SupervisorCall),
+            Op::SupervisorCall(_) => {
+                self.advance_it();
+                Outcome::Inject(Exception::SupervisorCall)
+            }
             Op::HypervisorCall(immediate) => self.call(false, immediate, length),
             Op::MonitorCall(immediate) => self.call(true, u16::from(immediate), length),
             Op::ReadFloatStatus { rt, reg } => self.read_float_status(rt, reg, length),
@@ -146,7 +155,7 @@ impl Vcpu {
 
     /// `ldm {.., pc}^` (B9.3.5).
     #[inline(never)]
-    fn load_return<M: Memory>(&mut self, multiple: &Multiple, memory: &mut M) -> Outcome {
+    fn load_return(&mut self, multiple: &Multiple, memory: &mut dyn Memory) -> Outcome {
         if !self.mode().has_spsr() {
             return UNDEFINED;
         }
@@ -173,12 +182,7 @@ impl Vcpu {
 
     /// `ldm ^` without pc (B9.3.6). It has no writeback.
     #[inline(never)]
-    fn load_user<M: Memory>(
-        &mut self,
-        multiple: &Multiple,
-        length: u32,
-        memory: &mut M,
-    ) -> Outcome {
+    fn load_user(&mut self, multiple: &Multiple, length: u32, memory: &mut dyn Memory) -> Outcome {
         let planned = self.plan_multiple(multiple);
         let loaded = match self.load_list(multiple.list, planned.address, memory) {
             Ok(loaded) => loaded,
@@ -193,12 +197,7 @@ impl Vcpu {
 
     /// `stm ^` (B9.3.17). It has no writeback.
     #[inline(never)]
-    fn store_user<M: Memory>(
-        &mut self,
-        multiple: &Multiple,
-        length: u32,
-        memory: &mut M,
-    ) -> Outcome {
+    fn store_user(&mut self, multiple: &Multiple, length: u32, memory: &mut dyn Memory) -> Outcome {
         let planned = self.plan_multiple(multiple);
         let values = registers(multiple.list).map(|register| self.user_register(register));
         if let Err(abort) = self.store_list(values, planned.address, memory) {
@@ -210,7 +209,7 @@ impl Vcpu {
 
     /// `rfe` (B9.3.13).
     #[inline(never)]
-    fn return_from<M: Memory>(&mut self, multiple: &Multiple, memory: &mut M) -> Outcome {
+    fn return_from(&mut self, multiple: &Multiple, memory: &mut dyn Memory) -> Outcome {
         if !self.privileged() {
             return UNDEFINED;
         }
@@ -229,12 +228,12 @@ impl Vcpu {
 
     /// `srs` (B9.3.16).
     #[inline(never)]
-    fn store_return<M: Memory>(
+    fn store_return(
         &mut self,
         mode: u8,
         multiple: &Multiple,
         length: u32,
-        memory: &mut M,
+        memory: &mut dyn Memory,
     ) -> Outcome {
         let Some(target) = Mode::decode(u32::from(mode)).filter(|_| self.mode().has_spsr()) else {
             return UNDEFINED;

@@ -25,6 +25,7 @@ pub mod walk;
 
 pub use cp15::{Cp15, Identity, Raw, Timer};
 pub use exception::{Exception, advance_it, it_condition};
+pub use execute::Machine;
 pub use fault::{Cause, WalkFault, fsr};
 pub use memory::{Abort, Memory};
 pub use mode::{Mode, bank, psr};

@@ -96,15 +96,15 @@ impl Vcpu {
     }
 
     /// Loads an aligned word with the permissions of the current mode.
-    pub(crate) fn load_word<M: Memory>(&self, memory: &mut M, address: u32) -> Result<u32, Abort> {
+    pub(crate) fn load_word(&self, memory: &mut dyn Memory, address: u32) -> Result<u32, Abort> {
         let value = memory.load(address, Width::Word, self.privileged())?;
         Ok(self.in_order(Width::Word, value))
     }
 
     /// Stores an aligned word with the permissions of the current mode.
-    pub(crate) fn store_word<M: Memory>(
+    pub(crate) fn store_word(
         &self,
-        memory: &mut M,
+        memory: &mut dyn Memory,
         address: u32,
         value: u32,
     ) -> Result<(), Abort> {

@@ -92,12 +92,12 @@ impl Vcpu {
 
     /// Makes a transfer with the permissions of the current mode, or of the application.
     #[inline(never)]
-    pub(crate) fn transfer<M: Memory>(
+    pub(crate) fn transfer(
         &mut self,
         transfer: &Transfer,
         privileged: bool,
         length: u32,
-        memory: &mut M,
+        memory: &mut dyn Memory,
     ) -> Result<Outcome, Abort> {
         let planned = self.plan(transfer);
         let (width, count) = match transfer.width {
@@ -141,7 +141,7 @@ impl Vcpu {
 
     /// Makes the access of a load or store with the permissions of the current mode.
     /// [`Access::Exclusive`] has no meaning outside normal memory.
-    pub fn access<M: Memory>(&mut self, access: &Access, length: u32, memory: &mut M) -> Outcome {
+    pub fn access(&mut self, access: &Access, length: u32, memory: &mut dyn Memory) -> Outcome {
         let result = match access {
             Access::Transfer(transfer) => {
                 self.transfer(transfer, self.privileged(), length, memory)
@@ -157,11 +157,11 @@ impl Vcpu {
         result.unwrap_or_else(Outcome::from)
     }
 
-    fn load_multiple<M: Memory>(
+    fn load_multiple(
         &mut self,
         multiple: &Multiple,
         length: u32,
-        memory: &mut M,
+        memory: &mut dyn Memory,
     ) -> Result<Outcome, Abort> {
         let planned = self.plan_multiple(multiple);
         let loaded = self.load_list(multiple.list, planned.address, memory)?;
@@ -178,11 +178,11 @@ impl Vcpu {
         Ok(Outcome::Next)
     }
 
-    fn store_multiple<M: Memory>(
+    fn store_multiple(
         &mut self,
         multiple: &Multiple,
         length: u32,
-        memory: &mut M,
+        memory: &mut dyn Memory,
     ) -> Result<Outcome, Abort> {
         let planned = self.plan_multiple(multiple);
         let values = registers(multiple.list).map(|register| self.register(register));
@@ -195,11 +195,11 @@ impl Vcpu {
     }
 
     /// Loads as many words as `list` has registers.
-    pub(crate) fn load_list<M: Memory>(
+    pub(crate) fn load_list(
         &self,
         list: u16,
         address: u32,
-        memory: &mut M,
+        memory: &mut dyn Memory,
     ) -> Result<[u32; 16], Abort> {
         self.check_alignment(address, Width::Word, true, false)?;
         let mut loaded = [0; 16];
@@ -212,11 +212,11 @@ impl Vcpu {
     }
 
     /// Stores words.
-    pub(crate) fn store_list<M: Memory>(
+    pub(crate) fn store_list(
         &self,
         values: impl Iterator<Item = u32>,
         address: u32,
-        memory: &mut M,
+        memory: &mut dyn Memory,
     ) -> Result<(), Abort> {
         self.check_alignment(address, Width::Word, true, true)?;
         let mut next = address;

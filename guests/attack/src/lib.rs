@@ -17,6 +17,7 @@
 
 mod address;
 mod arena;
+mod code;
 mod coprocessor;
 mod device;
 mod encoding;
@@ -31,7 +32,7 @@ use entresol_guest::abi::hypercall::Function;
 use entresol_guest::{hypercall, print, println};
 
 /// Attacks that are one function each.
-const SINGLE: [(&str, fn()); 23] = [
+const SINGLE: [(&str, fn()); 26] = [
     ("leftover_registers", leftover::registers),
     ("coprocessor_read_kernel", coprocessor::read_from_kernel),
     ("coprocessor_read_application", coprocessor::read_from_application),
@@ -54,6 +55,9 @@ const SINGLE: [(&str, fn()); 23] = [
     ("walk_changing_tables", walk::many_address_spaces),
     ("storm_software_interrupts", storm::software_interrupts),
     ("storm_timer", storm::timer),
+    ("code_dense_a32", code::dense_a32),
+    ("code_dense_t32", code::dense_t32),
+    ("code_dense_weak", code::dense_weak),
     ("own_kernel", address::application_against_kernel),
 ];
 

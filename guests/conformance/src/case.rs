@@ -32,6 +32,7 @@ impl Code {
 macro_rules! a32 {
     ($($line:literal),+ $(,)?) => {{
         #[unsafe(naked)]
+        #[unsafe(link_section = "snippets")]
         unsafe extern "C" fn code() {
             ::core::arch::naked_asm!($($line,)+ ".inst 0xe7f5def5")
         }
@@ -44,6 +45,7 @@ macro_rules! a32 {
 macro_rules! t32 {
     ($($line:literal),+ $(,)?) => {{
         #[unsafe(naked)]
+        #[unsafe(link_section = "snippets")]
         unsafe extern "C" fn code() {
             ::core::arch::naked_asm!(
                 ".thumb", $($line,)+ ".inst.n 0xde5d", ".balign 4", ".arm"

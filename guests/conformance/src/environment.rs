@@ -10,10 +10,11 @@
 use crate::case::{END_A32, Mode};
 use crate::harness::{self, TARGET};
 use crate::tables;
+use crate::{put, transcript};
 use core::ptr;
 use entresol_guest::sandbox;
 use entresol_guest::translation::{self, Access, Level1, Level2};
-use entresol_guest::{board, cp15, print, println};
+use entresol_guest::{board, cp15};
 
 /// Pages with one mapping each, behind the target.
 const PAGE_A: usize = TARGET + 0x1000;
@@ -82,9 +83,9 @@ fn step(name: &str, mode: Mode, words: &[u32], address: usize) {
     state.usr_sp = sandbox::initial_usr_sp();
     // SAFETY: the instruction accesses pages that nothing else uses, or faults.
     let found = unsafe { sandbox::run(&state) };
-    print!("environment.{}.{name}:", mode.name());
+    put!("environment.{}.{name}:", mode.name());
     harness::report(&state, &found);
-    println!();
+    transcript::end_line();
 }
 
 fn both(name: &str, word: u32, address: usize) {

@@ -12,10 +12,11 @@
 //! scratch page. Addresses are the same in every run of one binary.
 
 use crate::case::{Case, Code, END_A32, END_T32, Mode, Set, Value, bank};
+use crate::{put, transcript};
 use core::fmt;
 use core::ptr;
 use entresol_guest::sandbox::{self, Bank, State, vector};
-use entresol_guest::{board, cp15, gic, print, println, timer};
+use entresol_guest::{board, cp15, gic, timer};
 
 // Pages in memory behind the image, at places that do not depend on how it is linked.
 
@@ -27,6 +28,9 @@ const SCRATCH: usize = board::MEMORY + 0xe_1000;
 const KERNEL: usize = board::MEMORY + 0xe_2000;
 /// What is mapped in every way by [`permissions`](crate::permissions).
 pub(crate) const TARGET: usize = board::MEMORY + 0xe_3000;
+
+/// A copy of all snippets, made before any of them ran.
+const KEPT: usize = board::MEMORY + 0xb_0000;
 
 /// Byte offset of the end marker in A32 in the page of code.
 const END_A32_AT: usize = 0xf00;
@@ -65,6 +69,32 @@ enum Place {
     InPlace,
 }
 
+// Snippets share no page with code that runs before they are kept.
+core::arch::global_asm!(".pushsection snippets, \"ax\"", ".balign 4096", ".popsection");
+
+unsafe extern "C" {
+    #[link_name = "__start_snippets"]
+    static SNIPPETS: [u32; 0];
+    #[link_name = "__stop_snippets"]
+    static SNIPPETS_END: [u32; 0];
+}
+
+/// Copies all snippets. User mode runs copies of these; PL1 runs copies of what has run
+/// already, so it runs what a hypervisor has made of the snippets.
+pub(crate) fn keep_snippets() {
+    let (from, end) = (&raw const SNIPPETS, &raw const SNIPPETS_END);
+    let words = (end as usize - from as usize) / 4;
+    // SAFETY: the linker's symbols bound the snippets; nothing else is at `KEPT`.
+    unsafe {
+        ptr::copy_nonoverlapping(from.cast::<u32>(), ptr::with_exposed_provenance_mut(KEPT), words);
+    }
+}
+
+fn kept<T>(snippet: *const T) -> *const T {
+    let offset = snippet as usize - (&raw const SNIPPETS) as usize;
+    ptr::with_exposed_provenance(KEPT + offset)
+}
+
 pub(crate) fn code_address() -> usize {
     CODE
 }
@@ -96,7 +126,7 @@ pub(crate) fn run_copied(phase: Phase, case: &Case<'_>) {
 }
 
 fn run_one(phase: Phase, case: &Case<'_>, mode: Mode, condition: Condition, place: Place) {
-    copy(case.code, condition, mode == Mode::Und);
+    copy(case.code, condition, mode);
     fill_scratch();
     let start = match (place, case.code) {
         (Place::InPlace, Code::A32(code) | Code::T32(code)) => code as *const () as usize,
@@ -116,20 +146,20 @@ fn run_one(phase: Phase, case: &Case<'_>, mode: Mode, condition: Condition, plac
     unsafe { cp15::sctlr::write(sctlr) }
     cp15::isb();
 
-    print!("{}.{}.{}.", phase, mode.name(), if case.code.is_t32() { "t32" } else { "a32" });
-    print!("{}{}{}:", case.name, condition, place);
+    put!("{}.{}.{}.", phase, mode.name(), if case.code.is_t32() { "t32" } else { "a32" });
+    put!("{}{}{}:", case.name, condition, place);
     report(&expected, &found);
     report_memory(&before);
     if interrupt {
         let acknowledged = gic::acknowledge();
-        print!(" iar={acknowledged:x}");
+        put!(" iar={acknowledged:x}");
         gic::end(acknowledged);
         if acknowledged == board::TIMER_INTERRUPT {
             timer::disarm();
             gic::disable(acknowledged);
         }
     }
-    println!();
+    transcript::end_line();
 }
 
 /// What every case starts with.
@@ -210,13 +240,14 @@ fn resolve(value: Value) -> u32 {
 
 /// Copies the code to its page, with end markers that do not disturb Undefined mode
 /// if that is where it starts.
-fn copy(code: Code, condition: Condition, in_undefined_mode: bool) {
+fn copy(code: Code, condition: Condition, mode: Mode) {
     let (end_a32, end_t32) =
-        if in_undefined_mode { (0xef00_0000, 0xdf00) } else { (END_A32, END_T32) };
+        if mode == Mode::Und { (0xef00_0000, 0xdf00) } else { (END_A32, END_T32) };
     let mut to = code_address();
     match code {
         Code::A32(from) => {
-            let mut from = from as *const u32;
+            let from = from as *const u32;
+            let mut from = if mode == Mode::Usr { kept(from) } else { from };
             // SAFETY: the snippet ends with the marker.
             let mut word = conditional(unsafe { from.read_volatile() }, condition);
             while word != END_A32 {
@@ -233,7 +264,8 @@ fn copy(code: Code, condition: Condition, in_undefined_mode: bool) {
             to = put_word(to, end_a32);
         }
         Code::T32(from) => {
-            let mut from = from as *const u16;
+            let from = (from as usize & !1) as *const u16;
+            let mut from = if mode == Mode::Usr { kept(from) } else { from };
             to = put_if_then(to, condition);
             // SAFETY: the snippet ends with the marker.
             let mut half = unsafe { from.read_volatile() };
@@ -313,18 +345,18 @@ fn scratch() -> [u32; 1024] {
 
 /// Prints the exception and every register that changed.
 pub(crate) fn report(loaded: &State, found: &State) {
-    print!(" v={} lr=", found.vector);
+    put!(" v={} lr=", found.vector);
     match found.pc.wrapping_sub(loaded.pc) {
         // Builds differ in where the snippets lie.
-        near @ 0..0x200 => print!("+{near:02x}"),
-        _ => print!("{:08x}", found.pc),
+        near @ 0..0x200 => put!("+{near:02x}"),
+        _ => put!("{:08x}", found.pc),
     }
-    print!(" psr={:08x} entry={:08x}", found.psr, found.entry_psr);
+    put!(" psr={:08x} entry={:08x}", found.psr, found.entry_psr);
     match found.vector {
-        vector::DATA => print!(" fsr={:03x} far={:08x}", found.dfsr, found.dfar),
+        vector::DATA => put!(" fsr={:03x} far={:08x}", found.dfsr, found.dfar),
         // A breakpoint: the address is unknown.
-        vector::PREFETCH if found.ifsr & IFSR == 2 => print!(" fsr=002"),
-        vector::PREFETCH => print!(" fsr={:03x} far={:08x}", found.ifsr & IFSR, found.ifar),
+        vector::PREFETCH if found.ifsr & IFSR == 2 => put!(" fsr=002"),
+        vector::PREFETCH => put!(" fsr={:03x} far={:08x}", found.ifsr & IFSR, found.ifar),
         _ => {}
     }
     for (number, (loaded, found)) in loaded.r.iter().zip(&found.r).enumerate() {
@@ -355,7 +387,7 @@ fn bank_changed(name: &str, taken: bool, loaded: Bank, found: Bank) {
 
 fn changed(name: fmt::Arguments<'_>, loaded: u32, found: u32) {
     if loaded != found {
-        print!(" {name}={found:08x}");
+        put!(" {name}={found:08x}");
     }
 }
 
@@ -363,7 +395,7 @@ fn report_memory(before: &[u32; 1024]) {
     let after = scratch();
     let differing = before.iter().zip(&after).enumerate().filter(|(_, (b, a))| b != a);
     for (index, (_, after)) in differing.take(12) {
-        print!(" m{:03x}={after:08x}", index * 4);
+        put!(" m{:03x}={after:08x}", index * 4);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Prints what the processor does, to be compared between Entresol and a real one.
 //!
 //! Every line is one case ([`harness`]): an instruction or a few, from one mode, with what
-//! it changed. The transcript of this binary on bare QEMU and that under Entresol must be the
+//! it changed. Lines are printed condensed ([`transcript`]). The transcript of this binary on bare QEMU and that under Entresol must be the
 //! same, except for what CAVEATS.md says. What tells processors apart (identification,
 //! counters) is not printed.
 //!
@@ -17,6 +17,7 @@ mod name;
 mod permissions;
 mod rewriting;
 mod tables;
+mod transcript;
 
 use entresol_guest::{entry, gic, println};
 use harness::Phase;
@@ -25,6 +26,7 @@ entry!(main);
 
 fn main(_device_tree: u32) -> u32 {
     println!("conformance: begin");
+    harness::keep_snippets();
     gic::init();
     gic::enable(1);
     for phase in [Phase::MmuOff, Phase::MmuOn] {
@@ -42,6 +44,7 @@ fn main(_device_tree: u32) -> u32 {
     }
     permissions::run();
     environment::run();
+    transcript::finish();
     println!("conformance: end");
     0
 }

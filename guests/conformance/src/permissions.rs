@@ -11,10 +11,11 @@
 use crate::case::Mode;
 use crate::harness::{self, TARGET};
 use crate::tables;
+use crate::{put, transcript};
 use core::ptr;
 use entresol_guest::sandbox::{self, State, vector};
 use entresol_guest::translation::{Access, Level2};
-use entresol_guest::{board, cp15, print, println};
+use entresol_guest::{board, cp15};
 
 /// Where the mapping under test is; its megabyte has nothing else.
 const AT: usize = 0x3000_0000;
@@ -64,7 +65,7 @@ pub(crate) fn run() {
             for ap in [0b000, 0b001, 0b010, 0b011, 0b101, 0b110, 0b111] {
                 for xn in [false, true] {
                     let at = map(kind, ap, xn);
-                    print!("permissions.{kind:?}.{domain}.ap{ap:03b}.xn{}:", u32::from(xn));
+                    put!("permissions.{kind:?}.{domain}.ap{ap:03b}.xn{}:", u32::from(xn));
                     attempt_all(at);
                 }
             }
@@ -77,12 +78,12 @@ pub(crate) fn run() {
 /// No mapping: of the megabyte, then of the page.
 fn unmapped() {
     tables::with(|table| table.set(AT, 0));
-    print!("permissions.unmapped.section:");
+    put!("permissions.unmapped.section:");
     attempt_all(AT);
     let pages = pages();
     pages.set(AT, 0);
     tables::with(|table| table.table(AT, pages, DOMAIN));
-    print!("permissions.unmapped.page:");
+    put!("permissions.unmapped.page:");
     attempt_all(AT);
 }
 
@@ -130,10 +131,10 @@ fn attempt_all(at: usize) {
         state.r[7] = at as u32 + DATA;
         // SAFETY: the code accesses the target only, and ends or faults.
         let found = unsafe { sandbox::run(&state) };
-        print!(" {name}=");
+        put!(" {name}=");
         outcome(&found, attempt, start as u32, expected_far);
     }
-    println!();
+    transcript::end_line();
 }
 
 /// Puts the instruction of an attempt into the page of code.
@@ -156,24 +157,24 @@ fn outcome(found: &State, attempt: Attempt, start: u32, expected_far: u32) {
     let (status, address, lr) = match found.vector {
         vector::UNDEFINED => {
             let end = if matches!(attempt, Attempt::Execute) { start } else { start + 4 };
-            print!("ok");
+            put!("ok");
             if found.pc != end + 4 {
-                print!("(lr={:08x})", found.pc);
+                put!("(lr={:08x})", found.pc);
             }
             return;
         }
         vector::DATA => (found.dfsr, found.dfar, start + 8),
         vector::PREFETCH => (found.ifsr & harness::IFSR, found.ifar, start + 4),
         other => {
-            print!("vector{other}");
+            put!("vector{other}");
             return;
         }
     };
-    print!("{status:x}");
+    put!("{status:x}");
     if address != expected_far {
-        print!("(far={address:08x})");
+        put!("(far={address:08x})");
     }
     if found.pc != lr {
-        print!("(lr={:08x})", found.pc);
+        put!("(lr={:08x})", found.pc);
     }
 }

@@ -4,7 +4,8 @@
 use crate::a32;
 use crate::case::{Case, Mode, Set, Value};
 use crate::harness::{self, Phase};
-use entresol_guest::{cp15, print, println};
+use crate::{put, transcript};
+use entresol_guest::cp15;
 
 pub(crate) fn run(phase: Phase) {
     self_change(phase);
@@ -12,7 +13,8 @@ pub(crate) fn run(phase: Phase) {
     read_own_code(phase);
     move_function(phase);
     change_between_runs(phase);
-    println!("{phase}.compiled_t32: {:08x}", compiled_t32(1000));
+    put!("{phase}.compiled_t32: {:08x}", compiled_t32(1000));
+    transcript::end_line();
 }
 
 /// Code that writes instructions into its own page and runs on.
@@ -197,9 +199,9 @@ fn change_between_runs(phase: Phase) {
         let state = harness::initial(Mode::Svc, at, false);
         // SAFETY: the code changes registers only.
         let found = unsafe { entresol_guest::sandbox::run(&state) };
-        print!("{phase}.svc.a32.change_between_runs_{number}:");
+        put!("{phase}.svc.a32.change_between_runs_{number}:");
         harness::report(&state, &found);
-        println!();
+        transcript::end_line();
     }
 }
 

@@ -40,17 +40,13 @@ fn vectors_right(seed: u32) -> bool {
 
 /// What [`vectors`] does in a turn.
 fn turn(state: &mut Vectors) {
-    let first = state[0];
     for index in 0..16 {
-        let next = if index == 15 { state[0] } else { state[index + 1] };
-        let [a, b, c, d] = state[index];
-        let sum = [a, b, c, d].iter().zip(next).map(|(a, b)| a.wrapping_add(b));
-        let mut sums = [0; 4];
-        sums.iter_mut().zip(sum).for_each(|(slot, sum)| *slot = sum);
-        let [a, b, c, d] = sums;
-        state[index] = [b, c, d, a];
+        let next = state[(index + 1) % 16];
+        let mut lanes = state[index];
+        lanes.iter_mut().zip(next).for_each(|(lane, next)| *lane = lane.wrapping_add(next));
+        lanes.rotate_left(1);
+        state[index] = lanes;
     }
-    let _ = first;
 }
 
 #[unsafe(naked)]

@@ -10,6 +10,9 @@ use std::path::Path;
 /// What `ext4` on a loop device needs by name; the rest is found by dependency.
 const MODULES: &[&str] = &["loop", "crc32c_generic", "ext4"];
 
+/// The kernel's own tests of what patches and generates code.
+const SELF_TESTS: &[&str] = &["test_static_keys", "test_bpf"];
+
 /// The loader and libraries of `mke2fs`.
 const LIBRARIES: &[&str] = &[
     "ld-linux-armhf.so.3",
@@ -21,43 +24,63 @@ const LIBRARIES: &[&str] = &[
     "libuuid.so.1",
 ];
 
-/// A shell.
-pub(super) fn write_demo(linux: &Path) -> Result<()> {
-    let mut archive = with_busybox(linux)?;
-    archive.program("init", include_bytes!("init/demo"))?;
-    write(linux, "initrd-demo.cpio", archive)
+/// Copies what the images need of the unpacked packages.
+pub(super) fn keep_tools(root: &Path, linux: &Path) -> Result<()> {
+    let tools = linux.join("tools");
+    fs::create_dir_all(&tools)?;
+    fs::copy(root.join("sbin/mke2fs"), tools.join("mke2fs")).context("copy mke2fs")?;
+    for name in LIBRARIES {
+        fs::write(tools.join(name), library(root, name)?)?;
+    }
+    Ok(())
 }
 
-/// Modules of the same package at work.
-pub(super) fn write_modules(linux: &Path, root: &Path) -> Result<()> {
-    let mut archive = with_busybox(linux)?;
-    archive.program("init", include_bytes!("init/modules"))?;
+/// Writes all of them.
+pub(super) fn write_all(workspace: &Workspace) -> Result<()> {
+    let linux = workspace.cache("linux");
+    let mut demo = with_busybox(&linux)?;
+    demo.program("init", include_bytes!("init/demo"))?;
+    write(&linux, "initrd-demo.cpio", demo)?;
+
+    let mut workload = with_busybox(&linux)?;
+    workload.program("bin/ubench", &read(&workspace.program("ubench"))?)?;
+    workload.program("init", &read(&workspace.path("bench/workload/init"))?)?;
+    write(&linux, "initrd-workload.cpio", workload)?;
+
+    let mut modules = with_busybox(&linux)?;
+    modules.program("init", include_bytes!("init/modules"))?;
+    add_modules(&mut modules, &linux)?;
+    write(&linux, "initrd-modules.cpio", modules)?;
+
+    let mut whole = with_busybox(&linux)?;
+    whole.program("init", include_bytes!("init/whole"))?;
+    whole.program("bin/check-modules", include_bytes!("init/modules"))?;
+    whole.program("bin/userland", &read(&workspace.program("userland"))?)?;
+    add_modules(&mut whole, &linux)?;
+    for (name, bytes) in Modules::find(&linux.join("modules"))?.closure(SELF_TESTS)? {
+        whole.file(&format!("modules/{name}.ko"), &bytes)?;
+    }
+    write(&linux, "initrd-whole.cpio", whole)
+}
+
+/// Modules in their order, and `mke2fs`.
+fn add_modules(archive: &mut Archive, linux: &Path) -> Result<()> {
     archive.directory("modules")?;
-    let modules = Modules::find(&linux.join("modules"))?.closure(MODULES)?;
     let mut order = String::new();
-    for (name, bytes) in modules {
+    for (name, bytes) in Modules::find(&linux.join("modules"))?.closure(MODULES)? {
         archive.file(&format!("modules/{name}.ko"), &bytes)?;
         order.push_str(&name);
         order.push('\n');
     }
     archive.file("modules/order", order.as_bytes())?;
     // Not as `mke2fs`: busybox's shell prefers its own, which knows ext2 only.
-    archive.program("bin/mkfs.ext4", &read(&root.join("sbin/mke2fs"))?)?;
+    archive.program("bin/mkfs.ext4", &read(&linux.join("tools/mke2fs"))?)?;
     archive.directory("lib")?;
     archive.link("lib/arm-linux-gnueabihf", ".")?;
     for name in LIBRARIES {
-        archive.program(&format!("lib/{name}"), &library(root, name)?)?;
+        archive.program(&format!("lib/{name}"), &read(&linux.join("tools").join(name))?)?;
     }
-    write(linux, "initrd-modules.cpio", archive)
-}
-
-/// The bench's workload.
-pub(super) fn write_workload(workspace: &Workspace) -> Result<()> {
-    let linux = workspace.cache("linux");
-    let mut archive = with_busybox(&linux)?;
-    archive.program("bin/ubench", &read(&workspace.ubench())?)?;
-    archive.program("init", &read(&workspace.path("bench/workload/init"))?)?;
-    write(&linux, "initrd-workload.cpio", archive)
+    Ok(())
 }
 
 fn with_busybox(linux: &Path) -> Result<Archive> {

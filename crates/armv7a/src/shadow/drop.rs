@@ -11,6 +11,7 @@ use entresol_hv::health::Pool;
 
 impl Shadow {
     /// The guest invalidated its whole TLB, or everything must go.
+    #[inline(never)]
     pub(crate) fn drop_all(&mut self, linear: &mut Linear<'_>) {
         self.flushes = self.flushes.wrapping_add(1);
         self.baked_domains = 0;
@@ -29,6 +30,7 @@ impl Shadow {
     }
 
     /// The guest invalidated the entries of one ASID.
+    #[inline(never)]
     pub(crate) fn drop_asid(&mut self, linear: &mut Linear<'_>, asid: u8) {
         let known = self.pair_of.get(usize::from(asid)).copied().unwrap_or(0);
         if known == 0 {
@@ -38,6 +40,7 @@ impl Shadow {
     }
 
     /// Drops what is not global of a pair.
+    #[inline(never)]
     pub(super) fn drop_private(&mut self, linear: &mut Linear<'_>, index: u8) {
         let Some(pair) = self.pairs.get_mut(usize::from(index)) else { return };
         if pair.stale {
@@ -61,6 +64,7 @@ impl Shadow {
     }
 
     /// The guest invalidated the entries of one address, in one or in every ASID.
+    #[inline(never)]
     pub(crate) fn drop_address(&mut self, linear: &mut Linear<'_>, address: u32) {
         let (index, page) = (address >> 20, address >> 12 & 0xff);
         if index == TOP && page < TOP_GUEST {
@@ -92,6 +96,7 @@ impl Shadow {
     }
 
     /// Frees second-level tables: those of the pair used longest ago, else all.
+    #[inline(never)]
     pub(super) fn make_room(&mut self, linear: &mut Linear<'_>) {
         self.found_full(Pool::ShadowTables);
         let mut victim = None;
@@ -110,6 +115,7 @@ impl Shadow {
     }
 
     /// Makes a page of data a page of code: nothing may write to it any more.
+    #[inline(never)]
     pub(crate) fn becomes_code(&mut self, linear: &mut Linear<'_>, page: u32) {
         if !self.pages.megabyte_has_code(page >> 8) {
             self.pages.set_megabyte_has_code(page >> 8);
@@ -120,6 +126,7 @@ impl Shadow {
     }
 
     /// Drops the critical mapping of a page, or all there is if there may be many.
+    #[inline(never)]
     pub(crate) fn drop_critical(&mut self, linear: &mut Linear<'_>, page: u32) {
         match self.pages.take_critical(linear, page) {
             Critical::None => {}

@@ -68,20 +68,27 @@ impl Shadow {
         let side = Side::of(privileged);
         let at = mapping.gpa;
         let Some(page) = memory.page(at) else {
-            let Some(host) = self.passthrough.host(at) else { return Resolved::Board(at) };
+            let Some(host) = self.passthrough.host(at) else {
+                if attempt != Attempt::Fetch {
+                    self.note_board(linear, address, side, &mapping, allowed.write);
+                }
+                return Resolved::Board(at);
+            };
             let rights = Rights { write: allowed.write, execute: false };
             let entry = Entry { address, side, host, rights, kind: Memory::Device };
             return self.fill_page(linear, &mapping, entry);
         };
         let host = memory.page_at(page);
         let code = self.pages.is_code(linear, page);
+        let scanned = if self.mixed { self.pages.scanned_fully(linear, page) } else { code };
+        let writable = !code || self.pages.is_open(linear, page);
         let execute = match (attempt, side) {
-            (Attempt::Write, _) if code => return Resolved::WritesCode(at),
-            (Attempt::Fetch, Side::Kernel) if !code => return Resolved::Unscanned(at),
-            (_, Side::Kernel) => allowed.execute && code,
+            (Attempt::Write, _) if !writable => return Resolved::WritesCode(at),
+            (Attempt::Fetch, Side::Kernel) if !scanned => return Resolved::Unscanned(at),
+            (_, Side::Kernel) => allowed.execute && scanned,
             (_, Side::Application) => allowed.execute,
         };
-        let rights = Rights { write: allowed.write && !code, execute };
+        let rights = Rights { write: allowed.write && writable, execute };
         let entry = Entry { address, side, host, rights, kind: Memory::Normal };
         if matches!(mapping.size, Size::Section | Size::Supersection | Size::Flat)
             && address >> 20 != TOP
@@ -152,6 +159,30 @@ impl Shadow {
         }
         // Up to 256 pages may be cached; both operations are rare.
         maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
+    }
+
+    /// Notes where the board is, so that the next access is found without a walk. As any
+    /// entry it holds until the guest invalidates it.
+    fn note_board(
+        &mut self,
+        linear: &mut Linear<'_>,
+        address: u32,
+        side: Side,
+        mapping: &Mapping,
+        write: bool,
+    ) {
+        if address >> 20 == TOP || mapping.domain == u32::from(WINDOW_DOMAIN) {
+            return;
+        }
+        let linked = self.linked(linear, address, side, mapping);
+        let Some(table) = linked.or_else(|| self.link(linear, address, side, mapping)) else {
+            return;
+        };
+        let at = HostPhys(table.0 + (address >> 12 & 0xff) * 4);
+        if linear.load::<u32>(at) == 0 {
+            // From one fault to another: the TLB holds neither.
+            linear.store(at, translation::board_page(mapping.gpa, write));
+        }
     }
 
     #[inline(always)]

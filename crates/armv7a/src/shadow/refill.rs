@@ -13,7 +13,7 @@
 //!
 //! Manual: ARM DDI 0406C, B3.5 (descriptors), B3.7.1 (AP), B3.7.3 (domains).
 
-use super::{Attempt, Shadow, Side, TOP};
+use super::{Attempt, Resolved, Shadow, Side, TOP};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::tables::Kind;
@@ -38,9 +38,9 @@ const APPLICATION_READ: u32 = 0b1100_1100;
 const APPLICATION_WRITE: u32 = 0b0000_1000;
 
 impl Shadow {
-    /// Fills the entry for an attempt if that is simple. `false` says nothing: ask
-    /// [`Shadow::resolve`].
-    #[inline]
+    /// Fills the entry for an attempt, or finds the board's page that it reaches, if that is
+    /// simple. `None` says nothing: ask [`Shadow::resolve`].
+    #[inline(always)]
     pub(crate) fn refill(
         &mut self,
         linear: &mut Linear<'_>,
@@ -48,35 +48,30 @@ impl Shadow {
         address: u32,
         attempt: Attempt,
         side: Side,
-    ) -> bool {
-        self.try_refill(linear, cp15, address, attempt, side).is_some()
-    }
-
-    #[inline]
-    fn try_refill(
-        &mut self,
-        linear: &mut Linear<'_>,
-        cp15: &Cp15,
-        address: u32,
-        attempt: Attempt,
-        side: Side,
-    ) -> Option<()> {
+    ) -> Option<Resolved> {
         let index = address >> 20;
         let plain = cp15.sctlr & SCTLR_MEANING == SCTLR_M && cp15.ttbcr & TTBCR_SPLIT == 0;
         if !plain || index == TOP {
             return None;
         }
+        let linked: u32 = linear.load(self.first_level(self.current, side, index));
+        let table = translation::table_of(linked)?;
+        let number = address >> 12 & 0xff;
+        let at = HostPhys(table.0 + number * 4);
+        let old: u32 = linear.load(at);
+        let open = |first: u32| cp15.dacr >> ((first >> 5 & 0xf) * 2) & 3 == 1;
+        if old != 0 {
+            let page = translation::board_page_of(old, attempt == Attempt::Write)?;
+            let found = attempt != Attempt::Fetch && open(linked);
+            return found.then_some(Resolved::Board(GuestPhys(page.0 | address & 0xfff)));
+        }
         let memory = &self.memory;
         let first = memory.load(linear, GuestPhys(cp15.ttbr0 & !0x3fff | index << 2))?;
         // A page table without PXN, in a domain that is a client.
-        let domain = first >> 5 & 0xf;
-        if first & 0b111 != 0b001 || cp15.dacr >> (domain * 2) & 3 != 1 {
+        if first & 0b111 != 0b001 || !open(first) {
             return None;
         }
-        let linked: u32 = linear.load(self.first_level(self.current, side, index));
-        let table = translation::table_of(linked)?;
         let record = self.tables.record_of(linear, table)?;
-        let number = address >> 12 & 0xff;
         let second = memory.load(linear, GuestPhys(first & !0x3ff | number << 2))?;
         let shared = record.kind == Kind::Shared;
         if second & SECOND_SMALL == 0 || record.key != first || shared && second & SECOND_NG != 0 {
@@ -98,8 +93,7 @@ impl Shadow {
             Attempt::Write => write,
             Attempt::Fetch => execute,
         };
-        let at = HostPhys(table.0 + number * 4);
-        if !allowed || readers >> ap & 1 == 0 || linear.load::<u32>(at) != 0 {
+        if !allowed || readers >> ap & 1 == 0 {
             return None;
         }
         let rights = Rights { write, execute };
@@ -108,6 +102,6 @@ impl Shadow {
         if write {
             self.pages.mapped(linear, memory, page, at);
         }
-        Some(())
+        Some(Resolved::Filled)
     }
 }

@@ -14,13 +14,14 @@ impl Shadow {
 
     /// Makes the pair of a guest ASID current, taking the one used longest ago if there is
     /// none for it.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn activate_asid(&mut self, linear: &mut Linear<'_>, asid: u8) {
         let known = self.pair_of.get(usize::from(asid)).copied().unwrap_or(0);
         let pair = if known != 0 { known - 1 } else { self.take_pair(linear, asid) };
         self.activate(linear, pair);
     }
 
+    #[inline(never)]
     pub(super) fn activate(&mut self, linear: &mut Linear<'_>, pair: u8) {
         self.current = pair;
         self.clock = self.clock.wrapping_add(1);
@@ -37,6 +38,7 @@ impl Shadow {
     }
 
     /// A pair for `asid`: a free one, else the one used longest ago.
+    #[inline(never)]
     pub(super) fn take_pair(&mut self, linear: &mut Linear<'_>, asid: u8) -> u8 {
         let mut victim = 1;
         let mut oldest = 0;
@@ -62,6 +64,7 @@ impl Shadow {
     }
 
     /// Forgets a pair's ASID and all it holds.
+    #[inline(never)]
     pub(super) fn drop_pair(&mut self, linear: &mut Linear<'_>, index: u8) {
         let Some(pair) = self.pairs.get_mut(usize::from(index)) else { return };
         let old = *pair;
@@ -86,6 +89,7 @@ impl Shadow {
     }
 
     /// Empties the first-level tables of a pair.
+    #[inline(never)]
     pub(super) fn clear_roots(&self, linear: &mut Linear<'_>, pair: u8) {
         for side in Side::BOTH {
             let root = Self::root(pair, side);

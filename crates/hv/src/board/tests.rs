@@ -125,7 +125,7 @@ fn memory_is_not_a_device() {
 }
 
 #[test]
-fn a_reset_forgets_everything_but_the_time() {
+fn a_reset_forgets_everything() {
     let mut board = board();
     board.gic.set_line(40, true);
     board.write_timer(Register::VirtualControl, 1, 20);

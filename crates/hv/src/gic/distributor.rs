@@ -168,6 +168,11 @@ impl Distributor {
         }
     }
 
+    /// Whether an interrupt is active.
+    pub(super) fn is_active(&self, irq: u32) -> bool {
+        self.active.contains(irq)
+    }
+
     /// Makes a pending interrupt active; returns the source of a software interrupt.
     pub(super) fn activate(&mut self, irq: u32) -> u32 {
         let source = self.source(irq);

@@ -50,6 +50,23 @@ fn the_most_urgent_runs_until_it_blocks() {
 }
 
 #[test]
+fn passing_the_turn_is_expiring_and_picking() {
+    let mut scheduler = with(&[5, 5, 2, 5]);
+    assert_eq!(scheduler.pass(0), None, "nobody runs yet");
+    assert_eq!(scheduler.pick(0), Some(id(0)));
+    assert_eq!(scheduler.pass(10), Some(id(1)));
+    assert_eq!(scheduler.deadline(), Some(10 + SLICE));
+    assert_eq!(scheduler.pass(30), Some(id(3)));
+    assert_eq!(scheduler.pass(40), Some(id(0)), "with a whole slice again");
+    assert_eq!(scheduler.deadline(), Some(40 + SLICE));
+    assert_eq!(scheduler.pick(50), Some(id(0)));
+    scheduler.block(id(1));
+    scheduler.block(id(3));
+    assert_eq!(scheduler.pass(60), None, "nobody is its equal");
+    assert_eq!(scheduler.current(), Some(id(0)));
+}
+
+#[test]
 fn equals_take_turns_of_one_slice() {
     let mut scheduler = with(&[5, 5, 5]);
     assert_eq!(scheduler.pick(0), Some(id(0)));

@@ -55,11 +55,11 @@ const DACR: u32 = key(3, 0, 0, 0);
 impl Vcpu {
     /// Emulates `mcr` or `mrc` of `length` bytes on p14 or p15.
     #[inline]
-    pub fn coprocessor<T: Timer>(
+    pub fn coprocessor(
         &mut self,
         access: Coprocessor,
         length: u32,
-        timer: &mut T,
+        timer: &mut dyn Timer,
     ) -> Outcome {
         let key = key(
             u32::from(access.crn),
@@ -86,12 +86,12 @@ impl Vcpu {
         self.any_coprocessor(access, key, length, timer)
     }
 
-    fn any_coprocessor<T: Timer>(
+    fn any_coprocessor(
         &mut self,
         access: Coprocessor,
         key: u32,
         length: u32,
-        timer: &mut T,
+        timer: &mut dyn Timer,
     ) -> Outcome {
         let allowed = self.privileged()
             || match access.cp {
@@ -166,11 +166,11 @@ impl Vcpu {
 
     /// Emulates `mcrr` or `mrrc` of `length` bytes on p14 or p15: the 64-bit registers of the
     /// generic timer are the only ones.
-    pub fn coprocessor_pair<T: Timer>(
+    pub fn coprocessor_pair(
         &mut self,
         access: CoprocessorPair,
         length: u32,
-        timer: &mut T,
+        timer: &mut dyn Timer,
     ) -> Outcome {
         let Some(register) =
             timer::Wide::decode(access.opc1).filter(|_| access.cp == 15 && access.crm == 14)

@@ -7,7 +7,7 @@ use super::timer::{self, Timer};
 use crate::state::Vcpu;
 
 impl Vcpu {
-    pub(super) fn read_system<T: Timer>(&self, register: u32, timer: &T) -> Read {
+    pub(super) fn read_system(&self, register: u32, timer: &dyn Timer) -> Read {
         match register >> 12 {
             0 => self.read_identity(register),
             9 => match self.read_monitor(register) {

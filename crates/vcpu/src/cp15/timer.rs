@@ -70,7 +70,7 @@ pub(super) const fn open(cntkctl: u32, read: bool, key: u32) -> bool {
     }
 }
 
-pub(super) fn read<T: Timer>(timer: &T, cntkctl: u32, key: u32) -> Read {
+pub(super) fn read(timer: &dyn Timer, cntkctl: u32, key: u32) -> Read {
     Read::Value(match key {
         CNTFRQ => timer.frequency(),
         CNTKCTL => cntkctl,
@@ -82,7 +82,7 @@ pub(super) fn read<T: Timer>(timer: &T, cntkctl: u32, key: u32) -> Read {
     })
 }
 
-pub(super) fn write<T: Timer>(timer: &mut T, cntkctl: &mut u32, key: u32, value: u32) -> Written {
+pub(super) fn write(timer: &mut dyn Timer, cntkctl: &mut u32, key: u32, value: u32) -> Written {
     match key {
         // Only Secure software may set it; loaders written for it do no harm.
         CNTFRQ => {}
@@ -97,19 +97,19 @@ pub(super) fn write<T: Timer>(timer: &mut T, cntkctl: &mut u32, key: u32, value:
 }
 
 /// TVAL: the low word of what is left.
-fn remaining<T: Timer>(timer: &T, compare: Register) -> u32 {
+fn remaining(timer: &dyn Timer, compare: Register) -> u32 {
     let [low, _] = words(timer.read(compare).wrapping_sub(timer.count()));
     low
 }
 
 /// Writing TVAL sets the compare value that far from now, signed.
-fn set_remaining<T: Timer>(timer: &mut T, compare: Register, value: u32) {
+fn set_remaining(timer: &mut dyn Timer, compare: Register, value: u32) {
     let signed = i64::from(value.cast_signed()).cast_unsigned();
     timer.write(compare, timer.count().wrapping_add(signed));
 }
 
 /// A control register: ISTATUS is computed.
-fn control<T: Timer>(timer: &T, control: Register, compare: Register) -> u32 {
+fn control(timer: &dyn Timer, control: Register, compare: Register) -> u32 {
     let state = timer.read(control);
     let [low, _] = words(state & CONTROL);
     let met = state & ENABLE != 0 && timer.count() >= timer.read(compare);
@@ -146,7 +146,7 @@ impl Wide {
         }
     }
 
-    pub(super) fn read<T: Timer>(self, timer: &T) -> u64 {
+    pub(super) fn read(self, timer: &dyn Timer) -> u64 {
         match self {
             Self::PhysicalCount | Self::VirtualCount => timer.count(),
             Self::PhysicalCompare => timer.read(Register::PhysicalCompare),
@@ -155,7 +155,7 @@ impl Wide {
     }
 
     /// Writes it; false if it cannot be.
-    pub(super) fn write<T: Timer>(self, timer: &mut T, value: u64) -> bool {
+    pub(super) fn write(self, timer: &mut dyn Timer, value: u64) -> bool {
         match self {
             Self::PhysicalCount | Self::VirtualCount => return false,
             Self::PhysicalCompare => timer.write(Register::PhysicalCompare, value),

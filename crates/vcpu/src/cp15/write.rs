@@ -19,11 +19,11 @@ const CPACR_WRITABLE: u32 = 0xc0f0_0000;
 const TTBCR_WRITABLE: u32 = 0x37;
 
 impl Vcpu {
-    pub(super) fn write_system<T: Timer>(
+    pub(super) fn write_system(
         &mut self,
         register: u32,
         value: u32,
-        timer: &mut T,
+        timer: &mut dyn Timer,
     ) -> Written {
         match register >> 12 {
             7 => self.operate(register, value),

@@ -182,6 +182,8 @@ fn store_return_state(phase: Phase) {
                     _ => continue,
                 };
                 let code = Code::WordT32(t32 | write_back << 21 | stack as u32);
+                // QEMU leaves the IT state as it was before the last instruction of a block.
+                let name = Name::new(format_args!("{}.manual", name.as_str()));
                 harness::run(
                     phase,
                     &Case { name: name.as_str(), code, modes, set, conditional: true },

@@ -1,0 +1,196 @@
+//! The traps that happen most, settled in assembly.
+//!
+//! Each path here has the effect of the handler in [`trap`](crate::trap) that it saves, and
+//! gives way to that handler for everything unusual before it has changed anything. Here
+//! are what the paths share and the state they need; the paths are in the modules below.
+//!
+//! # Invariants
+//!
+//! - A path runs on no stack, with interrupts masked, in the mode of its exception.
+//! - What it leaves in the machine (view, domains, thread registers) it also leaves in the
+//!   core's state, so that the handlers never know the difference.
+//! - [`Fast`] is true while a guest runs: [`Hypervisor::leave`] renews it.
+//! - [`Vcpu::pending`] is true while a guest runs, so a path that unmasks interrupts sees
+//!   whether one is due, and gives way.
+//!
+//! Manual: ARM DDI 0406C, B1.3 and B1.8 (modes, exceptions), B4.1 (registers).
+
+pub(crate) mod abort;
+mod exception_return;
+pub(crate) mod instruction;
+mod multiple;
+mod status;
+pub(crate) mod system_call;
+pub(crate) mod turn;
+
+use crate::guest::{Guest, LastException};
+use crate::hypervisor::Hypervisor;
+use crate::linear;
+use crate::maintenance::View;
+use crate::memory::GuestMemory;
+use crate::shadow::Side;
+use core::mem::offset_of;
+use entresol_abi::observe::VmCounters;
+use entresol_vcpu::mode::bank;
+use entresol_vcpu::state::{Bank, Vcpu};
+use entresol_vcpu::{Cp15, psr};
+
+/// What the paths need of a guest, in the order in which they load it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Fast {
+    /// Not 0: only the handlers know how to change this guest's privilege.
+    slow: u32,
+    /// Where its exception vectors are.
+    vectors: u32,
+    /// The view of its kernel.
+    kernel: View,
+    /// The view of all memory.
+    linear: View,
+    /// Its memory, for walks of its tables.
+    memory: GuestMemory,
+    /// The view of its application.
+    application: View,
+    /// Its counters.
+    counters: *mut VmCounters,
+    /// Domains whose DACR field was baked into shadow entries.
+    baked: u32,
+}
+
+impl Fast {
+    pub(crate) const EMPTY: Self = Self {
+        slow: 1,
+        vectors: 0,
+        kernel: View { base: 0, asid: 0 },
+        linear: View { base: 0, asid: 0 },
+        memory: GuestMemory::EMPTY,
+        application: View { base: 0, asid: 0 },
+        counters: core::ptr::null_mut(),
+        baked: 0,
+    };
+}
+
+/// SCTLR.M, and the bits of SCTLR that make exceptions or walks unusual: V, EE, AFE, TE.
+const SCTLR_M: u32 = 1 << 0;
+const SCTLR_V: u32 = 1 << 13;
+const SCTLR_UNUSUAL: u32 = 1 << 25 | 1 << 29 | 1 << 30;
+const HIGH_VECTORS: u32 = 0xffff_0000;
+
+/// CPACR's field for cp10, and its value that makes floating point the kernel's alone.
+const CPACR_FLOAT: u32 = 0xf << 20;
+const CPACR_KERNEL: u32 = 0x5 << 20;
+
+impl Guest {
+    /// The view of its current mode, as of the last renewal.
+    #[inline]
+    pub(crate) fn fast_view(&self) -> View {
+        if self.vcpu.privileged() { self.fast.kernel } else { self.fast.application }
+    }
+
+    /// Whether it was renewed since the guest's start.
+    #[inline]
+    pub(crate) fn fast_is_known(&self) -> bool {
+        !self.fast.counters.is_null()
+    }
+
+    /// Renews what the fast paths know of this guest.
+    #[inline]
+    pub(crate) fn renew_fast(&mut self, counters: *mut VmCounters) {
+        let cp15 = &self.vcpu.cp15;
+        let usual = cp15.sctlr & (SCTLR_UNUSUAL | SCTLR_M) == SCTLR_M
+            && cp15.ttbcr == 0
+            && cp15.cpacr & CPACR_FLOAT != CPACR_KERNEL;
+        self.fast = Fast {
+            slow: u32::from(!usual),
+            vectors: if cp15.sctlr & SCTLR_V == 0 { cp15.vbar } else { HIGH_VECTORS },
+            kernel: self.shadow.view(Side::Kernel),
+            linear: linear::view(),
+            memory: self.shadow.memory,
+            application: self.shadow.view(Side::Application),
+            counters,
+            baked: self.shadow.baked_domains,
+        };
+    }
+}
+
+/// By the low four bits of a mode: where its bank lies in a [`Guest`], 0 for FIQ and for
+/// modes that do not exist, which the paths leave to the handlers.
+static BANKS: [u8; 16] = {
+    let mut table = [0; 16];
+    table[0x0] = BANK_USER as u8;
+    table[0x2] = bank_at(bank::IRQ) as u8;
+    table[0x3] = BANK_SUPERVISOR as u8;
+    table[0x7] = BANK_ABORT as u8;
+    table[0xb] = bank_at(bank::UNDEFINED) as u8;
+    table[0xf] = BANK_USER as u8;
+    table
+};
+
+const fn bank_at(index: usize) -> usize {
+    offset_of!(Vcpu, banks) + index * size_of::<Bank>()
+}
+
+const fn cp15_at(field: usize) -> usize {
+    offset_of!(Vcpu, cp15) + field
+}
+
+const BANK_USER: usize = bank_at(bank::USER);
+const BANK_SUPERVISOR: usize = bank_at(bank::SUPERVISOR);
+const BANK_ABORT: usize = bank_at(bank::ABORT);
+const SPSR: usize = offset_of!(Bank, spsr);
+/// `r13` and `r14` of the current mode.
+const SP_LR: usize = offset_of!(Vcpu, regs) + 13 * 4;
+const LR: usize = SP_LR + 4;
+const STATUS: usize = offset_of!(Vcpu, status);
+const PENDING: usize = offset_of!(Vcpu, pending);
+const FAST: usize = offset_of!(Guest, fast);
+const COUNTERS: usize = FAST + offset_of!(Fast, counters);
+const APPLICATION: usize = offset_of!(Fast, application);
+const LAST: usize = offset_of!(Guest, last);
+const VIEW: usize = offset_of!(Hypervisor, view);
+const DFSR: usize = cp15_at(offset_of!(Cp15, dfsr));
+const DFAR: usize = cp15_at(offset_of!(Cp15, dfar));
+const TTBR0: usize = cp15_at(offset_of!(Cp15, ttbr0));
+const DACR: usize = cp15_at(offset_of!(Cp15, dacr));
+const SENSITIVE: usize = offset_of!(VmCounters, sensitive);
+const CP15: usize = offset_of!(VmCounters, cp15);
+const REFLECTED: usize = offset_of!(VmCounters, reflected);
+
+// What the assembly takes for granted.
+const _: () = assert!(offset_of!(Guest, vcpu) == 0 && offset_of!(Vcpu, regs) == 0);
+const _: () = assert!(offset_of!(Bank, sp) == 0 && offset_of!(Bank, lr) == 4);
+const _: () = assert!(bank_at(bank::COUNT) < 256, "LDRD reaches 255 bytes");
+const _: () = assert!(FAST < 1024 && FAST % 4 == 0 && LAST < 1024 && LAST % 4 == 0);
+const _: () = assert!(offset_of!(Fast, slow) == 0 && offset_of!(Fast, vectors) == 4);
+const _: () = assert!(offset_of!(Fast, kernel) == 8 && offset_of!(Fast, linear) == 16);
+const _: () = assert!(offset_of!(Fast, memory) == 24 && size_of::<GuestMemory>() == 12);
+const _: () = assert!(offset_of!(LastException, vector) == 0);
+const _: () = assert!(offset_of!(LastException, count) == 4);
+const _: () = assert!(offset_of!(LastException, from) == 8);
+const _: () = assert!(psr::MODE == 0x1f && psr::T == 0x20 && psr::E == 0x200);
+
+/// Adds one to the counter at offset `$counter`; changes `r3` and `r5`. Four instructions.
+macro_rules! count {
+    ($counter:literal) => {
+        concat!(
+            "ldr r3, [sp, #{COUNTERS}]\n",
+            "ldr r5, [r3, #{",
+            $counter,
+            "}]\n",
+            "add r5, r5, #1\n",
+            "str r5, [r3, #{",
+            $counter,
+            "}]"
+        )
+    };
+}
+
+/// Resumes the guest behind the instruction that trapped, in its own status: `lr` and SPSR
+/// are as the exception left them. Three instructions.
+macro_rules! resume {
+    () => {
+        "ldmia sp, {{r0-r14}}^\nnop\nmovs pc, lr"
+    };
+}
+
+pub(crate) use {count, resume};

@@ -1,0 +1,178 @@
+//! A guest kernel's `movs pc, lr` and `subs pc, lr, #n`: returns from exceptions.
+//!
+//! To its application (budget `syscall.down`), or to another of its privileged modes, as
+//! kernels do that leave the mode of an interrupt at once. FIQ mode is the handlers' affair.
+
+use super::{
+    APPLICATION, BANK_SUPERVISOR, BANK_USER, BANKS, COUNTERS, FAST, LR, PENDING, SENSITIVE, SP_LR,
+    SPSR, STATUS, VIEW, count, resume,
+};
+use crate::entry;
+use crate::hypervisor::CORE;
+use crate::maintenance::switch_text;
+use core::arch::naked_asm;
+use entresol_isa::hot::{MOVS_PC_LR, SUBS_PC_LR};
+use entresol_vcpu::psr;
+
+/// CPSR bits of a return to A32, and to T32.
+const TO_A32: u32 = psr::REAL & !(psr::IT | psr::T) | psr::MODE;
+const TO_T32: u32 = psr::REAL | psr::MODE;
+
+/// Trap words of p8. 60 instructions from `movs pc, lr` to the application, the vector's
+/// branch and [`undefined`](super::instruction::undefined) included.
+///
+/// 1. Where to: `r3`; 2. from Supervisor to User mode, else [`between_modes`]; 3. the new virtual
+/// status in `r10`: nothing is due then; 4. real status and alignment; 5. `r13` and `r14`; 6. the
+/// application's view; 7. count and go.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn exception_return() {
+    naked_asm!(
+        // 1.
+        "ldr r5, ={MOVS}",
+        "cmp r2, r5",
+        "ldr r3, [sp, #{LR}]",
+        "bne 8f",
+        // 2.
+        "1: ldr r7, [sp, #{BANK_SUPERVISOR} + {SPSR}]",
+        "and r5, r4, #0x1f",
+        "cmp r5, #0x13",
+        "andeq r8, r7, #0x1f",
+        "cmpeq r8, #0x10",
+        "bne {between}",
+        // 3.
+        "movw r10, #{VIRTUAL}",
+        "and r10, r10, r7",
+        "ldr r5, [sp, #{PENDING}]",
+        "add r12, sp, #{FAST}",
+        "ldr r6, [r12]",                // slow
+        "bic r5, r5, r10",
+        "orrs r5, r5, r6",
+        "bne {slow}",
+        // 4.
+        "tst r7, #0x20",                // T
+        "ldreq r8, ={TO_A32}",
+        "ldrne r8, ={TO_T32}",
+        "and r8, r8, r7",
+        "msr spsr_cxsf, r8",
+        "biceq lr, r3, #3",
+        "bicne lr, r3, #1",
+        // 5.
+        "ldrd r8, r9, [sp, #{SP_LR}]",
+        "strd r8, r9, [sp, #{BANK_SUPERVISOR}]",
+        "ldrd r8, r9, [sp, #{BANK_USER}]",
+        "strd r8, r9, [sp, #{SP_LR}]",
+        "str r10, [sp, #{STATUS}]",
+        // 6.
+        "ldrd r8, r9, [r12, #{APPLICATION}]",
+        "ldr r5, ={core} + {VIEW}",
+        "strd r8, r9, [r5]",
+        switch_text!("r8", "r9", "r10"),
+        // 7.
+        count!("SENSITIVE"),
+        resume!(),
+        "8: bic r5, r2, #0xff",
+        "ldr r6, ={SUBS}",
+        "cmp r5, r6",
+        "bne {slow}",
+        "and r5, r2, #0xff",
+        "sub r3, r3, r5",
+        "b 1b",
+        MOVS = const MOVS_PC_LR,
+        SUBS = const SUBS_PC_LR,
+        LR = const LR,
+        BANK_SUPERVISOR = const BANK_SUPERVISOR,
+        BANK_USER = const BANK_USER,
+        SPSR = const SPSR,
+        VIRTUAL = const psr::VIRTUAL,
+        PENDING = const PENDING,
+        FAST = const FAST,
+        TO_A32 = const TO_A32,
+        TO_T32 = const TO_T32,
+        SP_LR = const SP_LR,
+        STATUS = const STATUS,
+        APPLICATION = const APPLICATION,
+        VIEW = const VIEW,
+        COUNTERS = const COUNTERS,
+        SENSITIVE = const SENSITIVE,
+        core = sym CORE,
+        between = sym between_modes,
+        slow = sym entry::undefined_saved,
+    )
+}
+
+/// A return to `r3` from and to any modes but FIQ.
+///
+/// 1. The bank of the mode in `r5`, which has an SPSR: `r7`; 2. the bank of the new mode in
+/// `r11`; 3. nothing is due then, in `r10`; 4. and so on as above.
+#[unsafe(naked)]
+unsafe extern "C" fn between_modes() {
+    naked_asm!(
+        // 1.
+        "and r5, r4, #0xf",
+        "ldr r6, ={banks}",
+        "ldrb r5, [r6, r5]",
+        "ldrb r8, [r6]",
+        "cmp r5, r8",                   // FIQ mode, and User mode's bank has no SPSR
+        "bls {slow}",
+        "add r5, sp, r5",
+        "ldr r7, [r5, #{SPSR}]",
+        // 2.
+        "tst r7, #0x10",
+        "beq {slow}",
+        "and r8, r7, #0xf",
+        "ldrb r11, [r6, r8]",
+        "cmp r11, #0",
+        "beq {slow}",
+        "add r11, sp, r11",
+        // 3.
+        "movw r10, #{VIRTUAL}",
+        "and r10, r10, r7",
+        "ldr r6, [sp, #{PENDING}]",
+        "add r12, sp, #{FAST}",
+        "ldr r9, [r12]",                // slow
+        "bic r6, r6, r10",
+        "cmp r8, #0",
+        "orreq r6, r6, r9",             // only with a change of privilege
+        "cmp r6, #0",
+        "bne {slow}",
+        // 4.
+        "tst r7, #0x20",                // T
+        "ldreq r8, ={TO_A32}",
+        "ldrne r8, ={TO_T32}",
+        "and r8, r8, r7",
+        "biceq lr, r3, #3",
+        "bicne lr, r3, #1",
+        "bic r8, r8, #0x1f",
+        "orr r8, r8, #0x10",
+        "msr spsr_cxsf, r8",
+        "ldrd r8, r9, [sp, #{SP_LR}]",
+        "strd r8, r9, [r5]",
+        "ldrd r8, r9, [r11]",
+        "strd r8, r9, [sp, #{SP_LR}]",
+        "str r10, [sp, #{STATUS}]",
+        "tst r10, #0xf",
+        "bne 9f",
+        "ldrd r8, r9, [r12, #{APPLICATION}]",
+        "ldr r5, ={core} + {VIEW}",
+        "strd r8, r9, [r5]",
+        switch_text!("r8", "r9", "r10"),
+        "9:",
+        count!("SENSITIVE"),
+        resume!(),
+        SPSR = const SPSR,
+        VIRTUAL = const psr::VIRTUAL,
+        PENDING = const PENDING,
+        FAST = const FAST,
+        TO_A32 = const TO_A32,
+        TO_T32 = const TO_T32,
+        SP_LR = const SP_LR,
+        STATUS = const STATUS,
+        APPLICATION = const APPLICATION,
+        VIEW = const VIEW,
+        COUNTERS = const COUNTERS,
+        SENSITIVE = const SENSITIVE,
+        core = sym CORE,
+        banks = sym BANKS,
+        slow = sym entry::undefined_saved,
+    )
+}

@@ -1,0 +1,194 @@
+//! A guest kernel reads and writes its status: MRS, MSR, CPS.
+//!
+//! Of the trap words that stand for them (`isa::trapword`): all of MRS and CPS, MSR of the
+//! control byte of CPSR, MSR of the whole SPSR. To and from FIQ mode and to User mode is
+//! the handlers' affair. Budget `trap.sensitive`.
+
+use super::{BANKS, COUNTERS, PENDING, SENSITIVE, SP_LR, SPSR, STATUS, count, resume};
+use crate::entry;
+use core::arch::naked_asm;
+use entresol_isa::hot::{
+    CPS, CPS_FIXED, MRS_CPSR, MRS_SPSR, MSR_CPSR_C, MSR_CPSR_C_IMMEDIATE, MSR_SPSR,
+};
+
+/// Trap words of p9: MRS, MSR (register), CPS. At most 45 instructions, 59 with a change of
+/// mode.
+///
+/// 1. A kernel's; which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
+/// CPS: the new status in `r5`. Both go on in [`write_status`].
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn status_register() {
+    naked_asm!(
+        // 1.
+        "tst r4, #0xf",
+        "beq {slow}",
+        "lsr r3, r2, #20",
+        "sub r3, r3, #0xee0",
+        "cmp r3, #3",
+        "addls pc, pc, r3, lsl #2",
+        "b 6f",
+        "b 2f",
+        "b 5f",
+        "b 3f",
+        // 4. `r6` and `r7` are the bank of the mode.
+        "bic r3, r2, #0xf",
+        "ldr r5, ={MSR_SPSR}",
+        "cmp r3, r5",
+        "bne {slow}",
+        "and r5, r4, #0xf",
+        "ldr r6, ={banks}",
+        "ldrb r7, [r6, r5]",
+        "ldrb r6, [r6]",
+        "cmp r7, r6",                   // FIQ mode, and User mode's bank has no SPSR
+        "bls {slow}",
+        "and r3, r2, #0xf",
+        "cmp r3, #15",
+        "beq {slow}",
+        "ldr r3, [sp, r3, lsl #2]",
+        "bic r3, r3, #0xf00000",
+        "add r7, sp, r7",
+        "str r3, [r7, #{SPSR}]",
+        "b 9f",
+        // 2.
+        "2: bic r3, r2, #0xf000",
+        "ldr r5, ={MRS_CPSR}",
+        "cmp r3, r5",
+        "bne {slow}",
+        "orr r3, r1, r4",
+        "ubfx r5, r2, #12, #4",
+        "str r3, [sp, r5, lsl #2]",     // 15 is UNPREDICTABLE and nobody's
+        "b 9f",
+        // 3.
+        "3: bic r3, r2, #0xf000",
+        "ldr r5, ={MRS_SPSR}",
+        "cmp r3, r5",
+        "bne {slow}",
+        "and r5, r4, #0xf",
+        "ldr r6, ={banks}",
+        "ldrb r7, [r6, r5]",
+        "ldrb r6, [r6]",
+        "cmp r7, r6",
+        "bls {slow}",
+        "add r7, sp, r7",
+        "ldr r3, [r7, #{SPSR}]",
+        "ubfx r5, r2, #12, #4",
+        "str r3, [sp, r5, lsl #2]",
+        "9:",
+        count!("SENSITIVE"),
+        resume!(),
+        // 5.
+        "5: bic r3, r2, #0xf",
+        "ldr r5, ={MSR_CPSR_C}",
+        "cmp r3, r5",
+        "bne {slow}",
+        "and r3, r2, #0xf",
+        "cmp r3, #15",
+        "beq {slow}",
+        "ldr r3, [sp, r3, lsl #2]",
+        "bic r5, r4, #0xdf",            // I, F, mode
+        "and r3, r3, #0xdf",
+        "orr r5, r5, r3",
+        "b {write}",
+        // 6.
+        "6: ldr r5, ={CPS_FIXED}",
+        "and r5, r5, r2",
+        "ldr r3, ={CPS}",
+        "cmp r5, r3",
+        "bne {slow}",
+        "and r3, r2, #0xc0",            // I, F
+        "tst r2, #0x1000",
+        "orrne r3, r3, #0x100",         // A
+        "tst r2, #0x800000",            // imod[1]: masks change
+        "moveq r3, #0",
+        "tst r2, #0x400000",            // imod[0]: they are set
+        "orrne r5, r4, r3",
+        "biceq r5, r4, r3",
+        "tst r2, #0x200000",            // M
+        "beq {write}",
+        "and r3, r2, #0x1f",
+        "bic r5, r5, #0x1f",
+        "orr r5, r5, r3",
+        "b {write}",
+        MRS_CPSR = const MRS_CPSR,
+        MRS_SPSR = const MRS_SPSR,
+        MSR_SPSR = const MSR_SPSR,
+        MSR_CPSR_C = const MSR_CPSR_C,
+        CPS = const CPS,
+        CPS_FIXED = const CPS_FIXED,
+        SPSR = const SPSR,
+        COUNTERS = const COUNTERS,
+        SENSITIVE = const SENSITIVE,
+        banks = sym BANKS,
+        write = sym write_status,
+        slow = sym entry::undefined_saved,
+    )
+}
+
+/// Trap words of p13: MSR (immediate) of the control byte.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn status_immediate() {
+    naked_asm!(
+        "tst r4, #0xf",
+        "beq {slow}",
+        "bic r3, r2, #0xff",
+        "ldr r5, ={MSR_CPSR_C_IMMEDIATE}",
+        "cmp r3, r5",
+        "bne {slow}",
+        "bic r5, r4, #0xdf",            // I, F, mode
+        "and r3, r2, #0xdf",
+        "orr r5, r5, r3",
+        "b {write}",
+        MSR_CPSR_C_IMMEDIATE = const MSR_CPSR_C_IMMEDIATE,
+        write = sym write_status,
+        slow = sym entry::undefined_saved,
+    )
+}
+
+/// A kernel's virtual status becomes `r5`. 13 instructions, 27 with a change of mode.
+///
+/// 1. Nothing is due then; 2. in the same mode; 3. in another privileged one: its `r13` and
+/// `r14`.
+#[unsafe(naked)]
+unsafe extern "C" fn write_status() {
+    naked_asm!(
+        // 1.
+        "ldr r6, [sp, #{PENDING}]",
+        "bics r6, r6, r5",
+        "bne {slow}",
+        // 2.
+        "eor r6, r5, r4",
+        "tst r6, #0x1f",
+        "bne 3f",
+        "str r5, [sp, #{STATUS}]",
+        count!("SENSITIVE"),
+        resume!(),
+        // 3. Zero is the bank of what is left to the handlers.
+        "3: tst r5, #0xf",
+        "tstne r5, #0x10",
+        "beq {slow}",
+        "and r6, r4, #0xf",
+        "and r7, r5, #0xf",
+        "ldr r8, ={banks}",
+        "ldrb r6, [r8, r6]",
+        "ldrb r7, [r8, r7]",
+        "cmp r6, #0",
+        "cmpne r7, #0",
+        "beq {slow}",
+        "str r5, [sp, #{STATUS}]",
+        "ldrd r8, r9, [sp, #{SP_LR}]",
+        "add r6, sp, r6",
+        "strd r8, r9, [r6]",
+        "add r7, sp, r7",
+        "ldrd r8, r9, [r7]",
+        "strd r8, r9, [sp, #{SP_LR}]",
+        count!("SENSITIVE"),
+        resume!(),
+        PENDING = const PENDING,
+        STATUS = const STATUS,
+        SP_LR = const SP_LR,
+        COUNTERS = const COUNTERS,
+        SENSITIVE = const SENSITIVE,
+        banks = sym BANKS,
+        slow = sym entry::undefined_saved,
+    )
+}
