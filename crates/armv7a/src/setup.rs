@@ -93,6 +93,7 @@ impl Hypervisor {
     }
 
     /// Starts the major frame.
+    #[inline(never)]
     fn set_slots(&mut self, given: &[image::Slot], hz: u32) {
         let mut slots = [Slot { length: 0, open: 0 }; MAX_SLOTS];
         // Differences of rounded sums: the frame is as long as its slots together.
@@ -114,6 +115,7 @@ fn ticks(ns: u32, hz: u32) -> u64 {
 }
 
 /// Nanoseconds, no more than a major frame has, as ticks, rounded down.
+#[inline(never)]
 fn ticks_of(ns: u64, hz: u32) -> u64 {
     const SECOND: u64 = 1_000_000_000;
     // Not in one product, which need not fit.

@@ -193,6 +193,7 @@ impl Scheduler {
 
     /// Gives a vCPU a budget in each period, both in ticks; it starts with all of it.
     /// A budget below 1 is 1, one above the period is no bound.
+    #[inline(never)]
     pub fn set_budget(&mut self, id: Id, budget: u64, period: u64) {
         self.vcpus[id].server = Some(Server::new(budget, period));
         self.broke &= !id.bit();
@@ -201,6 +202,7 @@ impl Scheduler {
 
     /// Sets the time slots, the first of which starts `now`. Without any that has a
     /// length, all may run always.
+    #[inline(never)]
     pub fn set_slots(&mut self, slots: &[Slot], now: u64) {
         self.slots = Table::new(slots, now);
         let open = self.slots.open(now);
@@ -238,6 +240,7 @@ impl Scheduler {
 
     /// Decides which vCPU runs from `now` on; `None` when none can. Ends the running
     /// one's slice and budget if they are used up.
+    #[inline(never)]
     pub fn pick(&mut self, now: u64) -> Option<Id> {
         if let Some(id) = self.current {
             self.charge(id, now);
@@ -305,6 +308,7 @@ impl Scheduler {
     /// budget, or of its slice if it has an equal to make room for; or when one at least
     /// as urgent gets budget back.
     #[must_use]
+    #[inline(never)]
     pub fn deadline(&self) -> Option<u64> {
         let first = |a: Option<u64>, b: Option<u64>| match (a, b) {
             (Some(a), Some(b)) => Some(a.min(b)),
