@@ -25,7 +25,7 @@ const GAP: u32 = 10_000;
 const STRETCHES: u32 = 200;
 
 /// Reports until it ends.
-const REPORTS: u32 = 5;
+const REPORTS: u32 = 3;
 
 /// The shortest and longest of some times in ticks.
 struct Extremes {
