@@ -15,6 +15,8 @@ use std::fmt;
 
 /// After how many steps the recurrence is given up.
 const STEPS: u32 = 100_000;
+/// And beyond which time: above an hour, in nanoseconds.
+const FAR: u64 = 1 << 42;
 
 /// What the schedule promises.
 #[derive(Clone, Debug, Serialize)]
@@ -165,6 +167,9 @@ fn response(own: u64, rivals: &[Budget], supply: &Supply) -> Option<u64> {
             if next == time {
                 return Some(time);
             }
+            if next > FAR {
+                return None;
+            }
             time = next;
         }
         None
@@ -270,8 +275,11 @@ impl VmTiming {
             _ => write!(f, "no budget; ")?,
         }
         if slots {
-            let gap = Duration(self.slot_gap);
-            write!(f, "slots {:.1} %, at most {gap} apart; ", self.slot_share * 100.0)?;
+            write!(f, "slots {:.1} %", self.slot_share * 100.0)?;
+            match self.slot_gap {
+                0 => write!(f, "; ")?,
+                gap => write!(f, ", at most {} apart; ", Duration(gap))?,
+            }
         }
         match &self.promise {
             Promise::Budget { response } => {
