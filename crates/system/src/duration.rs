@@ -15,7 +15,7 @@ const UNITS: [(&str, u64); 4] = [("s", 1_000_000_000), ("ms", 1_000_000), ("us",
 
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = |(_, length): &&(&str, u64)| self.0 != 0 && self.0 % length == 0;
+        let whole = |(_, length): &&(&str, u64)| self.0 != 0 && self.0.is_multiple_of(*length);
         let (unit, length) = UNITS.iter().find(whole).copied().unwrap_or(("s", 1));
         write!(f, "{} {unit}", self.0 / length)
     }
