@@ -131,17 +131,13 @@ pub fn initial_usr_sp() -> u32 {
 /// caller knows how they change. The current mode is supervisor, interrupts are masked.
 #[must_use]
 pub unsafe fn run(state: &State) -> State {
-    let (saved, sctlr) = (cp15::vbar::read(), cp15::sctlr::read());
+    let saved = cp15::vbar::read();
     // SAFETY: the sandbox's vectors return to the caller of `switch` below.
     unsafe { trap::set_vectors(sandbox_vectors) }
     // SAFETY: the caller's promise.
     unsafe { switch(state) }
     // SAFETY: these are the vectors from before.
     unsafe { cp15::vbar::write(saved) }
-    if sctlr != cp15::sctlr::read() {
-        // SAFETY: as it was.
-        unsafe { cp15::sctlr::write(sctlr) }
-    }
     cp15::isb();
     let found = &raw const FOUND;
     // SAFETY: nothing else runs that could write it.

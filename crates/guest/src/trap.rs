@@ -80,13 +80,12 @@ pub unsafe fn set_vectors(vectors: Vectors) {
     const THUMB_EXCEPTIONS: u32 = 1 << 30;
     // The address of a function in T32 has bit 0 set.
     let address = vectors as usize as u32;
-    let sctlr = cp15::sctlr::read();
-    let set = if address & 1 == 0 { 0 } else { THUMB_EXCEPTIONS };
     // SAFETY: the caller's promise.
     unsafe { cp15::vbar::write(address & !1) }
-    if sctlr & THUMB_EXCEPTIONS != set {
+    // All tables of a guest are of one set, so it is never reset.
+    if address & 1 != 0 && cp15::sctlr::read() & THUMB_EXCEPTIONS == 0 {
         // SAFETY: the table is of that set.
-        unsafe { cp15::sctlr::write(sctlr ^ THUMB_EXCEPTIONS) }
+        unsafe { cp15::sctlr::write(cp15::sctlr::read() | THUMB_EXCEPTIONS) }
     }
     cp15::isb();
 }
