@@ -100,7 +100,9 @@ pub(crate) fn check(arguments: &Check) -> Outcome {
     // Without a hypervisor the manifest can still be judged; only its size is unknown.
     let size = match find_hypervisor(&arguments.system) {
         Ok(hypervisor) => Some(hypervisor.size),
-        Err(entresol_image::Error::NoHypervisor(_)) if arguments.system.hypervisor.is_none() => {
+        Err(entresol_image::Error::NoHypervisor(_) | entresol_image::Error::OtherAbi(..))
+            if arguments.system.hypervisor.is_none() =>
+        {
             None
         }
         Err(error) => return Err(error.into()),

@@ -5,11 +5,11 @@
 //! its distance from the window's start.
 
 use crate::Error;
-use entresol_abi::window;
+use entresol_abi::{image::ABI_VERSION, note, window};
 use entresol_system::report::HypervisorSize as Size;
 use object::{
     Endianness,
-    elf::{EM_ARM, FileHeader32, PT_LOAD, SHF_ALLOC, SHF_WRITE},
+    elf::{EM_ARM, FileHeader32, PT_LOAD, PT_NOTE, SHF_ALLOC, SHF_WRITE},
     read::elf::{FileHeader, ProgramHeader, SectionHeader},
 };
 use std::path::{Path, PathBuf};
@@ -68,11 +68,16 @@ impl Hypervisor {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or was not linked at the window.
+    /// When it cannot be read, was not linked at the window, or is of another ABI.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes =
             std::fs::read(path).map_err(|error| Error::Unreadable(path.to_owned(), error))?;
-        Self::parse(&bytes).map_err(|what| Error::BadHypervisor(path.to_owned(), what))
+        let hypervisor =
+            Self::parse(&bytes).map_err(|what| Error::BadHypervisor(path.to_owned(), what))?;
+        match abi(&bytes) {
+            Some(ABI_VERSION) => Ok(hypervisor),
+            found => Err(Error::OtherAbi(path.to_owned(), found)),
+        }
     }
 
     fn parse(file: &[u8]) -> Result<Self, String> {
@@ -114,6 +119,24 @@ impl Hypervisor {
         let size = Size { text: text(header, endian, file), memory };
         Ok(Self { bytes, entry_offset, size })
     }
+}
+
+/// The ABI version that the hypervisor's note tells, if it has one.
+fn abi(file: &[u8]) -> Option<u32> {
+    let endian = Endianness::Little;
+    let header = FileHeader32::<Endianness>::parse(file).ok()?;
+    for segment in header.program_headers(endian, file).ok()? {
+        if segment.p_type(endian) != PT_NOTE {
+            continue;
+        }
+        let Ok(Some(mut notes)) = segment.notes(endian, file) else { continue };
+        while let Ok(Some(found)) = notes.next() {
+            if found.name() == note::OWNER && found.n_type(endian).0 == note::TYPE_ABI {
+                return found.desc().try_into().ok().map(u32::from_le_bytes);
+            }
+        }
+    }
+    None
 }
 
 /// Bytes of loaded sections that nobody may write: code and constants.
