@@ -9,9 +9,10 @@ use entresol_abi::{image::ABI_VERSION, note, window};
 use entresol_system::report::HypervisorSize as Size;
 use object::{
     Endianness,
-    elf::{EM_ARM, FileHeader32, PT_LOAD, PT_NOTE, SHF_ALLOC, SHF_WRITE},
-    read::elf::{FileHeader, ProgramHeader, SectionHeader},
+    elf::{EM_ARM, FileHeader32, PT_LOAD, PT_NOTE, SHF_ALLOC, SHF_WRITE, SHT_SYMTAB, Sym32},
+    read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym},
 };
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The hypervisor.
@@ -23,6 +24,17 @@ pub struct Hypervisor {
     pub entry_offset: u32,
     /// What it takes of its window.
     pub size: Size,
+    /// What is watched from outside, unless its symbols were stripped.
+    pub watched: Option<Watched>,
+}
+
+/// Addresses in the window that are of interest from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Its exception vectors.
+    pub vectors: Range<u32>,
+    /// Its counters ([`entresol_abi::observe`]).
+    pub counters: u32,
 }
 
 /// File name of the hypervisor's ELF file.
@@ -117,8 +129,24 @@ impl Hypervisor {
             .checked_sub(window::BASE)
             .ok_or("its entry is outside the window")?;
         let size = Size { text: text(header, endian, file), memory };
-        Ok(Self { bytes, entry_offset, size })
+        let watched = watched(header, endian, file);
+        Ok(Self { bytes, entry_offset, size, watched })
     }
+}
+
+fn watched(header: &FileHeader32<Endianness>, endian: Endianness, file: &[u8]) -> Option<Watched> {
+    let sections = header.sections(endian, file).ok()?;
+    let symbols = sections.symbols(endian, file, SHT_SYMTAB).ok()?;
+    let find = |name: &[u8]| {
+        let named = |symbol: &&Sym32<Endianness>| {
+            symbols.symbol_name(endian, *symbol).is_ok_and(|found| found == name)
+        };
+        symbols.iter().find(named).map(|symbol| symbol.st_value(endian))
+    };
+    Some(Watched {
+        vectors: find(b"__vectors")?..find(b"__vectors_end")?,
+        counters: find(b"ENTRESOL_OBSERVED")?,
+    })
 }
 
 /// The ABI version that the hypervisor's note tells, if it has one.

@@ -69,6 +69,13 @@ pub enum Error {
         )
     )]
     OtherAbi(PathBuf, Option<u32>),
+    /// The hypervisor's file has no symbols.
+    #[error("{path} has no symbols, so it cannot be watched", path = .0.display())]
+    #[diagnostic(
+        code(hypervisor::stripped),
+        help("use the file that `cargo xtask build` makes, as it is")
+    )]
+    Stripped(PathBuf),
     /// A VM's additions to its device tree cannot be read.
     #[error("the device tree of `{vm}` cannot be merged: {what}")]
     #[diagnostic(
