@@ -59,6 +59,8 @@ pub(crate) struct Hypervisor {
     pub(crate) float_owner: Option<usize>,
     /// Whether floating-point instructions run.
     pub(crate) float_open: bool,
+    /// Bit *n*: the UART of VM *n* may hold bytes for which its console had no room.
+    pub(crate) held: u32,
     /// Whether the scheduler must be asked before a guest runs again.
     pub(crate) reschedule: bool,
     /// Deadline the timer is armed for.
@@ -105,6 +107,7 @@ impl Hypervisor {
         dacr: 0,
         float_owner: None,
         float_open: false,
+        held: 0,
         reschedule: true,
         armed: None,
         armed_alone: false,
@@ -171,6 +174,30 @@ impl Hypervisor {
         self.console.pump(&mut SerialOf(*platform));
         if self.console.pending() {
             platform.notify_sent(true);
+        }
+        if self.held != 0 {
+            self.take_held();
+        }
+    }
+
+    /// Takes what UARTs hold, now that the line has moved. What is left goes on when the line
+    /// has moved again: rings that are full wait for the line's interrupt.
+    #[cold]
+    #[inline(never)]
+    fn take_held(&mut self) {
+        for index in 0..self.count {
+            let bit = 1 << (index % MAX_VMS);
+            if self.held & bit != 0 {
+                let guest = &mut self.guests[index % MAX_VMS];
+                self.console.take_from(console::channel(index), || guest.board.take_tx());
+                if self.console.has_room(console::channel(index)) {
+                    self.held &= !bit;
+                }
+                self.wake(index);
+            }
+        }
+        if let Some(platform) = &mut self.platform {
+            platform.notify_sent(self.console.pending());
         }
     }
 
