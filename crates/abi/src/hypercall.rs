@@ -32,7 +32,8 @@ pub enum Function {
     Version = 0x8600_0000,
     /// Index of the calling VM.
     VmIndex = 0x8600_0001,
-    /// Writes the byte in `r1` to the VM's console. Returns 0.
+    /// Writes the byte in `r1` to the VM's console. Returns 0, or [`NONE`] when the line is
+    /// behind and the byte was not taken.
     ConsolePut = 0x8600_0002,
     /// Reads a byte from the VM's console, [`NONE`] when there is none.
     ConsoleGet = 0x8600_0003,
@@ -47,7 +48,7 @@ pub enum Function {
 /// Result: no such function (SMCCC `NOT_SUPPORTED`).
 pub const NOT_SUPPORTED: u32 = u32::MAX;
 
-/// Result of [`Function::ConsoleGet`]: nothing to read.
+/// Result of [`Function::ConsoleGet`]: nothing to read; of [`Function::ConsolePut`]: no room.
 pub const NONE: u32 = 0x100;
 
 /// Results of PSCI calls.

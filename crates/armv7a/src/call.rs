@@ -30,9 +30,11 @@ impl Hypervisor {
                 Request::Exit(status) => return self.end(End::Exit(status)),
                 Request::VmIndex => index as u32,
                 Request::ConsolePut(byte) => {
-                    self.console.put(entresol_hv::console::channel(index), byte);
+                    let channel = entresol_hv::console::channel(index);
+                    let mut byte = Some(byte);
+                    let taken = self.console.take_from(channel, || byte.take());
                     self.pump();
-                    0
+                    if taken { 0 } else { entresol_abi::hypercall::NONE }
                 }
                 Request::ConsoleGet => self
                     .console

@@ -124,10 +124,10 @@ impl Hypervisor {
         let guest = &mut self.guests[index % MAX_VMS];
         match at.0 >> 16 {
             0x0900 => {
-                let mut sent = false;
-                while let Some(byte) = guest.board.take_tx() {
-                    self.console.put(entresol_hv::console::channel(index), byte);
-                    sent = true;
+                let channel = entresol_hv::console::channel(index);
+                let sent = self.console.take_from(channel, || guest.board.take_tx());
+                if !self.console.has_room(channel) {
+                    self.held |= 1 << (index % MAX_VMS);
                 }
                 if sent {
                     self.pump();

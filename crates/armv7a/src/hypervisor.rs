@@ -10,7 +10,8 @@
 //! - Interrupts are masked whenever this code runs: every method runs to its end, and
 //!   each is bounded by the number of VMs, the consoles' burst, or one step of a restore.
 //! - `loaded` is the guest the entry code saves; `view` is the view that is current.
-//! - A guest is ready in the scheduler exactly if it is running or being restored.
+//! - A guest is ready in the scheduler exactly if it is running or being restored; it may
+//!   still have to wait for its budget or its slot.
 
 use crate::exclusive::Exclusive;
 use crate::float;
@@ -27,7 +28,7 @@ use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
 use entresol_hv::health::{Fault, Notice, Plain};
 use entresol_hv::platform::Platform;
-use entresol_hv::scheduler::{Id, Scheduler};
+use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
@@ -59,6 +60,8 @@ pub(crate) struct Hypervisor {
     pub(crate) float_owner: Option<usize>,
     /// Whether floating-point instructions run.
     pub(crate) float_open: bool,
+    /// Bit *n*: the UART of VM *n* may hold bytes for which its console had no room.
+    pub(crate) held: u32,
     /// Whether the scheduler must be asked before a guest runs again.
     pub(crate) reschedule: bool,
     /// Deadline the timer is armed for.
@@ -105,6 +108,7 @@ impl Hypervisor {
         dacr: 0,
         float_owner: None,
         float_open: false,
+        held: 0,
         reschedule: true,
         armed: None,
         armed_alone: false,
@@ -172,6 +176,30 @@ impl Hypervisor {
         if self.console.pending() {
             platform.notify_sent(true);
         }
+        if self.held != 0 {
+            self.take_held();
+        }
+    }
+
+    /// Takes what UARTs hold, now that the line has moved. What is left goes on when the line
+    /// has moved again: rings that are full wait for the line's interrupt.
+    #[cold]
+    #[inline(never)]
+    fn take_held(&mut self) {
+        for index in 0..self.count {
+            let bit = 1 << (index % MAX_VMS);
+            if self.held & bit != 0 {
+                let guest = &mut self.guests[index % MAX_VMS];
+                self.console.take_from(console::channel(index), || guest.board.take_tx());
+                if self.console.has_room(console::channel(index)) {
+                    self.held &= !bit;
+                }
+                self.wake(index);
+            }
+        }
+        if let Some(platform) = &mut self.platform {
+            platform.notify_sent(self.console.pending());
+        }
     }
 
     /// Tells of something that the guest was told by its processor.
@@ -229,7 +257,11 @@ impl Hypervisor {
         loop {
             let now = self.platform().now();
             self.reschedule = false;
-            let Some(id) = self.scheduler().pick(now) else {
+            let id = self.scheduler().pick(now);
+            if let Some(exhausted) = self.turns.take_exhausted() {
+                count_exhausted(exhausted);
+            }
+            let Some(id) = id else {
                 self.idle();
                 continue;
             };
@@ -285,6 +317,8 @@ impl Hypervisor {
         observed.vm_switches = observed.vm_switches.wrapping_add(1);
         let old = self.guest();
         old.vcpu.cp15.tpidrurw = cp15::thread_user();
+        // It may come back by a path that puts nothing there.
+        old.publish();
         self.loaded = index;
         self.make_current();
         // B2.2: a reservation of the old guest must not let the new one's store succeed.
@@ -298,9 +332,9 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
-        let vectors = if guest.promotion.on { entry::vectors_promoting } else { entry::vectors };
-        // SAFETY: both handle every exception.
-        unsafe { cp15::set_vector_base(vectors as *const () as u32) };
+        guest.promotion.note_vectors(guest.vectors());
+        // SAFETY: it handles every exception.
+        unsafe { cp15::set_vector_base(guest.vectors()) };
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
@@ -357,6 +391,8 @@ impl Hypervisor {
     fn settle(&mut self) -> *mut Guest {
         let index = self.loaded % MAX_VMS;
         let guest = &mut self.guests[index];
+        // One that passed its turn may be what it was.
+        guest.pull();
         guest.note_pending();
         if guest.vcpu.pending & !guest.vcpu.status != 0 {
             guest.vcpu.enter_pending();
@@ -388,6 +424,15 @@ impl Hypervisor {
         // SAFETY: `leave` made its view current, `load` named it to the entry code.
         unsafe { entry::resume(guest) }
     }
+}
+
+/// Counts that a VM was stopped at the end of its budget.
+fn count_exhausted(Exhausted { id, late }: Exhausted) {
+    // SAFETY: as in `Hypervisor::counters`.
+    let observed = unsafe { ENTRESOL_OBSERVED.get() };
+    let counters = &mut observed.vms[id.index()];
+    counters.exhausted = counters.exhausted.wrapping_add(1);
+    counters.overrun = counters.overrun.max(u32::try_from(late).unwrap_or(u32::MAX));
 }
 
 /// A zero-padded name as text.

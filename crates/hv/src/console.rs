@@ -1,8 +1,8 @@
 //! How the VMs and the hypervisor share one serial line without waiting for it.
 //!
-//! Each channel has a ring of its own in each direction. A byte that finds its ring
-//! full is dropped and counted: a VM that floods its console, or never reads it, loses
-//! its own bytes and nobody else's. The line goes round the channels, and leaves one at
+//! Each channel has a ring of its own in each direction. A full ring delays its VM
+//! ([`Console::take_from`]) and nobody else; a byte put all the same, or never read, is
+//! dropped and counted. The line goes round the channels, and leaves one at
 //! the end of a text line or of [`TURN`] bytes, so that lines stay whole and a flood
 //! delays the others by one turn each.
 //!
@@ -132,9 +132,21 @@ impl Console {
         }
     }
 
-    /// Whether the next byte of a channel would not be dropped. A caller that can leave
-    /// bytes where they are, as in a virtual UART's FIFO, asks first: its guest then
-    /// waits for the line as it would for a real one, and nothing is lost.
+    /// Queues what `next` gives, as long as there is room: the rest stays where it is, as
+    /// in a virtual UART's FIFO, and the guest waits for the line as for a real one. Returns
+    /// whether it took anything.
+    pub fn take_from(&mut self, channel: Channel, mut next: impl FnMut() -> Option<u8>) -> bool {
+        let mut any = false;
+        while self.has_room(channel)
+            && let Some(byte) = next()
+        {
+            self.put(channel, byte);
+            any = true;
+        }
+        any
+    }
+
+    /// Whether the next byte of a channel would not be dropped.
     #[must_use]
     pub fn has_room(&self, channel: Channel) -> bool {
         self.output.get(usize::from(channel.0)).is_some_and(|ring| ring.len < OUTPUT)

@@ -34,7 +34,8 @@ pub enum Request {
     SystemReset,
     /// Return the VM's index.
     VmIndex,
-    /// Write a byte to the VM's console, then return 0.
+    /// Write a byte to the VM's console; return 0, or `hypercall::NONE` if there
+    /// is no room.
     ConsolePut(u8),
     /// Return a byte from the VM's console or `hypercall::NONE`.
     ConsoleGet,

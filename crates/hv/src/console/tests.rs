@@ -161,15 +161,25 @@ fn input_nobody_reads_is_dropped_and_counted() {
 }
 
 #[test]
-fn who_asks_for_room_loses_nothing() {
+fn what_is_taken_from_a_fifo_waits_there_and_arrives_whole() {
     let mut console = Console::new();
-    while console.has_room(Channel(1)) {
-        console.put(Channel(1), b'x');
+    let mut fifo: Vec<u8> = (0..=255).cycle().take(OUTPUT + 100).collect();
+    fifo.retain(u8::is_ascii_alphanumeric);
+    let fifo: Vec<u8> = fifo.into_iter().cycle().take(OUTPUT + 100).collect();
+    let mut left = fifo.iter().copied();
+    assert!(console.take_from(Channel(0), || left.next()));
+    assert_eq!(left.len(), 100, "no more than there is room for");
+    assert!(!console.take_from(Channel(0), || left.next()));
+    assert!(console.has_room(Channel(2)), "others have theirs");
+    let mut sent = Vec::new();
+    while console.pending() {
+        let mut line = Line::with_room(10);
+        console.pump(&mut line);
+        sent.append(&mut line.sent);
+        console.take_from(Channel(0), || left.next());
     }
-    assert_eq!(console.dropped(Channel(1)), Dropped::default());
-    assert!(console.has_room(Channel(2)));
-    console.pump(&mut Line::with_room(10));
-    assert!(console.has_room(Channel(1)));
+    assert_eq!(sent, fifo);
+    assert_eq!(console.dropped(Channel(0)), Dropped::default());
 }
 
 #[test]
