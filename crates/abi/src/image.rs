@@ -20,7 +20,7 @@
 //!
 //! 1. `magic` and `abi` match this crate.
 //! 2. Every table, name and payload lies inside `image_len`.
-//! 3. There are 1 to [`MAX_VMS`] VMs.
+//! 3. There are 1 to [`MAX_VMS`] VMs and at most [`MAX_SLOTS`] time slots.
 //! 4. No two ranges of the machine's memory overlap: window, image, pools, VMs.
 //! 5. A load lies inside its VM's memory.
 
@@ -31,10 +31,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
 
 /// Version of the layout described by this crate.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Most VMs in one image.
 pub const MAX_VMS: usize = 8;
+
+/// Most time slots in one image.
+pub const MAX_SLOTS: usize = 32;
 
 /// Where a table lies, in bytes from the header's first byte.
 #[derive(
@@ -84,6 +87,20 @@ pub struct Header {
     pub machine: Machine,
     /// The VMs, as a table of [`Vm`].
     pub vms: Table,
+    /// The time slots of the major frame, as a table of [`Slot`]; none: no slots.
+    pub slots: Table,
+}
+
+/// A time slot of the major frame; the slots follow each other and repeat.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Slot {
+    /// Length in nanoseconds, not 0.
+    pub length: u32,
+    /// Who may run in it: bit *n* for the VM with index *n*.
+    pub vms: u32,
 }
 
 /// What the hypervisor must know of the machine.
@@ -205,8 +222,10 @@ pub struct Vm {
     pub shadow_tables: u32,
     /// Replaced instructions it may have at once, 8 bytes each.
     pub sites: u32,
-    /// Reserved, 0.
-    pub reserved: u32,
+    /// How long it may run in each period, in nanoseconds; 0 for no bound.
+    pub budget: u32,
+    /// That period in nanoseconds, at least the budget.
+    pub period: u32,
 }
 
 impl Vm {
@@ -228,7 +247,8 @@ impl Vm {
         view_pairs: 0,
         shadow_tables: 0,
         sites: 0,
-        reserved: 0,
+        budget: 0,
+        period: 0,
     };
 }
 
@@ -342,6 +362,8 @@ pub enum BadImage {
     Table(Table),
     /// No VM, or more than [`MAX_VMS`].
     Vms(u32),
+    /// More than [`MAX_SLOTS`] time slots.
+    Slots(u32),
 }
 
 impl Header {
@@ -373,6 +395,9 @@ impl Header {
         if vms.is_empty() || vms.len() > MAX_VMS {
             return Err(BadImage::Vms(header.vms.count));
         }
+        if table::<Slot>(image, header.slots)?.len() > MAX_SLOTS {
+            return Err(BadImage::Slots(header.slots.count));
+        }
         for vm in vms {
             for load in table::<Load>(image, vm.loads)? {
                 table::<u8>(image, Table { offset: load.offset, count: load.len })?;
@@ -401,9 +426,10 @@ where
     entries().ok_or(BadImage::Table(table))
 }
 
-const _: () = assert!(size_of::<Header>() == 128);
+const _: () = assert!(size_of::<Header>() == 136);
 const _: () = assert!(size_of::<Machine>() == 84);
-const _: () = assert!(size_of::<Vm>() == 88);
+const _: () = assert!(size_of::<Vm>() == 92);
+const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(cfg!(target_endian = "little"));
 
 #[cfg(test)]
@@ -415,7 +441,7 @@ mod tests {
         Header {
             magic: MAGIC,
             abi: ABI_VERSION,
-            image_len: end + 88 * vms,
+            image_len: end + 92 * vms,
             vms: Table { offset: end, count: vms },
             ..Header::default()
         }

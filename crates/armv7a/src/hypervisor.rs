@@ -10,7 +10,8 @@
 //! - Interrupts are masked whenever this code runs: every method runs to its end, and
 //!   each is bounded by the number of VMs, the consoles' burst, or one step of a restore.
 //! - `loaded` is the guest the entry code saves; `view` is the view that is current.
-//! - A guest is ready in the scheduler exactly if it is running or being restored.
+//! - A guest is ready in the scheduler exactly if it is running or being restored; it may
+//!   still have to wait for its budget or its slot.
 
 use crate::exclusive::Exclusive;
 use crate::float;
@@ -27,7 +28,7 @@ use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
 use entresol_hv::health::{Fault, Notice, Plain};
 use entresol_hv::platform::Platform;
-use entresol_hv::scheduler::{Id, Scheduler};
+use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
@@ -256,7 +257,11 @@ impl Hypervisor {
         loop {
             let now = self.platform().now();
             self.reschedule = false;
-            let Some(id) = self.scheduler().pick(now) else {
+            let id = self.scheduler().pick(now);
+            if let Some(exhausted) = self.turns.take_exhausted() {
+                count_exhausted(exhausted);
+            }
+            let Some(id) = id else {
                 self.idle();
                 continue;
             };
@@ -415,6 +420,15 @@ impl Hypervisor {
         // SAFETY: `leave` made its view current, `load` named it to the entry code.
         unsafe { entry::resume(guest) }
     }
+}
+
+/// Counts that a VM was stopped at the end of its budget.
+fn count_exhausted(Exhausted { id, late }: Exhausted) {
+    // SAFETY: as in `Hypervisor::counters`.
+    let observed = unsafe { ENTRESOL_OBSERVED.get() };
+    let counters = &mut observed.vms[id.index()];
+    counters.exhausted = counters.exhausted.wrapping_add(1);
+    counters.overrun = counters.overrun.max(u32::try_from(late).unwrap_or(u32::MAX));
 }
 
 /// A zero-padded name as text.

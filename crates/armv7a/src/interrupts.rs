@@ -56,7 +56,7 @@ impl Hypervisor {
                 self.wake(index);
             }
         }
-        if self.scheduler().slice_deadline().is_some_and(|deadline| deadline <= now) {
+        if self.scheduler().deadline().is_some_and(|deadline| deadline <= now) {
             self.reschedule = true;
         }
         self.armed_alone = false;
@@ -108,9 +108,9 @@ impl Hypervisor {
         }
     }
 
-    /// Arms the timer for what comes first: a board's deadline or the end of a slice.
+    /// Arms the timer for what comes first: a board's deadline or the scheduler's.
     pub(crate) fn arm(&mut self) {
-        let mut first = self.scheduler().slice_deadline();
+        let mut first = self.scheduler().deadline();
         let mut number = u32::from(first.is_some());
         for guest in self.guests.iter().take(self.count) {
             number += u32::from(guest.board.deadline().is_some());

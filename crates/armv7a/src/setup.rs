@@ -2,11 +2,11 @@
 
 use crate::guest::{Interrupt as Line, Restore, Run};
 use crate::hypervisor::{Hypervisor, core, halt, name};
-use entresol_abi::image::{self, MAX_VMS};
+use entresol_abi::image::{self, MAX_SLOTS, MAX_VMS};
 use entresol_abi::{HostPhys, window};
 use entresol_hv::health::Plain;
 use entresol_hv::platform::Platform;
-use entresol_hv::scheduler::Id;
+use entresol_hv::scheduler::{Id, Slot};
 
 /// What the hypervisor starts from.
 pub struct Setup<'a> {
@@ -76,6 +76,10 @@ impl Hypervisor {
             drop(linear);
             if let Some(id) = Id::new(index) {
                 self.turns.set_priority(id, vm.priority as u8);
+                if vm.budget != 0 {
+                    let (budget, period) = (ticks(vm.budget, hz), ticks(vm.period, hz));
+                    self.turns.set_budget(id, budget, period);
+                }
                 if vm.flags & image::flags::AUTOSTART != 0 {
                     // First start: memory outside the loads is as the machine left it.
                     guest.run = Run::Restoring(Restore::Copy { load: 0, from: 0 });
@@ -93,5 +97,35 @@ impl Hypervisor {
             Plain(if count == 1 { "" } else { "s" }),
             header.build,
         ));
+        self.set_slots(image::table::<image::Slot>(image, header.slots).unwrap_or(&[]), hz);
     }
+
+    /// Starts the major frame.
+    #[inline(never)]
+    fn set_slots(&mut self, given: &[image::Slot], hz: u32) {
+        let mut slots = [Slot { length: 0, open: 0 }; MAX_SLOTS];
+        // Differences of rounded sums: the frame is as long as its slots together.
+        let (mut end, mut start_tick) = (0, 0);
+        for (slot, given) in slots.iter_mut().zip(given) {
+            end += u64::from(given.length);
+            let end_tick = ticks_of(end, hz);
+            *slot = Slot { length: end_tick - start_tick, open: given.vms };
+            start_tick = end_tick;
+        }
+        let now = self.platform().now();
+        self.turns.set_slots(&slots, now);
+    }
+}
+
+/// Nanoseconds as ticks, rounded down.
+fn ticks(ns: u32, hz: u32) -> u64 {
+    ticks_of(u64::from(ns), hz)
+}
+
+/// Nanoseconds, no more than a major frame has, as ticks, rounded down.
+#[inline(never)]
+fn ticks_of(ns: u64, hz: u32) -> u64 {
+    const SECOND: u64 = 1_000_000_000;
+    // Not in one product, which need not fit.
+    ns / SECOND * u64::from(hz) + ns % SECOND * u64::from(hz) / SECOND
 }

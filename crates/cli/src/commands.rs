@@ -5,7 +5,7 @@ use crate::inspect::Inspection;
 use entresol_image::{Hypervisor, Image, hypervisor};
 use entresol_run::{Ended, Qemu, interactive};
 use entresol_system::{
-    self as system, Problem, Problems, Report, code, manifest::Format, template,
+    self as system, Problem, Problems, Report, code, manifest::Format, schedule::Schedule, template,
 };
 use miette::{Diagnostic, Report as Pretty};
 use std::{fs::File, io, io::Write, path::Path, process::ExitCode, time::Duration};
@@ -86,8 +86,13 @@ fn print(text: &str) -> Outcome {
     }
 }
 
+/// Reads a manifest; prints what should be known of it on standard error.
 fn load(arguments: &System) -> Result<system::System, Failure> {
-    Ok(system::load(&arguments.manifest, arguments.machine.as_deref())?)
+    let mut system = system::load(&arguments.manifest, arguments.machine.as_deref())?;
+    for warning in system.warnings.drain(..) {
+        eprintln!("{:?}", Pretty::new(warning));
+    }
+    Ok(system)
 }
 
 fn find_hypervisor(arguments: &System) -> Result<Hypervisor, entresol_image::Error> {
@@ -105,6 +110,9 @@ pub(crate) fn check(arguments: &Check) -> Outcome {
         }
         Err(error) => return Err(error.into()),
     };
+    if let Some(path) = &arguments.schedule {
+        write(path, Schedule::new(&system).to_svg(&system).as_bytes())?;
+    }
     let report = Report::new(&system, size);
     if arguments.json {
         let json = serde_json::to_string_pretty(&report);
