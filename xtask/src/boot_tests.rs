@@ -16,6 +16,7 @@
 
 use crate::native::Native;
 use crate::process;
+use crate::profile;
 use crate::qemu::{Ended, Machine, Typed};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
@@ -66,6 +67,8 @@ struct Spec {
     typed: Vec<Typed>,
     /// A guest that is to print what it prints without Entresol.
     native: Option<Native>,
+    /// What `entresol profile` must say of it.
+    profile: Option<profile::Wanted>,
 }
 
 /// A bound on numbers that are printed.
@@ -178,6 +181,13 @@ impl BootTest {
             }
             if self.spec.twice {
                 self.repeats(workspace)?;
+            }
+            if let Some(profile) = &self.spec.profile {
+                let manifest = self.folder.join(&self.spec.system);
+                let counts = self.image(workspace).with_extension("counts");
+                let limit = Duration::from_secs(self.spec.seconds);
+                let machine = self.machine(workspace)?;
+                profile.check(workspace, &manifest, &self.machine, machine, &counts, limit)?;
             }
             if let Some(golden) = self.golden() {
                 compare(&fs::read_to_string(&golden)?, &text)

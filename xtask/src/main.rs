@@ -13,6 +13,7 @@ mod linux;
 mod measure;
 mod native;
 mod process;
+mod profile;
 mod qemu;
 mod setup;
 mod test;

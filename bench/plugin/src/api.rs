@@ -21,6 +21,8 @@ const NO_REGISTERS: c_int = 0;
 const ADD_U64: c_int = 0;
 /// `QEMU_PLUGIN_MEM_RW`: QEMU 7.2 calls nothing for `QEMU_PLUGIN_MEM_R` alone.
 const MEMORY: c_int = 3;
+/// `QEMU_PLUGIN_MEM_W`.
+const STORES: c_int = 2;
 
 /// Called before an instruction, with the number given at registration.
 pub(crate) type Execute = extern "C" fn(vcpu: c_uint, number: usize);
@@ -105,6 +107,12 @@ impl Insn {
     pub(crate) fn on_access(self, call: Access) {
         // SAFETY: as in `on_execute`.
         unsafe { qemu_plugin_register_vcpu_mem_cb(self.0, call, NO_REGISTERS, MEMORY, 0) };
+    }
+
+    /// Calls `call` after each store by the instruction.
+    pub(crate) fn on_store(self, call: Access) {
+        // SAFETY: as in `on_execute`.
+        unsafe { qemu_plugin_register_vcpu_mem_cb(self.0, call, NO_REGISTERS, STORES, 0) };
     }
 
     /// Adds one to `counter` each time the instruction executes.

@@ -7,6 +7,10 @@
 //! window=LO..HI            the hypervisor's addresses, default 0xfff00000..0xffff0000
 //! probe=NAME:FROM:TO       a pair of places; may be repeated
 //! profile=FILE             executions of each address inside the window
+//! sites=FILE               guest addresses that trap, see [`sites`](crate::sites)
+//! vectors=LO..HI           the hypervisor's exception vectors (for sites)
+//! counters=AT:HEAD:EACH:VMS   where the hypervisor counts: address; bytes in front of the
+//!                          VMs' counters, bytes for each VM, number of VMs (for sites)
 //!
 //! place := 0xADDRESS       before the instruction at this virtual address
 //!        | in | out        when execution enters the window, or leaves it
@@ -42,6 +46,33 @@ pub(crate) struct ProbeSpec {
     pub(crate) to: Place,
 }
 
+/// Where the hypervisor counts: words in front, then as many words for each VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counters {
+    at: u64,
+    head: u64,
+    each: u64,
+    vms: u64,
+}
+
+impl Counters {
+    /// The bit of [`Counters::find`] for switches between VMs.
+    pub(crate) const SWITCHES: u32 = 1 << 1;
+
+    /// Whose counter is at an address, and its bit: words in front have the low bits, those
+    /// of a VM the next ones.
+    pub(crate) fn find(&self, address: u64) -> Option<(Option<u32>, u32)> {
+        let offset = address.checked_sub(self.at)?;
+        if offset < self.head {
+            return Some((None, u32::try_from(offset / 4).ok()?));
+        }
+        let vm = (offset - self.head) / self.each;
+        let word = self.head / 4 + (offset - self.head) % self.each / 4;
+        let word = u32::try_from(word).ok().filter(|word| *word < 32)?;
+        (vm < self.vms).then_some((u32::try_from(vm).ok(), word))
+    }
+}
+
 /// All arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -49,6 +80,12 @@ pub(crate) struct Config {
     pub(crate) out: String,
     /// The profile's path.
     pub(crate) profile: Option<String>,
+    /// The path for sites, and where the counters are.
+    pub(crate) sites: Option<String>,
+    /// The hypervisor's exception vectors.
+    pub(crate) vectors: Range<u64>,
+    /// Where the hypervisor counts.
+    pub(crate) counters: Option<Counters>,
     /// The hypervisor's addresses.
     pub(crate) window: Range<u64>,
     /// The probes.
@@ -76,15 +113,31 @@ impl Config {
             Some((_, text)) => range(text).ok_or(format!("window={text}: not LO..HI"))?,
             None => WINDOW,
         };
-        let mut config = Self { out: String::new(), profile: None, window, probes: Vec::new() };
+        let mut config = Self {
+            out: String::new(),
+            profile: None,
+            sites: None,
+            vectors: 0..0,
+            counters: None,
+            window,
+            probes: Vec::new(),
+        };
         for (key, value) in pairs {
             match key {
                 "out" => config.out = value.to_owned(),
                 "profile" => config.profile = Some(value.to_owned()),
+                "sites" => config.sites = Some(value.to_owned()),
+                "vectors" => {
+                    config.vectors = range(value).ok_or(format!("vectors={value}: not LO..HI"))?;
+                }
+                "counters" => config.counters = Some(counters(value)?),
                 "probe" => config.probes.push(probe(value)?),
                 "window" => {}
                 _ => return Err(format!("{key}: unknown argument")),
             }
+        }
+        if config.sites.is_some() && (config.counters.is_none() || config.vectors.is_empty()) {
+            return Err("sites=FILE needs vectors=LO..HI and counters=AT:HEAD:EACH:VMS".to_owned());
         }
         if config.out.is_empty() {
             return Err("out=FILE is missing".to_owned());
@@ -100,6 +153,14 @@ fn probe(text: &str) -> Result<ProbeSpec, String> {
         Some(ProbeSpec { name: name.to_owned(), from: place(from)?, to: place(to)? })
     };
     parts().ok_or(format!("probe={text}: not NAME:FROM:TO"))
+}
+
+fn counters(text: &str) -> Result<Counters, String> {
+    let mut parts = text.split(':').map(number);
+    let mut next = || parts.next().flatten().filter(|part| *part != 0);
+    let counters = || Some(Counters { at: next()?, head: next()?, each: next()?, vms: next()? });
+    let mut counters = counters;
+    counters().ok_or(format!("counters={text}: not AT:HEAD:EACH:VMS"))
 }
 
 fn place(text: &str) -> Option<Place> {
@@ -134,6 +195,20 @@ mod tests {
         assert_eq!(config.window, 0x10..0x20);
         let (from, to) = (Place::At(0x8000), Place::Out);
         assert_eq!(config.probes, [ProbeSpec { name: "trap".to_owned(), from, to }]);
+    }
+
+    #[test]
+    fn finds_whose_counter_is_at_an_address() {
+        let config =
+            parse(&["out=x", "sites=y", "vectors=0x20..0x60", "counters=0x1000:0x10:0x30:0x2"])
+                .unwrap();
+        let counters = config.counters.unwrap();
+        assert_eq!(counters.find(0x1004), Some((None, 1)));
+        assert_eq!(counters.find(0x1010), Some((Some(0), 4)));
+        assert_eq!(counters.find(0x1044), Some((Some(1), 5)));
+        assert_eq!(counters.find(0x1070), None);
+        assert_eq!(counters.find(0xfff), None);
+        assert!(parse(&["out=x", "sites=y"]).is_err());
     }
 
     #[test]

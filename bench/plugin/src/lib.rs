@@ -21,6 +21,7 @@
 
 mod api;
 mod config;
+mod sites;
 mod tally;
 
 use api::RawTb;
@@ -40,9 +41,9 @@ const MARK_NUMBER: u32 = 0xe7d9_9000;
 const MARK_NUMBER_MASK: u64 = 0xfff;
 
 /// Executed inside the window.
-static INSIDE: AtomicU64 = AtomicU64::new(0);
+pub(crate) static INSIDE: AtomicU64 = AtomicU64::new(0);
 /// Executed elsewhere.
-static OUTSIDE: AtomicU64 = AtomicU64::new(0);
+pub(crate) static OUTSIDE: AtomicU64 = AtomicU64::new(0);
 
 static CONFIG: OnceLock<Config> = OnceLock::new();
 static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -105,6 +106,9 @@ pub unsafe extern "C" fn qemu_plugin_install(
     if let Ok(mut slot) = STATE.lock() {
         *slot = Some(state);
     }
+    if let (Some(_), Some(counters)) = (&config.sites, config.counters) {
+        sites::begin(counters);
+    }
     let _ = CONFIG.set(config);
     api::register(id, translated, exited);
     0
@@ -120,6 +124,9 @@ extern "C" fn translated(_id: u64, tb: *mut RawTb) {
         let first = index == 0;
         if first && config.needs_edges() {
             insn.on_execute(if inside { at_inside } else { at_outside }, 0);
+        }
+        if config.sites.is_some() {
+            watch(tb, config, insn, first);
         }
         // TO before FROM: they may be the same instruction.
         for (number, probe) in config.probes.iter().enumerate() {
@@ -141,6 +148,19 @@ extern "C" fn translated(_id: u64, tb: *mut RawTb) {
         if inside && config.profile.is_some() {
             with_state(|state| insn.count(state.profile.entry(address).or_insert_with(leak)));
         }
+    }
+}
+
+/// For [`sites`]: where blocks begin, and what the hypervisor stores.
+fn watch(tb: &RawTb, config: &Config, insn: api::Insn, first: bool) {
+    let address = insn.address();
+    if config.vectors.contains(&address) {
+        insn.on_execute(sites::at_vector, usize::try_from(address & 0x1f).unwrap_or(0));
+    } else if config.window.contains(&address) {
+        insn.on_store(sites::at_store);
+    } else if first {
+        let block = sites::block(api::instructions(tb).map(api::Insn::address));
+        insn.on_execute(sites::at_guest, block);
     }
 }
 
@@ -251,6 +271,11 @@ impl State {
             let _ = writeln!(text, "end total {total} inside {inside}");
         }
         write(&config.out, &text);
+        if let Some(path) = config.sites.as_ref().filter(|_| ended) {
+            let Count { total, inside } = now();
+            let end = format!("end total {total} inside {inside}");
+            write(path, &format!("{}{end}\n", sites::report(inside)));
+        }
         if let Some(path) = &config.profile {
             let mut text = String::new();
             for (address, count) in &self.profile {

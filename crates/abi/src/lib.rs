@@ -10,6 +10,7 @@
 //! - [`console`]: how the consoles of all VMs share one serial line.
 //! - [`hypercall`]: what a guest may ask by `HVC`.
 //! - [`observe`]: counters that the host reads from the machine's memory.
+//! - [`note`]: the version of all this, in the hypervisor's ELF file.
 //!
 //! # Changing this crate
 //!
@@ -23,6 +24,7 @@
 pub mod console;
 pub mod hypercall;
 pub mod image;
+pub mod note;
 pub mod observe;
 pub mod window;
 

@@ -375,6 +375,8 @@ impl Hypervisor {
         observed.vm_switches = observed.vm_switches.wrapping_add(1);
         let old = self.guest();
         old.vcpu.cp15.tpidrurw = cp15::thread_user();
+        // It may come back by a path that puts nothing there.
+        old.publish();
         self.loaded = index;
         self.make_current();
         // B2.2: a reservation of the old guest must not let the new one's store succeed.
@@ -388,9 +390,9 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
-        let vectors = if guest.promotion.on { entry::vectors_promoting } else { entry::vectors };
-        // SAFETY: both handle every exception.
-        unsafe { cp15::set_vector_base(vectors as *const () as u32) };
+        guest.promotion.note_vectors(guest.vectors());
+        // SAFETY: it handles every exception.
+        unsafe { cp15::set_vector_base(guest.vectors()) };
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
@@ -447,6 +449,8 @@ impl Hypervisor {
     fn settle(&mut self) -> *mut Guest {
         let index = self.loaded % MAX_VMS;
         let guest = &mut self.guests[index];
+        // One that passed its turn may be what it was.
+        guest.pull();
         guest.note_pending();
         if guest.vcpu.pending & !guest.vcpu.status != 0 {
             guest.vcpu.enter_pending();

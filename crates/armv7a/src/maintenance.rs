@@ -162,6 +162,22 @@ pub(crate) fn forget_instructions() {
     complete_forgetting();
 }
 
+/// The text of [`forget_instructions`] for assembly, with a register of any value: five
+/// instructions.
+macro_rules! forget_instructions_text {
+    ($any:literal) => {
+        concat!(
+            "dsb\nmcr p15, 0, ",
+            $any,
+            ", c7, c5, 0\nmcr p15, 0, ",
+            $any,
+            ", c7, c5, 6\ndsb\nisb"
+        )
+    };
+}
+
+pub(crate) use forget_instructions_text;
+
 /// Drops all branch predictions, for a guest.
 #[inline]
 pub(crate) fn forget_branches() {

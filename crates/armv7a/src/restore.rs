@@ -110,6 +110,7 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let vm = guest.vm;
         guest.vcpu.reset(vm.entry.0, 0, vm.r1, vm.r2.0);
+        guest.renewed();
         guest.dacr = Shadow::domains(&guest.vcpu.cp15);
         guest.board.reset(now, hz, vm.flags);
         guest.notices = Notices::new();

@@ -32,6 +32,13 @@ pub(crate) enum Command {
     /// Build and run in QEMU, all consoles on this terminal
     #[command(after_help = KEYS)]
     Run(Run),
+    /// Run in QEMU and say which instructions of the guests trap, why, and what it costs
+    ///
+    /// What runs is what `run` would start, watched from outside by a plugin of QEMU: the
+    /// guests execute the same instructions. Costs are counted in instructions. The run ends
+    /// when every VM is off, or by --until; what the VMs say is not shown.
+    #[command(after_help = SYMBOLS)]
+    Profile(Profile),
     /// Report a guest binary's sensitive instructions and what becomes of them
     ///
     /// A privileged instruction traps when a guest kernel runs it in user mode. Others
@@ -48,6 +55,12 @@ On a terminal, what you type goes to one VM; Ctrl-A and a key is a command:
 From a pipe, all input goes to the VM selected by --to.
 
 Exit status: 0 if every VM ended well or you ended the machine; 1 otherwise.";
+
+const SYMBOLS: &str = "\
+Functions are named by each VM's image, if it is an ELF file with symbols or a raw
+Linux kernel that carries its own; --symbols names another file for that.
+
+Exit status: 0 if there is a profile; 1 otherwise.";
 
 /// The system to work on.
 #[derive(Debug, Args)]
@@ -127,6 +140,49 @@ pub(crate) struct Run {
     /// Also write the consoles here, line by line
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
+    /// Pass a further argument to QEMU; may be repeated
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub(crate) qemu: Vec<String>,
+}
+
+/// Arguments of `profile`.
+#[derive(Debug, Args)]
+pub(crate) struct Profile {
+    #[command(flatten)]
+    pub(crate) system: System,
+    /// End the machine when the VM of --to has said this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) until: Option<String>,
+    /// The VM that --until listens to [default: the first]
+    #[arg(long, value_name = "VM")]
+    pub(crate) to: Option<String>,
+    /// Give up after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "300")]
+    pub(crate) timeout: u64,
+    /// Names of a VM's functions: an ELF file, a System.map, a copy of /proc/kallsyms
+    ///
+    /// Without a VM's name the file is the first VM's. May be repeated.
+    #[arg(long, value_name = "[VM=]FILE")]
+    pub(crate) symbols: Vec<String>,
+    /// Show this many sites of each VM; JSON has all
+    #[arg(long, value_name = "NUMBER", default_value = "10")]
+    pub(crate) top: usize,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also draw the profile here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Write what the VMs said here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// The plugin [default: found beside `entresol` or in its workspace]
+    ///
+    /// Without this option: the file named by the environment variable
+    /// ENTRESOL_INSTRUMENT, else `libinstrument.so` beside the running program, else the
+    /// one `cargo xtask build` made in the workspace.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) instrument: Option<PathBuf>,
     /// Pass a further argument to QEMU; may be repeated
     #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub(crate) qemu: Vec<String>,

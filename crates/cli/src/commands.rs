@@ -8,7 +8,8 @@ use entresol_system::{
     self as system, Problem, Problems, Report, code, manifest::Format, schedule::Schedule, template,
 };
 use miette::{Diagnostic, Report as Pretty};
-use std::{fs::File, io, io::Write, path::Path, process::ExitCode, time::Duration};
+use std::path::{Path, PathBuf};
+use std::{fs::File, io, io::Write, process::ExitCode, time::Duration};
 use thiserror::Error;
 
 /// Why a command failed.
@@ -51,6 +52,12 @@ impl From<entresol_run::Error> for Failure {
     }
 }
 
+impl From<entresol_run::instrument::Error> for Failure {
+    fn from(error: entresol_run::instrument::Error) -> Self {
+        Self::Other(Pretty::new(error))
+    }
+}
+
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         Self::Other(Pretty::new(problem))
@@ -66,18 +73,18 @@ struct Unwritable {
     error: io::Error,
 }
 
-type Outcome = Result<ExitCode, Failure>;
+pub(crate) type Outcome = Result<ExitCode, Failure>;
 
-fn unwritable(path: &Path, error: io::Error) -> Failure {
+pub(crate) fn unwritable(path: &Path, error: io::Error) -> Failure {
     Failure::Other(Pretty::new(Unwritable { path: path.display().to_string(), error }))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes).map_err(|error| unwritable(path, error))
 }
 
 /// Prints a result. Whoever closed the pipe has read enough.
-fn print(text: &str) -> Outcome {
+pub(crate) fn print(text: &str) -> Outcome {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(unwritable(Path::new("standard output"), error))
@@ -87,7 +94,7 @@ fn print(text: &str) -> Outcome {
 }
 
 /// Reads a manifest; prints what should be known of it on standard error.
-fn load(arguments: &System) -> Result<system::System, Failure> {
+pub(crate) fn load(arguments: &System) -> Result<system::System, Failure> {
     let mut system = system::load(&arguments.manifest, arguments.machine.as_deref())?;
     for warning in system.warnings.drain(..) {
         eprintln!("{:?}", Pretty::new(warning));
@@ -95,8 +102,12 @@ fn load(arguments: &System) -> Result<system::System, Failure> {
     Ok(system)
 }
 
+pub(crate) fn find_hypervisor_file(arguments: &System) -> Result<PathBuf, entresol_image::Error> {
+    hypervisor::find(arguments.hypervisor.as_deref())
+}
+
 fn find_hypervisor(arguments: &System) -> Result<Hypervisor, entresol_image::Error> {
-    Hypervisor::read(&hypervisor::find(arguments.hypervisor.as_deref())?)
+    Hypervisor::read(&find_hypervisor_file(arguments)?)
 }
 
 /// `entresol check`.
@@ -105,7 +116,9 @@ pub(crate) fn check(arguments: &Check) -> Outcome {
     // Without a hypervisor the manifest can still be judged; only its size is unknown.
     let size = match find_hypervisor(&arguments.system) {
         Ok(hypervisor) => Some(hypervisor.size),
-        Err(entresol_image::Error::NoHypervisor(_)) if arguments.system.hypervisor.is_none() => {
+        Err(entresol_image::Error::NoHypervisor(_) | entresol_image::Error::OtherAbi(..))
+            if arguments.system.hypervisor.is_none() =>
+        {
             None
         }
         Err(error) => return Err(error.into()),
@@ -200,7 +213,7 @@ fn complain(what: &str) -> ExitCode {
     ExitCode::from(1)
 }
 
-fn qemu(system: &system::System, more: &[String]) -> Result<Qemu, Problem> {
+pub(crate) fn qemu(system: &system::System, more: &[String]) -> Result<Qemu, Problem> {
     let machine = &system.machine;
     let qemu = machine.qemu.as_ref().ok_or_else(|| {
         Problem::new("run::no-emulator", format!("QEMU does not emulate {}", machine.name))

@@ -13,6 +13,7 @@
 mod arguments;
 mod commands;
 mod inspect;
+mod profile;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Command::Check(check) => commands::check(&check),
         Command::Build(build) => commands::build(&build),
         Command::Run(run) => commands::run(&run),
+        Command::Profile(arguments) => profile::profile(&arguments),
         Command::Inspect(inspect) => commands::inspect(&inspect),
     };
     match result {

@@ -5,13 +5,14 @@
 //! its distance from the window's start.
 
 use crate::Error;
-use entresol_abi::window;
+use entresol_abi::{image::ABI_VERSION, note, window};
 use entresol_system::report::HypervisorSize as Size;
 use object::{
     Endianness,
-    elf::{EM_ARM, FileHeader32, PT_LOAD, SHF_ALLOC, SHF_WRITE},
-    read::elf::{FileHeader, ProgramHeader, SectionHeader},
+    elf::{EM_ARM, FileHeader32, PT_LOAD, PT_NOTE, SHF_ALLOC, SHF_WRITE, SHT_SYMTAB, Sym32},
+    read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym},
 };
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The hypervisor.
@@ -23,6 +24,17 @@ pub struct Hypervisor {
     pub entry_offset: u32,
     /// What it takes of its window.
     pub size: Size,
+    /// What is watched from outside, unless its symbols were stripped.
+    pub watched: Option<Watched>,
+}
+
+/// Addresses in the window that are of interest from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Its exception vectors.
+    pub vectors: Range<u32>,
+    /// Its counters ([`entresol_abi::observe`]).
+    pub counters: u32,
 }
 
 /// File name of the hypervisor's ELF file.
@@ -68,11 +80,16 @@ impl Hypervisor {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or was not linked at the window.
+    /// When it cannot be read, was not linked at the window, or is of another ABI.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes =
             std::fs::read(path).map_err(|error| Error::Unreadable(path.to_owned(), error))?;
-        Self::parse(&bytes).map_err(|what| Error::BadHypervisor(path.to_owned(), what))
+        let hypervisor =
+            Self::parse(&bytes).map_err(|what| Error::BadHypervisor(path.to_owned(), what))?;
+        match abi(&bytes) {
+            Some(ABI_VERSION) => Ok(hypervisor),
+            found => Err(Error::OtherAbi(path.to_owned(), found)),
+        }
     }
 
     fn parse(file: &[u8]) -> Result<Self, String> {
@@ -112,8 +129,42 @@ impl Hypervisor {
             .checked_sub(window::BASE)
             .ok_or("its entry is outside the window")?;
         let size = Size { text: text(header, endian, file), memory };
-        Ok(Self { bytes, entry_offset, size })
+        let watched = watched(header, endian, file);
+        Ok(Self { bytes, entry_offset, size, watched })
     }
+}
+
+fn watched(header: &FileHeader32<Endianness>, endian: Endianness, file: &[u8]) -> Option<Watched> {
+    let sections = header.sections(endian, file).ok()?;
+    let symbols = sections.symbols(endian, file, SHT_SYMTAB).ok()?;
+    let find = |name: &[u8]| {
+        let named = |symbol: &&Sym32<Endianness>| {
+            symbols.symbol_name(endian, *symbol).is_ok_and(|found| found == name)
+        };
+        symbols.iter().find(named).map(|symbol| symbol.st_value(endian))
+    };
+    Some(Watched {
+        vectors: find(b"__vectors")?..find(b"__vectors_end")?,
+        counters: find(b"ENTRESOL_OBSERVED")?,
+    })
+}
+
+/// The ABI version that the hypervisor's note tells, if it has one.
+fn abi(file: &[u8]) -> Option<u32> {
+    let endian = Endianness::Little;
+    let header = FileHeader32::<Endianness>::parse(file).ok()?;
+    for segment in header.program_headers(endian, file).ok()? {
+        if segment.p_type(endian) != PT_NOTE {
+            continue;
+        }
+        let Ok(Some(mut notes)) = segment.notes(endian, file) else { continue };
+        while let Ok(Some(found)) = notes.next() {
+            if found.name() == note::OWNER && found.n_type(endian).0 == note::TYPE_ABI {
+                return found.desc().try_into().ok().map(u32::from_le_bytes);
+            }
+        }
+    }
+    None
 }
 
 /// Bytes of loaded sections that nobody may write: code and constants.

@@ -19,6 +19,7 @@ pub mod pack;
 
 pub use hypervisor::Hypervisor;
 
+use entresol_abi::image::ABI_VERSION;
 use entresol_system::System;
 use miette::Diagnostic;
 use std::path::PathBuf;
@@ -58,6 +59,23 @@ pub enum Error {
         help("build it with `cargo xtask build`, for armv7a-none-eabi")
     )]
     BadHypervisor(PathBuf, String),
+    /// The hypervisor was built for other tables than this crate writes.
+    #[error("{path} is a hypervisor {found}, this `entresol` writes images for version {ABI_VERSION}",
+        path = .0.display(), found = of_version(*.1))]
+    #[diagnostic(
+        code(hypervisor::other_abi),
+        help(
+            "build both from the same sources: `cargo xtask build`, then use target/release/entresol"
+        )
+    )]
+    OtherAbi(PathBuf, Option<u32>),
+    /// The hypervisor's file has no symbols.
+    #[error("{path} has no symbols, so it cannot be watched", path = .0.display())]
+    #[diagnostic(
+        code(hypervisor::stripped),
+        help("use the file that `cargo xtask build` makes, as it is")
+    )]
+    Stripped(PathBuf),
     /// A VM's additions to its device tree cannot be read.
     #[error("the device tree of `{vm}` cannot be merged: {what}")]
     #[diagnostic(
@@ -88,6 +106,13 @@ pub enum Error {
     #[error("the image is larger than the 4 GiB a 32-bit machine can address")]
     #[diagnostic(code(image::too_large), help("use smaller guests' files"))]
     TooLarge,
+}
+
+fn of_version(found: Option<u32>) -> String {
+    found.map_or_else(
+        || "that does not tell its ABI version".to_owned(),
+        |version| format!("of ABI version {version}"),
+    )
 }
 
 fn list(paths: &[PathBuf]) -> String {

@@ -64,6 +64,7 @@ fn build() -> (Image, tempfile::TempDir) {
         bytes: vec![0x11; 0x123],
         entry_offset: 4,
         size: HypervisorSize { text: 0, memory: 0x123 },
+        watched: None,
     };
     (entresol_image::build(&system, &hypervisor).unwrap(), directory)
 }

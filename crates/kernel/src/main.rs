@@ -14,9 +14,15 @@ mod start {
     use crate::machine::Machine;
     use core::panic::PanicInfo;
     use entresol_abi::image::{Header, Range, Vm, table};
+    use entresol_abi::note::AbiNote;
     use entresol_abi::{HostPhys, window};
     use entresol_armv7a::boot::Window;
     use entresol_armv7a::{Setup, halt, start};
+
+    /// For the tool, which refuses a hypervisor of another version.
+    #[used]
+    #[unsafe(link_section = ".note.entresol")]
+    static NOTE: AbiNote = AbiNote::OURS;
 
     unsafe extern "C" {
         /// One past the core's stack.

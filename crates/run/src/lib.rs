@@ -6,6 +6,7 @@
 //! - [`consoles`]: the output of all VMs on one terminal, line by line.
 //! - [`keys`]: which VM the keyboard goes to.
 //! - [`interactive`]: `entresol run`.
+//! - [`instrument`]: a machine watched from outside, for `entresol profile`.
 //!
 //! # Time
 //!
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod consoles;
+pub mod instrument;
 pub mod interactive;
 pub mod keys;
 pub mod process;

@@ -8,17 +8,19 @@
 //! # Invariants
 //!
 //! 1. QEMU does not outlive its [`Process`]: dropping it kills and reaps the child.
-//! 2. Only that child is killed, by SIGKILL, because QEMU has ignored SIGTERM while
-//!    idle under `sleep=off`.
+//! 2. Only that child is killed, by SIGKILL in the end, because QEMU has ignored SIGTERM while
+//!    idle under `sleep=off`. A plugin reports at the end only if SIGTERM came first.
 
 use crate::qemu::Qemu;
 use miette::Diagnostic;
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{self, Read, Write},
     path::Path,
     process::{Child, ExitStatus},
     sync::mpsc::{self, Sender},
     thread,
+    time::{Duration, Instant},
 };
 use thiserror::Error;
 
@@ -127,6 +129,20 @@ impl Process {
     /// When the system cannot tell.
     pub fn ended(&mut self) -> Result<Option<Ended>, Error> {
         Ok(self.child.try_wait()?.map(meaning))
+    }
+
+    /// Asks it to end, and kills it if it has not after `patience`.
+    pub fn end(&mut self, patience: Duration) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let (Some(pid), Ok(None)) = (pid, self.child.try_wait()) {
+            // It is our child and was not waited for, so the number is still its own.
+            kill_process(pid, Signal::TERM).ok();
+            let until = Instant::now() + patience;
+            while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+        self.kill();
     }
 
     /// Kills it.

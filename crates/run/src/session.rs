@@ -179,6 +179,11 @@ impl Session {
         }
     }
 
+    /// Asks the machine to end, so that a plugin reports; kills it after `patience`.
+    pub fn end(&mut self, patience: Duration) {
+        self.process.end(patience);
+    }
+
     /// Ends the machine now.
     pub fn kill(&mut self) {
         self.process.kill();

@@ -43,7 +43,10 @@ pub use report::Report;
 use entresol_abi::image as abi;
 use layout::Layout;
 use manifest::{Format, OnFault, Rewrite};
-use std::{ops::Range, path::Path};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 /// A system, ready to be written.
 #[derive(Clone, Debug)]
@@ -91,6 +94,8 @@ impl Slot {
 pub struct Vm {
     /// Its name.
     pub name: String,
+    /// The file of its binary.
+    pub image: PathBuf,
     /// Format of its binary.
     pub format: Format,
     /// Length of its memory, which starts at [`placement::MEMORY`].

@@ -245,6 +245,7 @@ impl Checks<'_> {
         }
         Vm {
             name: vm.name.get_ref().clone(),
+            image: self.directory.join(vm.image.get_ref()),
             format,
             memory: low(memory),
             priority,

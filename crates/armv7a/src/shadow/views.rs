@@ -1,6 +1,6 @@
 //! Which pair of first-level tables is current, and which gives way to a new one.
 
-use super::{Pair, ROOT_LEN, Shadow, Side, TOP, TOP_GUEST};
+use super::{COMMON, Pair, ROOT_LEN, Shadow, Side, TOP, TOP_GUEST};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::translation::{self, WINDOW_DOMAIN};
@@ -34,6 +34,7 @@ impl Shadow {
         }
         if stale {
             self.clear_roots(linear, pair);
+            self.begin_with_common(linear, pair);
         }
     }
 
@@ -103,6 +104,49 @@ impl Shadow {
             linear.store(at, self.stubs.entry());
         }
         maintenance::entries_written();
+    }
+
+    /// Puts what is common to kernel views into that of a pair that is empty. As in a TLB, what is
+    /// global was filled for all address spaces.
+    #[inline(never)]
+    fn begin_with_common(&mut self, linear: &mut Linear<'_>, pair: u8) {
+        if pair == 0 {
+            return;
+        }
+        let mut number = 0;
+        while number < self.commons {
+            let (index, entry) = self.common[number % COMMON];
+            linear.store(self.first_level(pair, Side::Kernel, index), entry);
+            number += 1;
+        }
+        maintenance::entries_written();
+    }
+
+    /// Notes an entry that every pair may have, in place of what was noted of its megabyte.
+    #[inline(never)]
+    pub(super) fn note_common(&mut self, side: Side, index: u32, entry: u32) {
+        if side == Side::Application || self.current == 0 {
+            return;
+        }
+        self.forget_common(index);
+        if self.commons < COMMON {
+            self.common[self.commons] = (index, entry);
+            self.commons += 1;
+        }
+    }
+
+    /// Forgets what was noted of a megabyte.
+    #[inline(never)]
+    pub(crate) fn forget_common(&mut self, index: u32) {
+        let mut number = 0;
+        while number < self.commons {
+            if self.common[number % COMMON].0 == index {
+                self.commons -= 1;
+                self.common[number % COMMON] = self.common[self.commons % COMMON];
+            } else {
+                number += 1;
+            }
+        }
     }
 
     /// Sets the entry of the hole in the kernel views of all pairs that hold anything, but in
