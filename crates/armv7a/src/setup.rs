@@ -56,6 +56,9 @@ impl Hypervisor {
             let mut linear = Self::linear(&mut self.view);
             let pools = crate::pools::Pools::carve(&mut pool, &mut asid, &vm);
             guest.vm = vm;
+            // What is loaded before the first VM runs has one, too.
+            let shared = crate::promote::shared_page(index);
+            guest.promotion.page = shared;
             self.count = index + 1;
             if vm.core != core {
                 // Another core's: here it is off, and only its console passes.
@@ -66,8 +69,6 @@ impl Hypervisor {
             guest.health = entresol_hv::health::Health::from_image(vm.on_fault, vm.restarts);
             let memory = crate::memory::GuestMemory::new(vm.memory, vm.host, vm.memory_len);
             guest.shadow.set_up(&mut linear, pools, memory, entries);
-            let shared = crate::promote::shared_page(index);
-            guest.promotion.page = shared;
             if vm.flags & image::flags::PROMOTE != 0 {
                 guest.promotion.on = true;
                 let load = HostPhys(image_at.0 - window::RESERVED);
