@@ -9,6 +9,7 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         format: manifest::Format::Raw,
         memory: 1 << 20,
         priority,
+        core: 0,
         budget,
         uart: false,
         rtc: false,
