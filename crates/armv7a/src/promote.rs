@@ -43,12 +43,12 @@ const MOST_TRAPS: u32 = 15;
 /// for all that is hot in a kernel.
 const HOT: u32 = 1;
 /// Samples of a site that could not be promoted: other sites wear it down.
-const REFUSED: u32 = 64;
+const REFUSED: u32 = 8;
 /// So many make a sample pointless.
-pub(crate) const HOPELESS: u32 = 32;
+pub(crate) const HOPELESS: u32 = 4;
 /// Sites whose samples are counted at a time.
 const SITES: usize = 1 << SITES_BITS;
-pub(crate) const SITES_BITS: usize = 9;
+pub(crate) const SITES_BITS: usize = 10;
 
 // What the entry code must know: offsets in [`Promotion`].
 pub(crate) const HEAT: usize = offset_of!(Promotion, heat);

@@ -112,6 +112,10 @@ impl Stubs {
         for page in 0..STUBS / PER_PAGE {
             let entry = HostPhys(self.table.0 + (FIRST + page * 2) * 4);
             let code = HostPhys(at.0 + page * 0x1000);
+            // The first place has no stub: what is there must not lead into the second.
+            for word in 0..LEN / 4 {
+                linear.store(HostPhys(code.0 + word * 4), stub::TRAP);
+            }
             let (run, write) =
                 (Rights { write: false, execute: true }, Rights { write: true, execute: false });
             linear.store(entry, translation::guest_page(code, run, Memory::Normal));

@@ -37,7 +37,7 @@ pub mod shared {
     /// DACR.
     pub const DOMAINS: u32 = 16;
     /// SCTLR.
-    pub const CONTROL: u32 = 20;
+    pub const CONTROL: u32 = 56;
     /// SPSR of the current mode.
     pub const SAVED: u32 = 24;
     /// `sp` and `lr` of User mode.
@@ -55,7 +55,7 @@ pub mod shared {
 /// The interrupt mask of a status register.
 const I: u32 = 0x80;
 /// A word that traps: the permanently undefined `udf #0`.
-const TRAP: u32 = 0xe7f0_00f0;
+pub const TRAP: u32 = 0xe7f0_00f0;
 /// `add pc, pc, #n` and the like read pc as this far ahead.
 const AHEAD: u32 = 8;
 /// Condition "always".

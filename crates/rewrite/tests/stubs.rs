@@ -79,7 +79,7 @@ fn step(state: &mut State, words: &[u32; WORDS]) -> bool {
         }
     } else if word >> 25 & 7 == 0b010 {
         let field = state.get(rn) + (word & 0xfff) - PAGE;
-        assert!(rn == 15 && field < 56, "inside the shared page: {word:#010x}");
+        assert!(rn == 15 && field < 60, "inside the shared page: {word:#010x}");
         match word >> 20 & 0xf {
             0x9 => state.r[rd as usize] = state.word(field),
             0x8 => state.set_word(field, state.r[rd as usize]),
@@ -242,7 +242,7 @@ fn random_state(random: &mut Random, kind: Kind) -> State {
     let status = modes[random.next() as usize % 6] | random.next() & 0x1c0;
     state.set_word(shared::STATUS, status);
     state.set_word(shared::PENDING, random.next() & I);
-    for field in (shared::THREAD..56).step_by(4).chain([shared::SLOT]) {
+    for field in (shared::THREAD..60).step_by(4).chain([shared::SLOT]) {
         state.set_word(field, random.next());
     }
     if let Kind::StoreUser { rn, .. } | Kind::LoadUser { rn, .. } = kind {

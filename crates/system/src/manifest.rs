@@ -127,9 +127,9 @@ pub enum OnFault {
 #[serde(rename_all = "kebab-case")]
 pub enum Rewrite {
     /// They trap.
-    #[default]
     Trap,
     /// Those that trap often are promoted to stubs, which do not.
+    #[default]
     Adaptive,
     /// All that can be are promoted when they trapped once.
     Eager,

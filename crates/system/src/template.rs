@@ -45,9 +45,9 @@ memory = "64M"
 # Whether it starts with the system; default true.
 # autostart = true
 
-# What becomes of instructions that trap: they trap ("trap", default), or are promoted to
-# stubs when they trap often ("adaptive") or once ("eager").
-# rewrite = "adaptive"
+# What becomes of instructions that trap: they are promoted to stubs when they trap often
+# ("adaptive", default) or once ("eager"), or trap always ("trap").
+# rewrite = "trap"
 
 # A compiled device tree, merged into the generated one.
 # device-tree = "extra.dtb"
