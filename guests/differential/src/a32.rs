@@ -88,7 +88,7 @@ fn step(code: &mut Code) {
 
 fn common_step(code: &mut Code) {
     let condition = condition(code);
-    match code.random.below(16) {
+    match code.random.below(19) {
         0..=3 => {
             let word = data_processing(code);
             code.word(condition | word);
@@ -118,6 +118,17 @@ fn common_step(code: &mut Code) {
             let read = if code.random.once_in(2) { 0x0e1d_0f90 } else { 0x0e13_0f10 };
             code.word(condition | read | rd << 12); // mrc TPIDRPRW, DACR
         }
+        15 if code.has_spsr => {
+            let r = code.low();
+            let status = code.status(false);
+            code.word(ALWAYS | 0x03a0_0000 | r << 12 | status);
+            code.word(condition | 0x016f_f000 | r); // msr spsr_fsxc, r
+        }
+        16 if code.has_spsr => {
+            let rd = any(code);
+            code.word(condition | 0x014f_0000 | rd << 12); // mrs rd, spsr
+        }
+        17 if code.has_spsr => code.word(condition | 0x08c7_6000), // stm r7, {sp, lr}^
         _ => abort(code, condition),
     }
 }
