@@ -31,7 +31,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
 
 /// Version of the layout described by this crate.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Most VMs in one image.
 pub const MAX_VMS: usize = 8;
@@ -205,8 +205,8 @@ pub struct Vm {
     pub shadow_tables: u32,
     /// Replaced instructions it may have at once, 8 bytes each.
     pub sites: u32,
-    /// Reserved, 0.
-    pub reserved: u32,
+    /// Code that was rewritten ahead of time: a table of [`Rewritten`].
+    pub rewritten: Table,
 }
 
 impl Vm {
@@ -228,7 +228,7 @@ impl Vm {
         view_pairs: 0,
         shadow_tables: 0,
         sites: 0,
-        reserved: 0,
+        rewritten: Table { offset: 0, count: 0 },
     };
 }
 
@@ -329,6 +329,24 @@ const fn round(bytes: u32) -> u32 {
     (bytes + 0x3fff) & !0x3fff
 }
 
+/// Pages of code of a VM in which every sensitive instruction was replaced before: they are
+/// not scanned when the VM's kernel runs them in one of `sets`, at `linked` or, with the MMU off,
+/// where they are.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Rewritten {
+    /// First byte, at a multiple of 4 KiB.
+    pub base: GuestPhys,
+    /// Length in bytes, a multiple of 4 KiB.
+    pub len: u32,
+    /// The virtual address at which the VM's kernel runs it.
+    pub linked: u32,
+    /// Bit 0: A32; bit 1: T32.
+    pub sets: u32,
+}
+
 /// Why an image cannot be booted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadImage {
@@ -378,6 +396,7 @@ impl Header {
                 table::<u8>(image, Table { offset: load.offset, count: load.len })?;
             }
             table::<Passthrough>(image, vm.passthrough)?;
+            table::<Rewritten>(image, vm.rewritten)?;
         }
         Ok(header)
     }
@@ -403,7 +422,7 @@ where
 
 const _: () = assert!(size_of::<Header>() == 128);
 const _: () = assert!(size_of::<Machine>() == 84);
-const _: () = assert!(size_of::<Vm>() == 88);
+const _: () = assert!(size_of::<Vm>() == 92);
 const _: () = assert!(cfg!(target_endian = "little"));
 
 #[cfg(test)]
@@ -415,7 +434,7 @@ mod tests {
         Header {
             magic: MAGIC,
             abi: ABI_VERSION,
-            image_len: end + 88 * vms,
+            image_len: end + 92 * vms,
             vms: Table { offset: end, count: vms },
             ..Header::default()
         }

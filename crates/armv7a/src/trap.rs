@@ -190,9 +190,14 @@ impl Hypervisor {
                     return;
                 }
                 Resolved::Unscanned(at) => {
-                    code::scan(&mut guest.shadow, &mut linear, at, set);
+                    let trusted = code::trust(&mut guest.shadow, &mut linear, at, address, set);
+                    if !trusted {
+                        code::scan(&mut guest.shadow, &mut linear, at, set);
+                    }
                     drop(linear);
-                    self.counters().scanned += 1;
+                    if !trusted {
+                        self.counters().scanned += 1;
+                    }
                 }
                 Resolved::Fault(fault) => {
                     drop(linear);

@@ -13,7 +13,7 @@ use entresol_run::instrument::{self, Watch};
 use entresol_run::session::Failure as Run;
 use entresol_run::{Channel, Ended, Session};
 use entresol_system::manifest::Format;
-use entresol_system::{Problem, System, Vm};
+use entresol_system::{Problem, System, Vm, text};
 use entresol_trace::profile::Guest;
 use entresol_trace::{Profile, Symbols, counters, svg, table::Table};
 use std::fmt::Write as _;
@@ -174,11 +174,13 @@ fn symbols(vm: &Vm, file: Option<PathBuf>) -> Result<Symbols, Problem> {
     }
     let here = |load: &&entresol_system::Load| load.to == vm.entry & !1;
     let image = vm.loads.iter().find(here).filter(|_| vm.format == Format::Image);
-    Ok(match image {
-        Some(load) => {
+    let first = symbols.addresses().next();
+    Ok(match (image, first) {
+        (Some(load), Some(first)) => {
             let len = u32::try_from(load.bytes.len()).unwrap_or(u32::MAX);
-            symbols.loaded_at(load.to..load.to.saturating_add(len))
+            let linked = text::linked_image(load.to, first);
+            symbols.loaded_at(load.to..load.to.saturating_add(len), linked)
         }
-        None => symbols,
+        _ => symbols,
     })
 }
