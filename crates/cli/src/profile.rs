@@ -57,7 +57,7 @@ pub(crate) fn profile(arguments: &Arguments) -> Outcome {
     };
     qemu.args.extend(watch.arguments());
     let limit = Duration::from_secs(arguments.timeout);
-    let mut session = Session::start(&qemu, &image, limit).map_err(failed)?;
+    let mut session = Session::start_interruptible(&qemu, &image, limit).map_err(failed)?;
     let ended = match &arguments.until {
         Some(text) => {
             let said = session.expect(channel, text, limit);
@@ -73,6 +73,11 @@ pub(crate) fn profile(arguments: &Arguments) -> Outcome {
     if ended == Ended::TimeLimit {
         return Err(Problem::new("profile::time-limit", "the time limit passed")
             .help("allow more with --timeout, or end the run earlier with --until TEXT")
+            .into());
+    }
+    if ended == Ended::Killed {
+        return Err(Problem::new("profile::interrupted", "the machine was ended from outside")
+            .help("a profile is made when the run ends")
             .into());
     }
     let report = watch.report().inspect_err(|_| eprint!("{}", session.complaints()))?;
