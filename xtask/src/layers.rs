@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("image", &["abi", "system"]),
     ("trace", &["abi"]),
     ("run", &["abi"]),
-    ("system", &["abi"]),
+    ("system", &["abi", "hv"]),
     ("isa", &[]),
     ("abi", &[]),
 ];

@@ -7,7 +7,7 @@
 //! names, each of which is to be told of in CAVEATS.md.
 
 use crate::qemu::Machine;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,9 +19,9 @@ use std::time::Duration;
 pub(crate) struct Native {
     /// The guest's ELF file, relative to the folder.
     image: PathBuf,
-    /// Its console under Entresol.
+    /// The consoles of the VMs that run it under Entresol.
     #[serde(default = "first_vm")]
-    channel: u8,
+    channels: Vec<u8>,
     /// Names of lines that may differ; `*` is any text.
     #[serde(default)]
     differ: Vec<String>,
@@ -30,8 +30,8 @@ pub(crate) struct Native {
     differ_on: BTreeMap<String, Vec<String>>,
 }
 
-const fn first_vm() -> u8 {
-    1
+fn first_vm() -> Vec<u8> {
+    vec![1]
 }
 
 impl Native {
@@ -53,12 +53,17 @@ impl Native {
         let ended = bare.run(limit, &[])?;
         ensure!(ended.status.is_some(), "without Entresol it did not end: {}", ended.errors);
         let reference = String::from_utf8_lossy(&ended.serial).replace('\r', "");
-        let prefix = format!("{}| ", self.channel);
-        let printed: Vec<_> =
-            transcript.lines().filter_map(|line| line.strip_prefix(&prefix)).collect();
         let only_here = self.differ_on.get(machine).into_iter().flatten();
         let differ: Vec<_> = self.differ.iter().chain(only_here).map(String::as_str).collect();
-        compare(&reference.lines().collect::<Vec<_>>(), &printed, &differ)
+        let reference: Vec<_> = reference.lines().collect();
+        for channel in &self.channels {
+            let prefix = format!("{channel}| ");
+            let printed: Vec<_> =
+                transcript.lines().filter_map(|line| line.strip_prefix(&prefix)).collect();
+            compare(&reference, &printed, &differ)
+                .with_context(|| format!("vm {channel} differs"))?;
+        }
+        Ok(())
     }
 }
 

@@ -20,9 +20,10 @@
 //!
 //! 1. `magic` and `abi` match this crate.
 //! 2. Every table, name and payload lies inside `image_len`.
-//! 3. There are 1 to [`MAX_VMS`] VMs.
+//! 3. There are 1 to [`MAX_VMS`] VMs and at most [`MAX_SLOTS`] time slots.
 //! 4. No two ranges of the machine's memory overlap: window, image, pools, VMs.
-//! 5. A load lies inside its VM's memory.
+//! 5. A VM's core is one the machine has, below [`MAX_CORES`].
+//! 6. A load lies inside its VM's memory.
 
 use crate::{GuestPhys, HostPhys};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -31,10 +32,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
 
 /// Version of the layout described by this crate.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 5;
 
 /// Most VMs in one image.
 pub const MAX_VMS: usize = 8;
+
+/// Most cores that run VMs.
+pub const MAX_CORES: usize = 4;
+
+/// Most time slots in one image.
+pub const MAX_SLOTS: usize = 32;
 
 /// Where a table lies, in bytes from the header's first byte.
 #[derive(
@@ -84,6 +91,20 @@ pub struct Header {
     pub machine: Machine,
     /// The VMs, as a table of [`Vm`].
     pub vms: Table,
+    /// The time slots of the major frame, as a table of [`Slot`]; none: no slots.
+    pub slots: Table,
+}
+
+/// A time slot of the major frame; the slots follow each other and repeat.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Slot {
+    /// Length in nanoseconds, not 0.
+    pub length: u32,
+    /// Who may run in it: bit *n* for the VM with index *n*.
+    pub vms: u32,
 }
 
 /// What the hypervisor must know of the machine.
@@ -123,6 +144,18 @@ pub struct Machine {
     pub reset_writes: [[u32; 2]; 2],
     /// Number of cores.
     pub cores: u32,
+    /// One of [`Cores`].
+    pub start_cores: u32,
+}
+
+/// Values of [`Machine::start_cores`]: how other cores than the first are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Cores {
+    /// They start with the first, and wait in the hypervisor's first instructions.
+    Together = 0,
+    /// PSCI `CPU_ON` by `HVC` (ARM DEN 0022); their number is their MPIDR.
+    PsciHvc = 1,
 }
 
 /// Values of [`Machine::timer`].
@@ -189,6 +222,8 @@ pub struct Vm {
     pub r2: GuestPhys,
     /// Fixed priority: 0 is the least urgent, 31 the most.
     pub priority: u32,
+    /// The core that runs it.
+    pub core: u32,
     /// Bits of [`flags`].
     pub flags: u32,
     /// One of [`OnFault`].
@@ -205,6 +240,10 @@ pub struct Vm {
     pub shadow_tables: u32,
     /// Replaced instructions it may have at once, 8 bytes each.
     pub sites: u32,
+    /// How long it may run in each period, in nanoseconds; 0 for no bound.
+    pub budget: u32,
+    /// That period in nanoseconds, at least the budget.
+    pub period: u32,
     /// Code that was rewritten ahead of time: a table of [`Rewritten`].
     pub rewritten: Table,
 }
@@ -220,6 +259,7 @@ impl Vm {
         r1: 0,
         r2: GuestPhys(0),
         priority: 0,
+        core: 0,
         flags: 0,
         on_fault: 0,
         restarts: 0,
@@ -228,6 +268,8 @@ impl Vm {
         view_pairs: 0,
         shadow_tables: 0,
         sites: 0,
+        budget: 0,
+        period: 0,
         rewritten: Table { offset: 0, count: 0 },
     };
 }
@@ -360,6 +402,10 @@ pub enum BadImage {
     Table(Table),
     /// No VM, or more than [`MAX_VMS`].
     Vms(u32),
+    /// More than [`MAX_SLOTS`] time slots.
+    Slots(u32),
+    /// A core beyond [`MAX_CORES`].
+    Core(u32),
 }
 
 impl Header {
@@ -391,7 +437,13 @@ impl Header {
         if vms.is_empty() || vms.len() > MAX_VMS {
             return Err(BadImage::Vms(header.vms.count));
         }
+        if table::<Slot>(image, header.slots)?.len() > MAX_SLOTS {
+            return Err(BadImage::Slots(header.slots.count));
+        }
         for vm in vms {
+            if usize::try_from(vm.core).map_or(true, |core| core >= MAX_CORES) {
+                return Err(BadImage::Core(vm.core));
+            }
             for load in table::<Load>(image, vm.loads)? {
                 table::<u8>(image, Table { offset: load.offset, count: load.len })?;
             }
@@ -420,9 +472,10 @@ where
     entries().ok_or(BadImage::Table(table))
 }
 
-const _: () = assert!(size_of::<Header>() == 128);
-const _: () = assert!(size_of::<Machine>() == 84);
-const _: () = assert!(size_of::<Vm>() == 92);
+const _: () = assert!(size_of::<Header>() == 140);
+const _: () = assert!(size_of::<Machine>() == 88);
+const _: () = assert!(size_of::<Vm>() == 104);
+const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(cfg!(target_endian = "little"));
 
 #[cfg(test)]
@@ -434,7 +487,7 @@ mod tests {
         Header {
             magic: MAGIC,
             abi: ABI_VERSION,
-            image_len: end + 92 * vms,
+            image_len: end + 104 * vms,
             vms: Table { offset: end, count: vms },
             ..Header::default()
         }

@@ -53,6 +53,10 @@ pub struct VmCounters {
     pub starts: u32,
     /// Faults that ended a run.
     pub faults: u32,
+    /// Times it was stopped at the end of its budget.
+    pub exhausted: u32,
+    /// The longest it ran beyond a budget, in ticks of the counter.
+    pub overrun: u32,
 }
 
 impl Observed {
@@ -75,6 +79,8 @@ impl Observed {
             hypercalls: 0,
             starts: 0,
             faults: 0,
+            exhausted: 0,
+            overrun: 0,
         }; MAX_VMS],
     };
 }

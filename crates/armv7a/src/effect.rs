@@ -40,7 +40,10 @@ impl Hypervisor {
                     Context::Sctlr => {
                         guest.dacr = Shadow::domains(cp15);
                         cp15::set_alignment_check(cp15.sctlr & cp15::SCTLR_A != 0);
-                        if (old ^ cp15.sctlr) & !1 & SCTLR_TRANSLATION != 0 {
+                        // With the MMU on, what was mapped without it is not used any more: a
+                        // page of code that is known at one address can be promoted.
+                        let turned_on = on && old & 1 == 0;
+                        if (old ^ cp15.sctlr) & !1 & SCTLR_TRANSLATION != 0 || turned_on {
                             guest.shadow.drop_all(linear);
                         }
                         if on {
@@ -64,9 +67,10 @@ impl Hypervisor {
                 match op {
                     TlbOp::All => guest.shadow.drop_all(linear),
                     TlbOp::Asid(asid) => guest.shadow.drop_asid(linear, asid),
-                    TlbOp::Address { va, .. } | TlbOp::AddressAllAsids(va) => {
-                        guest.shadow.drop_address(linear, va);
+                    TlbOp::Address { va, asid } => {
+                        guest.shadow.drop_address(linear, va, Some(asid));
                     }
+                    TlbOp::AddressAllAsids(va) => guest.shadow.drop_address(linear, va, None),
                 }
             }
             Effect::Cache(op) => self.cache(op),

@@ -17,7 +17,7 @@
 //! - `SP_und`, `SP_abt`, `SP_irq` and, while a guest runs, `SP_svc` are the address of the
 //!   guest that [`resume`] was given. Kept by [`set_guest`] and [`resume`].
 //! - The only instructions of the hypervisor that may abort are those of
-//!   [`guarded`](crate::guarded), and three in [`fast`].
+//!   [`guarded`](crate::guarded), and those in [`fast`] that [`guarded_abort`] lists.
 //!
 //! # Cost
 //!
@@ -72,12 +72,12 @@ macro_rules! saved {
 
 // The return address is that of the next instruction for SVC; the preferred return
 // address of the others is lr minus an offset (B1.8.3, table B1-7). That of an undefined
-// instruction depends on the instruction set, so its handler subtracts. The first three are
+// instruction depends on the instruction set, so its handler subtracts. The first four are
 // what the fast paths leave over: there, registers are saved and lr is adjusted.
 saved!(undefined_saved, trap::undefined, "");
 saved!(supervisor_call_saved, trap::supervisor_call, "");
 saved!(data_abort_saved, trap::data_abort, "");
-saved!(prefetch_abort, trap::prefetch_abort, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");
+saved!(prefetch_abort_saved, trap::prefetch_abort, "");
 saved!(interrupt, trap::interrupt, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");
 
 /// A data abort in a privileged mode. A guarded access returns failure to its caller; one of a
@@ -93,15 +93,20 @@ pub(crate) unsafe extern "C" fn guarded_abort() {
         "cmp r2, #{len}",
         "ldrlo lr, ={failed}",
         "movslo pc, lr",
-        "ldr r2, =entresol_fast_fetch",
-        "cmp lr, r2",
-        "ldrne r2, =entresol_fast_load",
-        "cmpne lr, r2",
-        "ldrne r2, =entresol_fast_store",
-        "cmpne lr, r2",
-        "bne {broken}",
+        "adr r2, 6f",
+        "5: ldr r3, [r2], #4",
+        "cmp r3, #0",
+        "beq {broken}",
+        "cmp r3, lr",
+        "bne 5b",
         "ldr lr, ={saved}",
         "movs pc, lr",
+        "6: .word entresol_fast_fetch",
+        ".word entresol_fast_load, entresol_fast_store",
+        ".word entresol_fast_first, entresol_fast_last",
+        ".word entresol_fast_first_pc, entresol_fast_last_pc",
+        ".word entresol_fast_store_sp, entresol_fast_store_lr",
+        ".word 0",
         first = sym guarded::load_word,
         len = const guarded::CODE_LEN,
         failed = sym guarded::failed,
@@ -199,7 +204,7 @@ macro_rules! vectors {
                 reset = sym broken_reset,
                 undefined = sym $undefined,
                 supervisor_call = sym fast::system_call::supervisor_call,
-                prefetch_abort = sym prefetch_abort,
+                prefetch_abort = sym fast::abort::prefetch_abort,
                 data_abort = sym fast::abort::data_abort,
                 reserved = sym broken_reserved,
                 interrupt = sym interrupt,
@@ -210,4 +215,4 @@ macro_rules! vectors {
 }
 
 vectors!(vectors, fast::instruction::undefined);
-vectors!(vectors_promoting, fast::instruction::undefined_promoting);
+vectors!(vectors_sampling, fast::instruction::undefined_sampling);

@@ -21,6 +21,7 @@ mod exception_return;
 pub(crate) mod instruction;
 mod multiple;
 mod status;
+mod system;
 pub(crate) mod system_call;
 mod turn;
 
@@ -33,6 +34,7 @@ use crate::promote::Promotion;
 use crate::shadow::Side;
 use core::mem::offset_of;
 use entresol_abi::observe::VmCounters;
+use entresol_rewrite::stub::shared;
 use entresol_vcpu::mode::bank;
 use entresol_vcpu::state::{Bank, Vcpu};
 use entresol_vcpu::{Cp15, psr};
@@ -55,8 +57,8 @@ pub(crate) struct Fast {
     application: View,
     /// Its counters.
     counters: *mut VmCounters,
-    /// Domains whose DACR field was baked into shadow entries.
-    baked: u32,
+    /// Bits of DACR that only the handlers may change: where entries depend on them.
+    fixed: u32,
     /// Who comes next if it passes its turn and nothing else is to be done; null if it is.
     next: *mut Guest,
     /// Its number.
@@ -72,7 +74,7 @@ impl Fast {
         memory: GuestMemory::EMPTY,
         application: View { base: 0, asid: 0 },
         counters: core::ptr::null_mut(),
-        baked: 0,
+        fixed: !0,
         next: core::ptr::null_mut(),
         index: 0,
     };
@@ -98,7 +100,18 @@ impl Guest {
     /// Renews what a fill of the shadow may change.
     #[inline]
     pub(crate) fn note_baked(&mut self) {
-        self.fast.baked = self.shadow.baked_domains;
+        self.fast.fixed = self.fixed_domains();
+    }
+
+    /// Bits of DACR that do not change without effect on the shadow: those of domains that were
+    /// baked into entries, and what makes a manager.
+    #[inline]
+    fn fixed_domains(&self) -> u32 {
+        const NOT_CLIENT: u32 = 0xaaaa_aaaa;
+        if self.vcpu.cp15.sctlr & SCTLR_M == 0 {
+            return !0;
+        }
+        self.shadow.baked_domains | NOT_CLIENT | (self.vcpu.cp15.dacr & NOT_CLIENT) >> 1
     }
 
     /// Whether it was renewed since the guest's start.
@@ -122,7 +135,7 @@ impl Guest {
             memory: self.shadow.memory,
             application: self.shadow.view(Side::Application),
             counters,
-            baked: self.shadow.baked_domains,
+            fixed: self.fixed_domains(),
             next: if self.vcpu.float_enabled() { core::ptr::null_mut() } else { self.turn },
             index,
         };
@@ -169,7 +182,12 @@ const LAST: usize = offset_of!(Guest, last);
 const VIEW: usize = offset_of!(Hypervisor, view);
 const DFSR: usize = cp15_at(offset_of!(Cp15, dfsr));
 const DFAR: usize = cp15_at(offset_of!(Cp15, dfar));
+const IFSR: usize = cp15_at(offset_of!(Cp15, ifsr));
 const TTBR0: usize = cp15_at(offset_of!(Cp15, ttbr0));
+/// Of the shared page: where the current mode's SPSR, and `sp` and `lr` of User mode are while a
+/// kernel runs. See [`promote`](crate::promote).
+const SAVED: u32 = shared::SAVED;
+const USER: u32 = shared::USER;
 const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
 const COUNTDOWN: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, countdown);
 const DACR: usize = cp15_at(offset_of!(Cp15, dacr));
@@ -190,7 +208,9 @@ const _: () = assert!(offset_of!(Fast, memory) == 24 && size_of::<GuestMemory>()
 const _: () = assert!(offset_of!(LastException, vector) == 0);
 const _: () = assert!(offset_of!(LastException, count) == 4);
 const _: () = assert!(offset_of!(LastException, from) == 8);
-const _: () = assert!(entresol_rewrite::stub::shared::STATUS == 0);
+const _: () = assert!(shared::STATUS == 0);
+const _: () =
+    assert!(offset_of!(Cp15, ifar) - offset_of!(Cp15, ifsr) == DFAR - DFSR, "one distance");
 const _: () = assert!(psr::MODE == 0x1f && psr::T == 0x20 && psr::E == 0x200);
 
 /// Adds one to the counter at offset `$counter`; changes `r3` and `r5`. Four instructions.
@@ -225,4 +245,12 @@ macro_rules! publish {
     };
 }
 
-pub(crate) use {count, publish, resume};
+/// Puts a kernel's interrupt mask, which is in the shared page, into `r4`; changes `r3` and `r5`.
+/// Four instructions.
+macro_rules! mask {
+    () => {
+        "ldr r3, [sp, #{SHARED}]\nldr r5, [r3]\nlsr r5, r5, #7\nbfi r4, r5, #7, #1"
+    };
+}
+
+pub(crate) use {count, mask, publish, resume};

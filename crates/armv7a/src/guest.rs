@@ -137,5 +137,6 @@ impl Guest {
     pub(crate) fn note_pending(&mut self) {
         self.vcpu.pending =
             (u32::from(self.board.irq()) * psr::I) | (u32::from(self.board.fiq()) * psr::F);
+        self.publish_pending();
     }
 }

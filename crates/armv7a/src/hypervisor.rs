@@ -10,8 +10,10 @@
 //! - Interrupts are masked whenever this code runs: every method runs to its end, and
 //!   each is bounded by the number of VMs, the consoles' burst, or one step of a restore.
 //! - `loaded` is the guest the entry code saves; `view` is the view that is current.
-//! - A guest is ready in the scheduler exactly if it is running or being restored.
+//! - A guest is ready in the scheduler exactly if it is running or being restored; it may
+//!   still have to wait for its budget or its slot.
 
+use crate::cores;
 use crate::exclusive::Exclusive;
 use crate::float;
 use crate::guest::{Guest, Run};
@@ -22,15 +24,19 @@ use core::fmt;
 use core::fmt::Write;
 use entresol_abi::HostPhys;
 use entresol_abi::console::Channel;
-use entresol_abi::image::MAX_VMS;
+use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
 use entresol_hv::health::{Fault, Notice, Plain};
+use entresol_hv::link::{Relay, State};
 use entresol_hv::platform::Platform;
-use entresol_hv::scheduler::{Id, Scheduler};
+use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
+
+/// First bit of links in [`Hypervisor::held`].
+const LINKS: u32 = 16;
 
 /// Counters for the host; see `abi::observe`.
 #[unsafe(no_mangle)]
@@ -44,6 +50,12 @@ pub(crate) static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY
 pub(crate) struct Hypervisor {
     pub(crate) guests: [Guest; MAX_VMS],
     pub(crate) count: usize,
+    /// The core's number; 0 is the boot core, which has the serial line.
+    pub(crate) core: u32,
+    /// How many cores run VMs.
+    pub(crate) cores: u32,
+    /// The boot core's ends of the links, by the number of the other core.
+    pub(crate) relays: [Relay; MAX_CORES],
     /// To be asked by [`Hypervisor::scheduler`].
     pub(crate) turns: Scheduler,
     pub(crate) console: Console,
@@ -57,9 +69,12 @@ pub(crate) struct Hypervisor {
     pub(crate) dacr: u32,
     /// Whose registers the floating-point unit holds.
     pub(crate) float_owner: Option<usize>,
+    /// The same for the entry code: null for nobody's.
+    pub(crate) float_holder: *const Guest,
     /// Whether floating-point instructions run.
     pub(crate) float_open: bool,
-    /// Bit *n*: the UART of VM *n* may hold bytes for which its console had no room.
+    /// Bit *n*: the UART of VM *n* may hold bytes for which its console had no room;
+    /// bit [`LINKS`] + *n*: so may the link of core *n*.
     pub(crate) held: u32,
     /// Whether the scheduler must be asked before a guest runs again.
     pub(crate) reschedule: bool,
@@ -98,6 +113,9 @@ impl Hypervisor {
     const EMPTY: Self = Self {
         guests: [const { Guest::EMPTY }; MAX_VMS],
         count: 0,
+        core: 0,
+        cores: 1,
+        relays: [const { Relay::new() }; MAX_CORES],
         turns: Scheduler::new(1_000_000),
         console: Console::new(),
         platform: None,
@@ -106,6 +124,7 @@ impl Hypervisor {
         view: View { base: 0, asid: 0 },
         dacr: 0,
         float_owner: None,
+        float_holder: core::ptr::null(),
         float_open: false,
         held: 0,
         reschedule: true,
@@ -196,9 +215,30 @@ impl Hypervisor {
                 self.wake(index);
             }
         }
+        if self.held >> LINKS != 0 {
+            self.collect();
+        }
         if let Some(platform) = &mut self.platform {
             platform.notify_sent(self.console.pending());
         }
+    }
+
+    /// Boot core: moves what other cores have written to the consoles.
+    pub(crate) fn collect(&mut self) {
+        for core in 1..self.cores {
+            let link = cores::link(core);
+            let index = core as usize % MAX_CORES;
+            let left = self.relays[index].collect(&link.up, &mut self.console);
+            self.held = self.held & !(1 << (LINKS + core)) | u32::from(left) << (LINKS + core);
+            if link.up.was_refused() {
+                self.platform().call(core);
+            }
+        }
+    }
+
+    /// Whether this core runs a VM.
+    pub(crate) fn is_own(&self, index: usize) -> bool {
+        self.guests[index % MAX_VMS].vm.core == self.core
     }
 
     /// Tells of something that the guest was told by its processor.
@@ -256,7 +296,11 @@ impl Hypervisor {
         loop {
             let now = self.platform().now();
             self.reschedule = false;
-            let Some(id) = self.scheduler().pick(now) else {
+            let id = self.scheduler().pick(now);
+            if let Some(exhausted) = self.turns.take_exhausted() {
+                count_exhausted(exhausted);
+            }
+            let Some(id) = id else {
                 self.idle();
                 continue;
             };
@@ -288,6 +332,32 @@ impl Hypervisor {
         };
         if self.guests.iter().take(self.count).all(all_off(false)) {
             let well = self.guests.iter().take(self.count).all(all_off(true));
+            self.ended(well);
+        }
+        self.arm();
+        cp15::dsb();
+        cp15::wait_for_interrupt();
+        self.interrupted();
+    }
+
+    /// All VMs of this core are off. When those of every core are, that is the machine's end.
+    fn ended(&mut self, mut well: bool) {
+        if self.core != 0 {
+            // Its last words first.
+            if !self.console.pending() && cores::link(self.core).set_state(State::Ended { well }) {
+                self.platform().call(0);
+            }
+            return;
+        }
+        let mut all = true;
+        for core in 1..self.cores {
+            match cores::link(core).state() {
+                State::Running => all = false,
+                State::Ended { well: this } => well &= this,
+            }
+        }
+        if all {
+            self.collect();
             self.say(format_args!(
                 "every vm is off: {}",
                 Plain(if well { "all ended well" } else { "not all ended well" })
@@ -295,10 +365,6 @@ impl Hypervisor {
             self.flush();
             self.platform().power_off(well);
         }
-        self.arm();
-        cp15::dsb();
-        cp15::wait_for_interrupt();
-        self.interrupted();
     }
 
     /// Loads a guest: its registers, its thread registers, its domains. No TLB and no cache
@@ -312,6 +378,8 @@ impl Hypervisor {
         observed.vm_switches = observed.vm_switches.wrapping_add(1);
         let old = self.guest();
         old.vcpu.cp15.tpidrurw = cp15::thread_user();
+        // It may come back by a path that puts nothing there.
+        old.publish();
         self.loaded = index;
         self.make_current();
         // B2.2: a reservation of the old guest must not let the new one's store succeed.
@@ -325,9 +393,9 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
-        let vectors = if guest.promotion.on { entry::vectors_promoting } else { entry::vectors };
-        // SAFETY: both handle every exception.
-        unsafe { cp15::set_vector_base(vectors as *const () as u32) };
+        guest.promotion.note_vectors(guest.vectors());
+        // SAFETY: it handles every exception.
+        unsafe { cp15::set_vector_base(guest.vectors()) };
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
@@ -350,6 +418,7 @@ impl Hypervisor {
             }
             float::load(&self.guests[index].vcpu.vfp);
             self.float_owner = Some(index);
+            self.float_holder = &raw const self.guests[index];
         }
     }
 
@@ -384,6 +453,8 @@ impl Hypervisor {
     fn settle(&mut self) -> *mut Guest {
         let index = self.loaded % MAX_VMS;
         let guest = &mut self.guests[index];
+        // One that passed its turn may be what it was.
+        guest.pull();
         guest.note_pending();
         if guest.vcpu.pending & !guest.vcpu.status != 0 {
             guest.vcpu.enter_pending();
@@ -415,6 +486,15 @@ impl Hypervisor {
         // SAFETY: `leave` made its view current, `load` named it to the entry code.
         unsafe { entry::resume(guest) }
     }
+}
+
+/// Counts that a VM was stopped at the end of its budget.
+fn count_exhausted(Exhausted { id, late }: Exhausted) {
+    // SAFETY: as in `Hypervisor::counters`.
+    let observed = unsafe { ENTRESOL_OBSERVED.get() };
+    let counters = &mut observed.vms[id.index()];
+    counters.exhausted = counters.exhausted.wrapping_add(1);
+    counters.overrun = counters.overrun.max(u32::try_from(late).unwrap_or(u32::MAX));
 }
 
 /// A zero-padded name as text.

@@ -7,32 +7,54 @@
 //!
 //! # Invariants
 //!
-//! - While a promoting guest's kernel runs, its interrupt mask is the one in the shared page.
-//!   [`Hypervisor::stopped`] takes it from there at the beginning of every handler and nothing
-//!   else of that page; [`Guest::publish`] and the fast paths put it there.
+//! - While a guest's kernel runs, SPSR of its mode and `sp` and `lr` of User mode are in the shared
+//!   page, and if it promotes its interrupt mask is, too. [`Hypervisor::stopped`] takes them from
+//!   there at the beginning of every handler and nothing else of that page; [`Guest::publish`] and
+//!   the fast paths put them there. Any value of these is one that a guest may give them.
 //! - Behind [`Hypervisor::stopped`] the guest is never inside a stub.
 //! - The work per sample is bounded: a look at one entry, or one promotion.
 
+use crate::cp15;
+use crate::entry;
 use crate::exclusive::Exclusive;
 use crate::guest::Guest;
 use crate::hypervisor::Hypervisor;
+use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, flags};
 use entresol_rewrite::stub::{self, shared};
+use entresol_vcpu::mode::bank;
 use entresol_vcpu::{permissions, psr};
 
-/// Of so many traps of a guest kernel one is a sample: it costs 700 instructions, where a
-/// trap costs 40. Odd, so that no loop is in step.
-const PERIOD: u32 = 13;
-/// Each sample of a site that cannot be promoted makes the period longer by this, up to the
+/// Of so many calls of handlers one prepares a sample, which costs 700 instructions: a fast
+/// path must not pay for samples.
+const SHORTEST: u32 = 3;
+/// So many samples that say nothing new end a series of them: in the entry code, where they cost
+/// little, and here.
+const MISSES: u32 = 64;
+const DEAR: u32 = 8;
+/// Traps between two samples of a series, after one that said nothing new.
+pub(crate) const AGAIN: u32 = 5;
+/// Each sample of a site that cannot be promoted, or is already, makes this longer, up to the
 /// longest; a promotion makes it short again.
-const LONGER: u32 = 2;
-const LONGEST: u32 = 101;
-/// Samples that make a site hot. Promoting costs some thousand instructions.
-const HOT: u32 = 2;
+const LONGEST: u32 = 256;
+/// Most traps from a handler to the sample: else it would always see what follows one.
+const MOST_TRAPS: u32 = 15;
+/// Samples that make a site hot. Promoting costs some thousand instructions, and there is room
+/// for all that is hot in a kernel.
+const HOT: u32 = 1;
 /// Samples of a site that could not be promoted: other sites wear it down.
 const REFUSED: u32 = 64;
+/// So many make a sample pointless.
+pub(crate) const HOPELESS: u32 = 32;
 /// Sites whose samples are counted at a time.
-const SITES: usize = 512;
+const SITES: usize = 1 << SITES_BITS;
+pub(crate) const SITES_BITS: usize = 9;
+
+// What the entry code must know: offsets in [`Promotion`].
+pub(crate) const HEAT: usize = offset_of!(Promotion, heat);
+pub(crate) const LEFT: usize = offset_of!(Promotion, left);
+pub(crate) const VECTORS: usize = offset_of!(Promotion, vectors);
+const _: () = assert!(size_of::<Heat>() == 8 && offset_of!(Heat, site) == 0);
 
 /// CPSR bits that `mrs` shows.
 const READABLE: u32 = 0xf8ff_03df;
@@ -61,7 +83,15 @@ pub(crate) struct Promotion {
     pub(crate) page: *mut Shared,
     /// Traps until the next sample; 0 while one is due.
     pub(crate) countdown: u32,
+    /// Calls of handlers until the next sample is prepared, and the same for the one behind it.
+    calls: u32,
     period: u32,
+    /// Samples that may yet say nothing new.
+    left: u32,
+    /// The exception vectors between samples.
+    vectors: u32,
+    /// Whether `vcpu` has what is in the shared page while a kernel runs.
+    pulled: bool,
     /// Whether its policy asks for promotion at all.
     pub(crate) on: bool,
     /// Samples by site.
@@ -69,6 +99,7 @@ pub(crate) struct Promotion {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 struct Heat {
     site: u32,
     samples: u32,
@@ -77,11 +108,20 @@ struct Heat {
 impl Promotion {
     pub(crate) const EMPTY: Self = Self {
         page: core::ptr::null_mut(),
-        countdown: PERIOD,
-        period: PERIOD,
+        countdown: 0,
+        calls: SHORTEST,
+        period: SHORTEST,
+        left: 0,
+        vectors: 0,
+        pulled: true,
         on: false,
         heat: [Heat { site: 0, samples: 0 }; SITES],
     };
+
+    /// Notes the exception vectors between samples.
+    pub(crate) fn note_vectors(&mut self, vectors: u32) {
+        self.vectors = vectors;
+    }
 
     fn field(&self, field: u32) -> *mut u32 {
         self.page.cast::<u32>().wrapping_add(field as usize / 4)
@@ -108,13 +148,16 @@ impl Promotion {
                 *heat = Heat { site, samples: 0 };
             } else {
                 heat.samples -= 1;
+                self.left = self.left.saturating_sub(DEAR);
                 return false;
             }
         }
         if heat.samples >= threshold {
-            self.period = (self.period + LONGER).min(LONGEST);
+            self.period = (self.period + 1).min(LONGEST);
+            self.left = self.left.saturating_sub(DEAR);
             return false;
         }
+        self.left = MISSES;
         heat.samples += 1;
         heat.samples == threshold
     }
@@ -123,7 +166,7 @@ impl Promotion {
     fn tried(&mut self, site: u32, promoted: Option<bool>) {
         let samples = if promoted.is_some() { 0 } else { REFUSED };
         if promoted == Some(true) {
-            self.period = PERIOD;
+            self.period = SHORTEST;
         }
         self.heat[(site >> 2) as usize % SITES] = Heat { site, samples };
     }
@@ -141,23 +184,100 @@ pub(crate) enum Stopped {
 }
 
 impl Guest {
-    /// Puts what stubs work on into the shared page.
+    /// Tells stubs what is pending.
     #[inline]
-    pub(crate) fn publish(&self) {
-        let promotion = &self.promotion;
-        if promotion.on {
-            promotion.store(shared::STATUS, self.vcpu.status);
-            promotion.store(shared::PENDING, self.vcpu.pending & psr::I);
-            promotion.store(shared::THREAD, self.vcpu.cp15.tpidrprw);
-            promotion.store(shared::DOMAINS, self.vcpu.cp15.dacr);
+    pub(crate) fn publish_pending(&self) {
+        if self.promotion.on {
+            self.promotion.store(shared::PENDING, self.vcpu.pending & psr::I);
         }
+    }
+
+    /// Takes from the shared page what is there while a kernel runs. Before anything looks at
+    /// `vcpu`; [`Guest::publish`] undoes it.
+    #[inline]
+    pub(crate) fn pull(&mut self) {
+        if !self.promotion.pulled {
+            self.promotion.pulled = true;
+            self.pull_kernel();
+        }
+    }
+
+    #[inline(never)]
+    fn pull_kernel(&mut self) {
+        let (vcpu, promotion) = (&mut self.vcpu, &self.promotion);
+        if !vcpu.privileged() {
+            return;
+        }
+        vcpu.banks[bank::USER].sp = promotion.load(shared::USER);
+        vcpu.banks[bank::USER].lr = promotion.load(shared::USER + 4);
+        // That of System mode is nobody's.
+        let mode = vcpu.mode().bank();
+        if let Some(bank) = vcpu.banks.get_mut(mode) {
+            bank.spsr = promotion.load(shared::SAVED);
+        }
+        if promotion.on {
+            let status = promotion.load(shared::STATUS);
+            vcpu.status = vcpu.status & !psr::I | status & psr::I;
+        }
+    }
+
+    /// Puts what the fast paths and stubs work on into the shared page.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        let (vcpu, promotion) = (&self.vcpu, &mut self.promotion);
+        if core::mem::replace(&mut promotion.pulled, false) && vcpu.privileged() {
+            let user = &vcpu.banks[bank::USER];
+            promotion.store(shared::USER, user.sp);
+            promotion.store(shared::USER + 4, user.lr);
+            if let Some(bank) = vcpu.banks.get(vcpu.mode().bank()) {
+                promotion.store(shared::SAVED, bank.spsr);
+            }
+        }
+        promotion.store(shared::STATUS, vcpu.status);
+        if promotion.on {
+            let cp15 = &vcpu.cp15;
+            promotion.store(shared::THREAD, cp15.tpidrprw);
+            promotion.store(shared::DOMAINS, cp15.dacr);
+            promotion.store(shared::CONTROL, cp15.sctlr);
+            promotion.store(shared::DATA_STATUS, cp15.dfsr);
+            promotion.store(shared::DATA_ADDRESS, cp15.dfar);
+            promotion.store(shared::FETCH_STATUS, cp15.ifsr);
+            promotion.store(shared::FETCH_ADDRESS, cp15.ifar);
+        }
+    }
+
+    /// The exception vectors while it runs, between samples: where each trap is one, they are
+    /// those that count.
+    pub(crate) fn vectors(&self) -> u32 {
+        let sampling = self.promotion.on && self.vm.flags & flags::EAGER != 0;
+        let vectors = if sampling { entry::vectors_sampling } else { entry::vectors };
+        vectors as *const () as u32
+    }
+
+    /// The guest goes on as it stopped: the shared page is right as it is.
+    #[inline]
+    pub(crate) fn goes_on(&mut self) {
+        self.promotion.pulled = false;
+    }
+
+    /// `vcpu` was changed while it did not run: what is in the shared page is old.
+    pub(crate) fn renewed(&mut self) {
+        self.promotion.pulled = true;
     }
 }
 
 impl Hypervisor {
-    /// First in every handler: what the guest did in stubs is known.
+    /// First in every handler: what the guest did in stubs, and between handlers, is known.
     #[inline(always)]
     pub(crate) fn stopped(&mut self) -> Stopped {
+        let stopped = self.stopped_lightly();
+        self.guest().pull();
+        stopped
+    }
+
+    /// The same for a handler that may look at nothing but general registers and memory.
+    #[inline(always)]
+    pub(crate) fn stopped_lightly(&mut self) -> Stopped {
         if !self.guest().promotion.on { Stopped::Outside } else { self.stopped_promoting() }
     }
 
@@ -167,13 +287,36 @@ impl Hypervisor {
         if !guest.vcpu.privileged() {
             return Stopped::Outside;
         }
-        let status = guest.promotion.load(shared::STATUS);
-        guest.vcpu.status = guest.vcpu.status & !psr::I | status & psr::I;
+        guest.promotion.calls -= 1;
+        if guest.promotion.calls == 0 {
+            self.prepare_samples();
+        }
+        let guest = self.guest();
         let hole = guest.shadow.stubs.hole();
         if hole == 0 || guest.vcpu.pc >> 20 != hole {
             return Stopped::Outside;
         }
+        guest.pull();
         self.leave_stub()
+    }
+
+    /// Lets some of the next traps of the guest's kernel be samples.
+    #[inline(never)]
+    pub(crate) fn prepare_samples(&mut self) {
+        let guest = self.guest();
+        guest.promotion.calls = guest.promotion.period;
+        guest.promotion.left = MISSES;
+        if guest.vm.flags & flags::EAGER == 0 {
+            self.prepare_sample();
+        }
+    }
+
+    fn prepare_sample(&mut self) {
+        let now = self.platform().now() as u32;
+        let promotion = &mut self.guest().promotion;
+        promotion.countdown = (now >> 4 ^ now >> 9) % MOST_TRAPS + 1;
+        // SAFETY: it handles every exception.
+        unsafe { cp15::set_vector_base(entry::vectors_sampling as *const () as u32) };
     }
 
     /// Brings a guest that stopped in a stub before or behind the promoted instruction.
@@ -196,6 +339,10 @@ impl Hypervisor {
             let value = guest.vcpu.cpsr() & READABLE;
             guest.vcpu.set_register(register as u8, value);
         }
+        if let Some(register) = plan.raise {
+            let value = guest.vcpu.register(register as u8).wrapping_add(stub::USER_LEN);
+            guest.vcpu.set_register(register as u8, value);
+        }
         guest.vcpu.pc = record.site;
         if plan.done {
             guest.vcpu.pc = record.site.wrapping_add(4);
@@ -212,8 +359,13 @@ impl Hypervisor {
         if guest.promotion.on {
             let eager = guest.vm.flags & flags::EAGER != 0;
             if eager || guest.promotion.countdown == 0 {
-                guest.promotion.countdown = if eager { 1 } else { guest.promotion.period };
+                guest.promotion.countdown = if eager { 0 } else { !0 };
+                // SAFETY: it handles every exception.
+                unsafe { cp15::set_vector_base(guest.vectors()) };
                 self.sample(pc, if eager { 1 } else { HOT });
+                if !eager && self.guest().promotion.left > 0 {
+                    self.prepare_sample();
+                }
             }
         }
     }

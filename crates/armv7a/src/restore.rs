@@ -110,6 +110,7 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let vm = guest.vm;
         guest.vcpu.reset(vm.entry.0, 0, vm.r1, vm.r2.0);
+        guest.renewed();
         guest.dacr = Shadow::domains(&guest.vcpu.cp15);
         guest.board.reset(now, hz, vm.flags);
         guest.notices = Notices::new();
@@ -122,6 +123,7 @@ impl Hypervisor {
         }
         if self.float_owner == Some(self.loaded) {
             self.float_owner = None;
+            self.float_holder = core::ptr::null();
         }
         self.counters().starts += 1;
         self.make_current();

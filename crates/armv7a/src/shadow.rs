@@ -41,12 +41,19 @@ use crate::pools::Pools;
 use crate::stubs::Stubs;
 use crate::tables::Tables;
 use crate::translation::{WALK_ATTRIBUTES, WINDOW_DOMAIN};
+use core::mem::offset_of;
 use entresol_abi::{GuestPhys, HostPhys, window};
 use entresol_hv::health::Pool;
 use entresol_vcpu::{Cp15, WalkFault};
 
 /// Most pairs of one VM.
 pub(crate) const MAX_PAIRS: usize = 17;
+
+/// First-level entries that are cleared together.
+const PIECE: u32 = 64;
+
+/// Entries that new pairs begin with, at most.
+const COMMON: usize = 64;
 
 /// First-level entry of the megabyte that holds the window.
 const TOP: u32 = window::BASE >> 20;
@@ -64,6 +71,18 @@ const ROOT_LEN: u32 = 0x4000;
 
 /// Bytes of the second-level table of the top megabyte.
 const TOP_LEN: u32 = 0x400;
+
+// What the fast path of a process switch must know: offsets in [`Shadow`] and in a [`Pair`].
+pub(crate) const PAIR_OF: usize = offset_of!(Shadow, pair_of);
+pub(crate) const PAIRS: usize = offset_of!(Shadow, pairs);
+pub(crate) const PAIR: usize = size_of::<Pair>();
+pub(crate) const PAIR_STALE: usize = offset_of!(Pair, stale);
+pub(crate) const PAIR_USED: usize = offset_of!(Pair, used);
+pub(crate) const HOLE: usize = offset_of!(Shadow, stubs) + Stubs::HOLE;
+pub(crate) const CURRENT: usize = offset_of!(Shadow, current);
+pub(crate) const CLOCK: usize = offset_of!(Shadow, clock);
+pub(crate) const ROOTS: usize = offset_of!(Shadow, roots) + PoolArray::<ROOT_LEN>::BASE;
+pub(crate) const FIRST_ASID: usize = offset_of!(Shadow, first_asid);
 
 /// Which of the two views of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +180,16 @@ pub(crate) struct Shadow {
     pub(crate) flushes: u32,
     /// The guest's kernel runs T32 code: its pages are scanned for both instruction sets.
     pub(crate) mixed: bool,
+    /// Megabytes with global mappings in entries of one pair: sections, and pages in tables that
+    /// are not shared.
+    scattered: [u32; 128],
+    /// By pair: which pieces of [`PIECE`] first-level entries may hold any.
+    touched: [[u32; 2]; MAX_PAIRS],
+    /// First-level entries of kernel views that every pair may have: index and entry, for global
+    /// sections and shared tables.
+    common: [(u32, u32); COMMON],
+    /// How many of them.
+    commons: usize,
     /// Pages that are open; see [`Pages`].
     pub(crate) open: [Option<u32>; 4],
     /// How many these are, for the fast paths.
@@ -195,6 +224,10 @@ impl Shadow {
         told: [false; 2],
         flushes: 0,
         mixed: false,
+        scattered: [0; 128],
+        touched: [[!0; 2]; MAX_PAIRS],
+        common: [(0, 0); COMMON],
+        commons: 0,
         open: [None; 4],
         opened: 0,
     };

@@ -35,8 +35,11 @@ use entresol_abi::image::STUBS;
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_isa::trapword;
 use entresol_rewrite::Width;
-use entresol_rewrite::stub::{self, LEN};
+use entresol_rewrite::stub::{self, Kind, LEN};
 use entresol_vcpu::{Cause, Cp15};
+
+/// SCTLR.EE.
+const SCTLR_EE: u32 = 1 << 25;
 
 /// Stubs in a page. The first is out of reach of the shared page.
 const PER_PAGE: u32 = 64;
@@ -47,7 +50,7 @@ const RECORD_LEN: u32 = 16;
 /// A guest that maps so many holes away gets no further one.
 const MOST_LOST: u32 = 8;
 /// Mappings are dropped so many times for the sake of promotions.
-const MOST_RETRIES: u32 = 64;
+const MOST_RETRIES: u32 = 8;
 
 /// The stubs of a VM.
 #[derive(Debug)]
@@ -89,6 +92,9 @@ impl Stubs {
         hand: 0,
         retry: MOST_RETRIES,
     };
+
+    /// Where its hole's megabyte lies in it.
+    pub(crate) const HOLE: usize = core::mem::offset_of!(Self, hole);
 
     /// Takes the pool of a VM with `pages` pages, whose shared page is `shared`.
     pub(crate) fn set_up(
@@ -205,7 +211,10 @@ impl Shadow {
         let number = self.free_stub(linear);
         let (address, shared) = self.stubs.seen(number);
         let words = stub::encode(kind, pc, address, shared)?;
-        let branch = stub::branch(pc, address, own)?;
+        let branch = match kind {
+            Kind::Nothing => stub::instead(own),
+            _ => stub::branch(pc, address, own)?,
+        };
         let offset = at.0 & 0xfff;
         if self.pages.original_at(linear, page, offset).is_none() {
             // A trap word without a site is the guest's own: of code rewritten ahead of time.
@@ -301,6 +310,7 @@ impl Shadow {
                 && !self.shows(linear, *hole)
         })?;
         self.stubs.hole = hole;
+        self.forget_common(hole);
         self.link_hole(linear, self.stubs.entry());
         Some(())
     }
@@ -314,10 +324,16 @@ impl Shadow {
     /// Checks that the guest still maps nothing in the hole, else gives it up.
     #[inline]
     pub(crate) fn check_hole(&mut self, linear: &mut Linear<'_>, cp15: &Cp15) {
-        if self.stubs.hole != 0
-            && cp15.sctlr & 1 != 0
-            && self.guest_maps(linear, cp15, self.stubs.hole)
-        {
+        let hole = self.stubs.hole;
+        if hole == 0 || cp15.sctlr & 1 == 0 {
+            return;
+        }
+        // Nearly always one load says so.
+        let entry = GuestPhys(cp15.ttbr0 & !0x3fff | hole << 2);
+        let nothing = cp15.ttbcr == 0
+            && cp15.sctlr & SCTLR_EE == 0
+            && self.memory.load(linear, entry).is_some_and(|entry| entry & 3 == 0);
+        if !nothing && self.guest_maps(linear, cp15, hole) {
             self.lose_hole(linear);
         }
     }

@@ -64,16 +64,27 @@ pub(crate) extern "C" fn supervisor_call(_: *mut Guest) -> *mut Guest {
 }
 
 /// A fetch failed.
-pub(crate) extern "C" fn prefetch_abort(_: *mut Guest) -> *mut Guest {
+pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.check_origin(3);
-    hypervisor.stopped();
+    hypervisor.stopped_lightly();
     let status = cp15::instruction_fault_status();
     let address = cp15::instruction_fault_address();
+    let guest = hypervisor.guest();
     if is_mapping_fault(status) {
+        if !guest.vcpu.privileged() {
+            let resolved = hypervisor.resolve(address, Attempt::Fetch);
+            if resolved == Resolved::Filled {
+                // Nothing else changed.
+                hypervisor.guest().goes_on();
+                return loaded;
+            }
+        }
+        hypervisor.guest().pull();
         hypervisor.fetch(address);
     } else {
+        guest.pull();
         // A breakpoint, or an external abort of a passed-through device.
         hypervisor.inject(Exception::PrefetchAbort { ifsr: status, ifar: address });
     }
@@ -84,7 +95,7 @@ pub(crate) extern "C" fn prefetch_abort(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
-    hypervisor.stopped();
+    hypervisor.stopped_lightly();
     let status = cp15::data_fault_status();
     let address = cp15::data_fault_address();
     if is_mapping_fault(status) {
@@ -95,6 +106,7 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
         let attempt = if store { Attempt::Write } else { Attempt::Read };
         return hypervisor.data(loaded, address, attempt);
     }
+    hypervisor.guest().pull();
     hypervisor.inject(Exception::DataAbort { dfsr: status, dfar: address });
     hypervisor.leave()
 }
@@ -104,6 +116,9 @@ pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.stopped();
+    if hypervisor.guest().promotion.on {
+        hypervisor.prepare_samples();
+    }
     hypervisor.interrupted();
     hypervisor.leave_unchanged()
 }
@@ -176,20 +191,13 @@ impl Hypervisor {
     /// A fetch at `address` failed in the guest's current view.
     pub(crate) fn fetch(&mut self, address: u32) {
         for _ in 0..ATTEMPTS {
-            let guest = &mut self.guests[self.loaded % MAX_VMS];
-            let privileged = guest.vcpu.privileged();
-            let set = if guest.vcpu.thumb() { InstructionSet::T32 } else { InstructionSet::A32 };
-            let mut linear = Self::linear(&mut self.view);
-            let cp15 = &guest.vcpu.cp15;
-            let shadow = &mut guest.shadow;
-            let resolved = shadow.resolve(&mut linear, cp15, address, Attempt::Fetch, privileged);
-            match resolved {
-                Resolved::Filled | Resolved::Unchanged => {
-                    drop(linear);
-                    self.filled();
-                    return;
-                }
+            match self.resolve(address, Attempt::Fetch) {
+                Resolved::Filled | Resolved::Unchanged => return,
                 Resolved::Unscanned(at) => {
+                    let guest = &mut self.guests[self.loaded % MAX_VMS];
+                    let thumb = guest.vcpu.thumb();
+                    let set = if thumb { InstructionSet::T32 } else { InstructionSet::A32 };
+                    let mut linear = Self::linear(&mut self.view);
                     let trusted = code::trust(&mut guest.shadow, &mut linear, at, address, set);
                     if !trusted {
                         code::scan(&mut guest.shadow, &mut linear, at, set);
@@ -200,17 +208,14 @@ impl Hypervisor {
                     }
                 }
                 Resolved::Fault(fault) => {
-                    drop(linear);
                     return self
                         .inject(Exception::PrefetchAbort { ifsr: fault.ifsr(), ifar: address });
                 }
                 Resolved::Board(at) => {
-                    drop(linear);
                     self.tell_nothing(address, at, Did::Executed);
                     return self.inject(Exception::PrefetchAbort { ifsr: EXTERNAL, ifar: address });
                 }
                 Resolved::Window => {
-                    drop(linear);
                     return self.touched_window(address, Did::Executed);
                 }
                 Resolved::WritesCode(_) => return,
@@ -222,8 +227,14 @@ impl Hypervisor {
     fn data(&mut self, loaded: *mut Guest, address: u32, attempt: Attempt) -> *mut Guest {
         let mut attempt = attempt;
         for _ in 0..ATTEMPTS {
-            match self.resolve_data(address, attempt) {
+            let resolved = self.resolve(address, attempt);
+            if resolved == Resolved::Filled {
                 // Nothing else changed.
+                self.guest().goes_on();
+                return loaded;
+            }
+            self.guest().pull();
+            match resolved {
                 Resolved::Filled => return loaded,
                 Resolved::Unchanged if attempt == Attempt::Read => {
                     // It may be read already: a store that the machine reported as a load, as
@@ -258,7 +269,7 @@ impl Hypervisor {
     /// Makes a guarded access at `address` possible; `false` if an exception was injected
     /// instead.
     pub(crate) fn data_for_hypervisor(&mut self, address: u32, attempt: Attempt) -> bool {
-        match self.resolve_data(address, attempt) {
+        match self.resolve(address, attempt) {
             Resolved::Filled | Resolved::Unchanged | Resolved::Unscanned(_) => true,
             Resolved::WritesCode(at) => {
                 self.take_back(at);
@@ -281,8 +292,9 @@ impl Hypervisor {
         }
     }
 
-    #[inline]
-    fn resolve_data(&mut self, address: u32, attempt: Attempt) -> Resolved {
+    /// Finds out what an attempt of the loaded guest needs, and fills an entry if that is all.
+    #[inline(never)]
+    fn resolve(&mut self, address: u32, attempt: Attempt) -> Resolved {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let privileged = guest.vcpu.privileged();
         let mut linear = Linear::enter(&mut self.view);

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Write a manifest to start from
     New(New),
-    /// Check a manifest; print the memory and interrupt map
+    /// Check a manifest; print memory, interrupts and timing
     Check(Check),
     /// Build one bootable image (ELF, and raw on demand)
     Build(Build),
@@ -92,6 +92,9 @@ pub(crate) struct System {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) system: System,
+    /// Draw here who runs when if every VM is busy, as SVG
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) schedule: Option<PathBuf>,
     /// Print JSON for programs
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,7 +5,7 @@ use crate::inspect::Inspection;
 use entresol_image::{Hypervisor, Image, hypervisor};
 use entresol_run::{Ended, Qemu, interactive};
 use entresol_system::{
-    self as system, Problem, Problems, Report, code, manifest::Format, template,
+    self as system, Problem, Problems, Report, code, manifest::Format, schedule::Schedule, template,
 };
 use miette::{Diagnostic, Report as Pretty};
 use std::path::{Path, PathBuf};
@@ -93,8 +93,13 @@ pub(crate) fn print(text: &str) -> Outcome {
     }
 }
 
+/// Reads a manifest; prints what should be known of it on standard error.
 pub(crate) fn load(arguments: &System) -> Result<system::System, Failure> {
-    Ok(system::load(&arguments.manifest, arguments.machine.as_deref())?)
+    let mut system = system::load(&arguments.manifest, arguments.machine.as_deref())?;
+    for warning in system.warnings.drain(..) {
+        eprintln!("{:?}", Pretty::new(warning));
+    }
+    Ok(system)
 }
 
 pub(crate) fn find_hypervisor_file(arguments: &System) -> Result<PathBuf, entresol_image::Error> {
@@ -118,6 +123,9 @@ pub(crate) fn check(arguments: &Check) -> Outcome {
         }
         Err(error) => return Err(error.into()),
     };
+    if let Some(path) = &arguments.schedule {
+        write(path, Schedule::new(&system).to_svg(&system).as_bytes())?;
+    }
     let report = Report::new(&system, size);
     if arguments.json {
         let json = serde_json::to_string_pretty(&report);
@@ -215,6 +223,7 @@ pub(crate) fn qemu(system: &system::System, more: &[String]) -> Result<Qemu, Pro
         binary: qemu.binary.clone(),
         machine: qemu.machine.clone(),
         cpu: qemu.cpu.clone(),
+        cores: system.vms.iter().map(|vm| vm.core + 1).max().unwrap_or(1),
         memory: qemu.memory.clone(),
         args: qemu.args.iter().chain(more).cloned().collect(),
     })

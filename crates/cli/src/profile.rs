@@ -32,6 +32,12 @@ const MARK: [u8; 4] = entresol_trace::MAGIC.to_le_bytes();
 /// `entresol profile`.
 pub(crate) fn profile(arguments: &Arguments) -> Outcome {
     let system = load(&arguments.system)?;
+    if let Some(vm) = system.vms.iter().find(|vm| vm.core != 0) {
+        let what = format!("`{}` runs on core {}; only core 0 can be profiled", vm.name, vm.core);
+        return Err(Problem::new("profile::cores", what)
+            .help("profile the VMs of one core at a time, in a manifest of their own")
+            .into());
+    }
     let guests = guests(&system, &arguments.symbols)?;
     let channel = channel(&system, arguments.to.as_deref())?;
     let plugin = instrument::find(arguments.instrument.as_deref())?;

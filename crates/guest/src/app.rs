@@ -2,7 +2,8 @@
 //!
 //! [`enter`] runs an application until it makes a supervisor call or commits a fault,
 //! and returns which. Interrupts do not end it: the guest's own interrupt handler
-//! returns into the application.
+//! returns into the application. An application may be of either instruction set, whatever
+//! the kernel is; the assembly here keeps to what both have, so no LDM with ^.
 //!
 //! # Invariants
 //!
@@ -44,10 +45,11 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// Starts at `pc` in User mode, A32, interrupts let in; every other register is 0.
+    /// Starts at `pc` in User mode, interrupts let in; every other register is 0. Bit 0 of
+    /// `pc` tells T32, as for a branch.
     #[must_use]
     pub fn at(pc: u32) -> Self {
-        Self { pc, psr: 0x10, ..Self::default() }
+        Self { pc: pc & !1, psr: 0x10 | (pc & 1) << 5, ..Self::default() }
     }
 }
 
@@ -81,9 +83,10 @@ unsafe extern "C" fn switch(registers: *mut Registers) {
         "ldr r1, ={context}",
         "str r0, [r1]",
         // 2. The application's: sp and lr, status, the rest.
-        "add r1, r0, #{sp}",
-        "ldm r1, {{sp, lr}}^",
-        "nop",
+        "cps #0x1f",
+        "ldr sp, [r0, #{sp}]",
+        "ldr lr, [r0, #{lr}]",
+        "cps #0x13",
         "ldr lr, [r0, #{pc}]",
         "ldr r1, [r0, #{psr}]",
         "msr spsr_cxsf, r1",
@@ -92,13 +95,14 @@ unsafe extern "C" fn switch(registers: *mut Registers) {
         ".ltorg",
         context = sym CONTEXT,
         sp = const offset_of!(Registers, sp),
+        lr = const offset_of!(Registers, lr),
         pc = const offset_of!(Registers, pc),
         psr = const offset_of!(Registers, psr),
     )
 }
 
 macro_rules! stops {
-    ($($(#[$doc:meta])* $name:ident $number:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident $number:literal in $mode:literal;)*) => {$(
         $(#[$doc])*
         ///
         /// # Safety
@@ -114,9 +118,10 @@ macro_rules! stops {
                 "str lr, [r0, #{pc}]",
                 "add lr, r0, #8",
                 "stm lr, {{r2-r12}}",
-                "add lr, r0, #{sp}",
-                "stm lr, {{sp, lr}}^",
-                "nop",
+                "cps #0x1f",
+                "str sp, [r0, #{sp}]",
+                "str lr, [r0, #{lr}]",
+                "cps #{mode}",
                 "mrs r2, spsr",
                 "str r2, [r0, #{psr}]",
                 "mov r2, #{number}",
@@ -129,7 +134,9 @@ macro_rules! stops {
                 ".ltorg",
                 context = sym CONTEXT,
                 number = const $number,
+                mode = const $mode,
                 sp = const offset_of!(Registers, sp),
+                lr = const offset_of!(Registers, lr),
                 pc = const offset_of!(Registers, pc),
                 psr = const offset_of!(Registers, psr),
                 stop = const offset_of!(Registers, stop),
@@ -140,11 +147,11 @@ macro_rules! stops {
 
 stops! {
     /// Handler of undefined instructions.
-    undefined 1;
+    undefined 1 in 0x1b;
     /// Handler of supervisor calls.
-    call 2;
+    call 2 in 0x13;
     /// Handler of prefetch aborts.
-    prefetch 3;
+    prefetch 3 in 0x17;
     /// Handler of data aborts.
-    data 4;
+    data 4 in 0x17;
 }

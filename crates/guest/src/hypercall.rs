@@ -17,8 +17,8 @@ pub fn raw(number: u32, arguments: [u32; 3]) -> u32 {
     // the arguments do not name; no function of the interface takes an address.
     unsafe {
         asm!(
-            // hvc #0
-            ".inst 0xe1400070",
+            ".arch_extension virt",
+            "hvc #0",
             inout("r0") number => result,
             in("r1") arguments[0],
             in("r2") arguments[1],

@@ -14,7 +14,7 @@
 //!    a handler: its memory is static.
 //! 2. TPIDRPRW is scratch: an exception's first instruction needs one register.
 
-use crate::{cp15, vectors};
+use crate::{cp15, trap, vectors};
 use core::arch::naked_asm;
 use core::mem::offset_of;
 
@@ -133,8 +133,7 @@ pub fn initial_usr_sp() -> u32 {
 pub unsafe fn run(state: &State) -> State {
     let saved = cp15::vbar::read();
     // SAFETY: the sandbox's vectors return to the caller of `switch` below.
-    unsafe { cp15::vbar::write(sandbox_vectors as *const () as usize as u32) }
-    cp15::isb();
+    unsafe { trap::set_vectors(sandbox_vectors) }
     // SAFETY: the caller's promise.
     unsafe { switch(state) }
     // SAFETY: these are the vectors from before.
@@ -214,7 +213,8 @@ macro_rules! entries {
             naked_asm!(
                 "mcr p15, 0, r0, c13, c0, 4",
                 "ldr r0, ={found}",
-                "stmib r0, {{r1-r7}}",
+                "add r0, r0, #4",
+                "stm r0, {{r1-r7}}",
                 "mov r1, #{number}",
                 "b {found_exception}",
                 ".ltorg",
@@ -240,11 +240,12 @@ vectors! {
     sandbox_vectors: undefined undefined, svc svc, prefetch prefetch, data data, irq irq, fiq fiq,
 }
 
-/// Common rest of the handlers: `r0` is `FOUND`, which has r1 to r7, `r1` the vector.
+/// Common rest of the handlers: `r0` is 4 bytes into `FOUND`, which has r1 to r7, `r1` the vector.
 #[unsafe(naked)]
 unsafe extern "C" fn found_exception() {
     naked_asm!(
         // 3'. How the exception was entered.
+        "sub r0, r0, #4",
         "str r1, [r0, #{vector}]",
         "str lr, [r0, #{pc}]",
         "mrc p15, 0, r1, c13, c0, 4",
@@ -320,7 +321,8 @@ unsafe extern "C" fn found_exception() {
     )
 }
 
-/// Where the sandbox's vectors are: for guests that test other places for vectors.
+/// Where the sandbox's vectors are, with bit 0 set if they are T32: for guests that test
+/// other places for vectors.
 #[must_use]
 pub fn vectors_address() -> u32 {
     sandbox_vectors as *const () as usize as u32

@@ -30,6 +30,7 @@ unsafe extern "C" {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".text.start")]
+#[instruction_set(arm::a32)]
 unsafe extern "C" fn _start() -> ! {
     naked_asm!(
         // 1. A stack.
@@ -44,7 +45,7 @@ unsafe extern "C" fn _start() -> ! {
         "blo 1b",
         // 3. Rust.
         "mov r0, r2",
-        "b {main}",
+        "bl {main}",
         ".ltorg",
         stack = sym STACK,
         stack_len = const STACK_LEN,

@@ -5,6 +5,10 @@
 //! handlers. There is no common frame: [`app`](crate::app) saves what an
 //! application needs, [`sandbox`](crate::sandbox) everything.
 //!
+//! Exceptions are taken in the instruction set that the table is compiled for, A32 or T32
+//! (`-C target-feature=+thumb-mode`). So the assembly here and in the modules that define
+//! handlers keeps to what both sets have.
+//!
 //! # Invariants
 //!
 //! 1. Exceptions of one mode do not nest: each mode's stack starts where [`install`]
@@ -21,7 +25,7 @@ struct Stacks([[u8; STACK_LEN]; 4]);
 
 static mut STACKS: Stacks = Stacks([[0; STACK_LEN]; 4]);
 
-/// A vector table: eight branches, at a multiple of 32 bytes.
+/// A vector table: eight branches of 4 bytes, at a multiple of 32 bytes.
 pub type Vectors = unsafe extern "C" fn();
 
 /// Defines a vector table from the handlers' names.
@@ -63,7 +67,26 @@ pub unsafe fn install(vectors: Vectors) {
     // SAFETY: no exception mode is in use before its first exception.
     unsafe { set_stacks() }
     // SAFETY: the caller's promise.
-    unsafe { cp15::vbar::write(vectors as usize as u32) }
+    unsafe { set_vectors(vectors) }
+}
+
+/// Installs a vector table alone, with the instruction set that exceptions are taken in.
+///
+/// # Safety
+///
+/// As for [`install`], and its handlers have the stacks they use.
+pub unsafe fn set_vectors(vectors: Vectors) {
+    /// SCTLR.TE: exceptions are taken in T32.
+    const THUMB_EXCEPTIONS: u32 = 1 << 30;
+    // The address of a function in T32 has bit 0 set.
+    let address = vectors as usize as u32;
+    // SAFETY: the caller's promise.
+    unsafe { cp15::vbar::write(address & !1) }
+    // All tables of a guest are of one set, so it is never reset.
+    if address & 1 != 0 && cp15::sctlr::read() & THUMB_EXCEPTIONS == 0 {
+        // SAFETY: the table is of that set.
+        unsafe { cp15::sctlr::write(cp15::sctlr::read() | THUMB_EXCEPTIONS) }
+    }
     cp15::isb();
 }
 
@@ -73,13 +96,17 @@ unsafe extern "C" fn set_stacks() {
         "ldr r0, ={stacks}",
         "mrs r1, cpsr",
         "cps #0x11", // FIQ
-        "add sp, r0, #{len}",
+        "add r0, r0, #{len}",
+        "mov sp, r0",
         "cps #0x12", // IRQ
-        "add sp, r0, #2 * {len}",
+        "add r0, r0, #{len}",
+        "mov sp, r0",
         "cps #0x17", // Abort
-        "add sp, r0, #3 * {len}",
+        "add r0, r0, #{len}",
+        "mov sp, r0",
         "cps #0x1b", // Undefined
-        "add sp, r0, #4 * {len}",
+        "add r0, r0, #{len}",
+        "mov sp, r0",
         "msr cpsr_c, r1",
         "bx lr",
         ".ltorg",

@@ -1,30 +1,42 @@
-//! Which vCPU runs on a core: fixed priorities, preemptive, round robin among equals.
+//! Which vCPU runs on a core: fixed priorities, budgets, time slots, equals in turn.
 //!
-//! One of these for each core. Not responsible for switching, nor for time beyond
-//! slices: the caller says what is ready, asks [`Scheduler::pick`] after every event
-//! that may have changed that, and arms its timer for [`Scheduler::slice_deadline`].
+//! One of these for each core. Not responsible for switching nor for timers: the caller
+//! says what is ready, asks [`Scheduler::pick`] after every event that may have changed
+//! that, and arms its one timer for [`Scheduler::deadline`]. Preemptive: the most urgent
+//! priority runs, of those that have budget left (see `server`) and may run in the current
+//! slot (see `slots`).
 //!
-//! Every operation takes a constant time: a word says which priorities have ready
-//! vCPUs, and those of one priority form a ring with the next to run at its head. The
+//! A decision takes a constant time: a word says which priorities have vCPUs that can
+//! run, and those of one priority form a ring with the next to run at its head. The
 //! running vCPU stays in its ring, so preemption needs no operation at all: somebody
 //! more urgent is simply found first, and the preempted one keeps its turn and the rest
 //! of its slice. Without the latter, a vCPU that is preempted often enough would never
-//! come to the end of a slice, and starve its equals.
+//! come to the end of a slice, and starve its equals. For the same reason a vCPU that
+//! leaves its ring at the end of a slot or a budget comes back to its old place, which
+//! its `turn` tells. Only slots' ends and refills take a step for each vCPU concerned.
 //!
 //! # Invariants
 //!
 //! - Bit *n* of `levels` is set exactly when ring *n* has a head.
-//! - A vCPU is in the ring of its priority exactly when it is ready, and once.
+//! - A vCPU is in the ring of its priority exactly when it is ready, has budget, and its
+//!   slot is open; and once.
+//! - A ring is ordered by turn; no two vCPUs have the same.
+
+mod server;
+mod slots;
 
 use core::ops::{Index, IndexMut};
 use entresol_abi::image::MAX_VMS;
+use server::Server;
+pub use slots::Slot;
+use slots::Table;
 
 /// Most vCPUs of one core.
 pub const MAX_VCPUS: usize = MAX_VMS;
 /// Number of priorities; the highest number is the most urgent.
 pub const PRIORITIES: u32 = 32;
 
-const _: () = assert!(MAX_VCPUS.is_power_of_two() && MAX_VCPUS <= 256);
+const _: () = assert!(MAX_VCPUS.is_power_of_two() && MAX_VCPUS <= 32);
 
 /// A vCPU of this core, below [`MAX_VCPUS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +53,11 @@ impl Id {
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0) & (MAX_VCPUS - 1)
+    }
+
+    /// Its bit in a set of vCPUs.
+    const fn bit(self) -> u32 {
+        1 << (self.0 % 32)
     }
 }
 
@@ -64,15 +81,20 @@ impl<T> IndexMut<Id> for PerVcpu<T> {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Vcpu {
     priority: Priority,
-    ready: bool,
-    /// Neighbours in the ring, meaningful while ready.
+    /// Whether it is in its ring.
+    queued: bool,
+    /// Neighbours in the ring, meaningful while there.
     next: Id,
     previous: Id,
+    /// Its place among equals: who waits longer has the lower one.
+    turn: u64,
     /// What is left of its slice.
     left: u64,
+    /// Its budget, if it has one.
+    server: Option<Server>,
 }
 
 /// A priority, below [`PRIORITIES`].
@@ -85,6 +107,15 @@ impl Priority {
     }
 }
 
+/// A vCPU wanted to run on at the end of its budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    /// The vCPU.
+    pub id: Id,
+    /// By how much it ran longer, because this was noticed late.
+    pub late: u64,
+}
+
 /// The vCPUs of one core.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
@@ -92,24 +123,52 @@ pub struct Scheduler {
     levels: u32,
     heads: [Option<Id>; 32],
     vcpus: PerVcpu<Vcpu>,
+    /// Who is ready, whether it may run or not.
+    wanting: u32,
+    /// Who has no budget left.
+    broke: u32,
+    /// Who may run in the current slot.
+    open: u32,
+    slots: Table,
+    /// The last turn given.
+    turn: u64,
     current: Option<Id>,
-    /// When `current` began to use up its slice.
+    /// When `current` began to use up its slice and budget.
     since: u64,
+    /// When the first vCPU that would take part gets budget back.
+    refill: Option<u64>,
+    exhausted: Option<Exhausted>,
 }
 
 impl Scheduler {
     /// A core where nothing is ready; equals take turns of `slice` ticks.
     #[must_use]
     pub const fn new(slice: u64) -> Self {
-        let vcpu =
-            Vcpu { priority: Priority(0), ready: false, next: Id(0), previous: Id(0), left: slice };
+        let vcpus = [const {
+            Vcpu {
+                priority: Priority(0),
+                queued: false,
+                next: Id(0),
+                previous: Id(0),
+                turn: 0,
+                left: 0,
+                server: None,
+            }
+        }; MAX_VCPUS];
         Self {
             slice,
             levels: 0,
             heads: [None; 32],
-            vcpus: PerVcpu([vcpu; MAX_VCPUS]),
+            vcpus: PerVcpu(vcpus),
+            wanting: 0,
+            broke: 0,
+            open: slots::ALL,
+            slots: Table::NONE,
+            turn: 0,
             current: None,
             since: 0,
+            refill: None,
+            exhausted: None,
         }
     }
 
@@ -132,44 +191,45 @@ impl Scheduler {
         }
     }
 
-    /// A vCPU can run: it goes to the end of its ring, with a whole slice. Nothing
-    /// happens if it could before.
+    /// Gives a vCPU a budget in each period, both in ticks; it starts with all of it.
+    /// A budget below 1 is 1, one above the period is no bound.
+    #[inline(never)]
+    pub fn set_budget(&mut self, id: Id, budget: u64, period: u64) {
+        self.vcpus[id].server = Some(Server::new(budget, period));
+        self.broke &= !id.bit();
+        self.settle(id);
+    }
+
+    /// Sets the time slots, the first of which starts `now`. Without any that has a
+    /// length, all may run always.
+    #[inline(never)]
+    pub fn set_slots(&mut self, slots: &[Slot], now: u64) {
+        self.slots = Table::new(slots, now);
+        let open = self.slots.open(now);
+        self.set_open(open);
+    }
+
+    /// A vCPU wants to run: it goes to the end of its ring, with a whole slice. Nothing
+    /// happens if it did before.
     pub fn ready(&mut self, id: Id) {
-        if self.vcpus[id].ready {
+        if self.is_ready(id) {
             return;
         }
-        let priority = self.vcpus[id].priority;
-        let (next, previous) = match self.head(priority) {
-            None => (id, id),
-            Some(head) => (head, self.vcpus[head].previous),
-        };
-        let slice = self.slice;
-        self.vcpus[id] = Vcpu { priority, ready: true, next, previous, left: slice };
-        self.vcpus[previous].next = id;
-        self.vcpus[next].previous = id;
-        if self.head(priority).is_none() {
-            self.set_head(priority, Some(id));
-        }
+        self.wanting |= id.bit();
+        self.renew(id);
+        self.settle(id);
     }
 
     /// A vCPU cannot run. Nothing happens if it could not before.
     pub fn block(&mut self, id: Id) {
-        let Vcpu { priority, ready, next, previous, .. } = self.vcpus[id];
-        if !ready {
-            return;
-        }
-        self.vcpus[id].ready = false;
-        self.vcpus[previous].next = next;
-        self.vcpus[next].previous = previous;
-        if self.head(priority) == Some(id) {
-            self.set_head(priority, (next != id).then_some(next));
-        }
+        self.wanting &= !id.bit();
+        self.settle(id);
     }
 
-    /// Whether a vCPU can run.
+    /// Whether a vCPU wants to run; it may have to wait for its budget or slot.
     #[must_use]
-    pub fn is_ready(&self, id: Id) -> bool {
-        self.vcpus[id].ready
+    pub const fn is_ready(&self, id: Id) -> bool {
+        self.wanting & id.bit() != 0
     }
 
     /// The vCPU that was picked last; it may have blocked since.
@@ -179,18 +239,30 @@ impl Scheduler {
     }
 
     /// Decides which vCPU runs from `now` on; `None` when none can. Ends the running
-    /// one's slice if it is used up.
+    /// one's slice and budget if they are used up.
+    #[inline(never)]
     pub fn pick(&mut self, now: u64) -> Option<Id> {
         if let Some(id) = self.current {
-            let used = now.saturating_sub(self.since);
-            let left = self.vcpus[id].left.saturating_sub(used);
-            self.vcpus[id].left = left;
-            if left == 0 {
-                self.rotate(id);
-            }
+            self.charge(id, now);
         }
         self.since = now;
+        let open = self.slots.open(now);
+        if open != self.open {
+            self.set_open(open);
+        }
+        for id in members(self.broke) {
+            if self.vcpus[id].server.as_ref().is_none_or(|server| server.head().at <= now) {
+                self.broke &= !id.bit();
+                self.settle(id);
+            }
+        }
         self.current = self.most_urgent();
+        if let Some(id) = self.current
+            && let Some(server) = &mut self.vcpus[id].server
+        {
+            server.gather(now);
+        }
+        self.refill = self.first_refill();
         self.current
     }
 
@@ -201,30 +273,99 @@ impl Scheduler {
         }
     }
 
-    /// Who runs next if `id` expires while nobody more urgent is ready; `None` if it has no
-    /// ready equal.
+    /// Who runs next if `id` expires while nobody more urgent can run; `None` if it has no
+    /// equal that can, or if one of the two has a budget, which must be charged.
     #[must_use]
     pub fn next_of(&self, id: Id) -> Option<Id> {
-        let vcpu = &self.vcpus[id];
-        (vcpu.ready && vcpu.next != id).then_some(vcpu.next)
+        let Vcpu { queued, next, ref server, .. } = self.vcpus[id];
+        let plain = server.is_none() && self.vcpus[next].server.is_none();
+        (queued && next != id && plain).then_some(next)
     }
 
     /// Turns were passed among equals ([`Scheduler::next_of`]) without asking: `id` runs, with
     /// a whole slice from `now` on.
     pub fn turned(&mut self, id: Id, now: u64) {
+        let priority = self.vcpus[id].priority;
+        // The ring is closed: who comes before `id` comes last when it has a later turn.
+        while let Some(head) = self.head(priority).filter(|head| *head != id) {
+            self.renew(head);
+            self.set_head(priority, Some(self.vcpus[head].next));
+        }
         self.vcpus[id].left = self.slice;
-        self.set_head(self.vcpus[id].priority, Some(id));
         self.since = now;
         self.current = Some(id);
     }
 
-    /// When the current vCPU's slice ends; `None` if it runs on anyway because it has
-    /// no ready equal.
+    /// When to pick again at the latest: the end of the slot, of the current vCPU's
+    /// budget, or of its slice if it has an equal to make room for; or when one at least
+    /// as urgent gets budget back.
     #[must_use]
-    pub fn slice_deadline(&self) -> Option<u64> {
-        let id = self.current?;
-        let vcpu = &self.vcpus[id];
-        (vcpu.ready && vcpu.next != id).then(|| self.since.saturating_add(vcpu.left))
+    #[inline(never)]
+    pub fn deadline(&self) -> Option<u64> {
+        let first = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let mut deadline = first(self.slots.end(), self.refill);
+        if let Some(id) = self.current {
+            let vcpu = &self.vcpus[id];
+            let after = |left: u64| self.since.saturating_add(left);
+            if vcpu.queued && vcpu.next != id {
+                deadline = first(deadline, Some(after(vcpu.left)));
+            }
+            if vcpu.queued {
+                let budget = vcpu.server.as_ref().map(|server| after(server.head().amount));
+                deadline = first(deadline, budget);
+            }
+        }
+        deadline
+    }
+
+    /// Who was last stopped at the end of its budget, since the last call.
+    #[inline]
+    pub const fn take_exhausted(&mut self) -> Option<Exhausted> {
+        self.exhausted.take()
+    }
+
+    /// Takes what `id` used until `now` off its slice and budget.
+    fn charge(&mut self, id: Id, now: u64) {
+        let since = self.since;
+        let used = now.saturating_sub(since);
+        let vcpu = &mut self.vcpus[id];
+        vcpu.left = vcpu.left.saturating_sub(used);
+        let ended = vcpu.left == 0;
+        if let Some(server) = &mut vcpu.server {
+            let late = server.charge(since, used);
+            if server.head().at > now {
+                self.broke |= id.bit();
+                if self.is_ready(id) {
+                    self.exhausted = Some(Exhausted { id, late });
+                }
+                self.settle(id);
+            }
+        }
+        if ended {
+            self.rotate(id);
+        }
+    }
+
+    /// When the first vCPU without budget, but else able to run before or in turn with
+    /// the current one, gets some.
+    fn first_refill(&self) -> Option<u64> {
+        let least = self.current.map_or(0, |id| self.vcpus[id].priority.0);
+        members(self.broke & self.wanting & self.open)
+            .filter(|id| self.vcpus[*id].priority.0 >= least)
+            .filter_map(|id| self.vcpus[id].server.as_ref().map(|server| server.head().at))
+            .min()
+    }
+
+    /// Changes who may run.
+    fn set_open(&mut self, open: u32) {
+        let changed = self.open ^ open;
+        self.open = open;
+        for id in members(changed) {
+            self.settle(id);
+        }
     }
 
     fn most_urgent(&self) -> Option<Id> {
@@ -232,18 +373,67 @@ impl Scheduler {
         self.heads.get(crate::bus::index(level)).copied().flatten()
     }
 
-    /// Gives `id` a new slice at the end of its ring.
+    /// Gives `id` a new slice, at the end of its ring.
     fn rotate(&mut self, id: Id) {
-        let slice = self.slice;
-        let vcpu = &mut self.vcpus[id];
-        vcpu.left = slice;
-        let Vcpu { priority, ready, next, .. } = *vcpu;
-        if !ready {
-            return;
+        let queued = self.vcpus[id].queued;
+        if queued {
+            self.remove(id);
         }
+        self.renew(id);
+        if queued {
+            self.insert(id);
+        }
+    }
+
+    /// Gives `id` a new slice and the last turn.
+    fn renew(&mut self, id: Id) {
+        self.turn += 1;
+        self.vcpus[id].turn = self.turn;
+        self.vcpus[id].left = self.slice;
+    }
+
+    /// Puts `id` into its ring or takes it out, as it should be.
+    fn settle(&mut self, id: Id) {
+        let belongs = self.wanting & !self.broke & self.open & id.bit() != 0;
+        match (self.vcpus[id].queued, belongs) {
+            (false, true) => self.insert(id),
+            (true, false) => self.remove(id),
+            _ => {}
+        }
+    }
+
+    fn insert(&mut self, id: Id) {
+        let Vcpu { priority, turn, .. } = self.vcpus[id];
+        let Some(head) = self.head(priority) else {
+            let vcpu = &mut self.vcpus[id];
+            (vcpu.queued, vcpu.next, vcpu.previous) = (true, id, id);
+            self.set_head(priority, Some(id));
+            return;
+        };
+        // Behind the last one with a lower turn; nearly always that is the last one.
+        let mut previous = self.vcpus[head].previous;
+        let mut first = false;
+        while !first && self.vcpus[previous].turn > turn {
+            first = previous == head;
+            previous = self.vcpus[previous].previous;
+        }
+        let next = self.vcpus[previous].next;
+        let vcpu = &mut self.vcpus[id];
+        (vcpu.queued, vcpu.next, vcpu.previous) = (true, next, previous);
+        self.vcpus[previous].next = id;
+        self.vcpus[next].previous = id;
+        if first {
+            self.set_head(priority, Some(id));
+        }
+    }
+
+    fn remove(&mut self, id: Id) {
+        let Vcpu { priority, next, previous, .. } = self.vcpus[id];
+        self.vcpus[id].queued = false;
+        self.vcpus[previous].next = next;
+        self.vcpus[next].previous = previous;
         if self.head(priority) == Some(id) {
-            // The ring is closed: what was second is first, and `id` is last.
-            self.set_head(priority, Some(next));
+            self.set_head(priority, (next != id).then_some(next));
         }
     }
 
@@ -260,6 +450,16 @@ impl Scheduler {
             None => self.levels &= !priority.bit(),
         }
     }
+}
+
+/// The vCPUs in a set.
+fn members(set: u32) -> impl Iterator<Item = Id> {
+    let mut rest = set;
+    core::iter::from_fn(move || {
+        let lowest = rest.trailing_zeros();
+        rest &= rest.wrapping_sub(1);
+        Id::new(crate::bus::index(lowest))
+    })
 }
 
 #[cfg(test)]

@@ -34,10 +34,15 @@ pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
         .map(|ram| range(Span { base: u64::from(ram.base), len: ram.size.0 }))
         .collect::<Result<_, _>>()?;
 
-    // Tables in order: header, RAM, VMs, then loads, passthroughs and rewritten code of each VM.
+    let slots: Vec<abi::Slot> =
+        system.slots.iter().map(|slot| abi::Slot { length: slot.length, vms: slot.vms }).collect();
+
+    // Tables in order: header, RAM, VMs, slots, then loads, passthroughs and rewritten
+    // code of each VM.
     let mut cursor = Cursor(size_of::<abi::Header>());
     let ram_table = cursor.table::<abi::Range>(ram.len())?;
     let vms_table = cursor.table::<abi::Vm>(system.vms.len())?;
+    let slots_table = cursor.table::<abi::Slot>(slots.len())?;
     let tables: Vec<[abi::Table; 3]> = system
         .vms
         .iter()
@@ -87,8 +92,9 @@ pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
         ram: ram_table,
         machine: system.machine.to_abi(),
         vms: vms_table,
+        slots: slots_table,
     };
-    let mut rest = [ram.as_bytes(), vms.as_bytes(), &entries].concat();
+    let mut rest = [ram.as_bytes(), vms.as_bytes(), slots.as_bytes(), &entries].concat();
     rest.resize(first - size_of::<abi::Header>(), 0);
     rest.extend(data);
     header.build = hash(&[header.as_bytes(), &rest]);
@@ -178,6 +184,7 @@ fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
         r1: u32::MAX,
         r2: GuestPhys(vm.device_tree.start),
         priority: vm.priority,
+        core: vm.core,
         flags: flag(vm.autostart, abi::flags::AUTOSTART)
             | flag(vm.uart, abi::flags::UART)
             | flag(vm.rtc, abi::flags::RTC)
@@ -194,6 +201,8 @@ fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
         shadow_tables: vm.pools.shadow_tables,
         sites: vm.pools.sites,
         rewritten,
+        budget: vm.budget.map_or(0, |budget| budget.budget),
+        period: vm.budget.map_or(0, |budget| budget.period),
     }
 }
 

@@ -36,6 +36,20 @@ pub mod shared {
     pub const THREAD: u32 = 12;
     /// DACR.
     pub const DOMAINS: u32 = 16;
+    /// SCTLR.
+    pub const CONTROL: u32 = 20;
+    /// SPSR of the current mode.
+    pub const SAVED: u32 = 24;
+    /// `sp` and `lr` of User mode.
+    pub const USER: u32 = 32;
+    /// DFSR.
+    pub const DATA_STATUS: u32 = 40;
+    /// DFAR.
+    pub const DATA_ADDRESS: u32 = 44;
+    /// IFSR.
+    pub const FETCH_STATUS: u32 = 48;
+    /// IFAR.
+    pub const FETCH_ADDRESS: u32 = 52;
 }
 
 /// The interrupt mask of a status register.
@@ -73,6 +87,28 @@ pub enum Kind {
         /// Which of [`shared`].
         field: u32,
     },
+    /// `msr spsr_fsxc, rm`
+    Save {
+        /// Source.
+        rm: u32,
+    },
+    /// `stm rn, {sp, lr}^`
+    StoreUser {
+        /// Base.
+        rn: u32,
+        /// Where `sp` goes, from the base.
+        offset: i32,
+    },
+    /// `ldmdb rn, {.., r12, sp, lr}^` that loads its base.
+    LoadUser {
+        /// Base.
+        rn: u32,
+        /// Which of `r0` to `r12`.
+        list: u32,
+    },
+    /// `mcr p15, 0, rt, c7, c10, 1`: nothing but processors looks at the guest's memory, and
+    /// they do at their caches. Needs no stub: see [`instead`].
+    Nothing,
 }
 
 /// What is to be done with a guest that stopped in a stub.
@@ -85,7 +121,12 @@ pub struct Settled {
     pub restore: Option<u32>,
     /// The register that gets CPSR, because the stub had spoiled it already.
     pub status_to: Option<u32>,
+    /// The register that is [`USER_LEN`] too low.
+    pub raise: Option<u32>,
 }
+
+/// Bytes of `sp` and `lr` in memory.
+pub const USER_LEN: u32 = 8;
 
 /// What a stub can do instead of an A32 instruction (the original, not its trap word).
 #[must_use]
@@ -103,10 +144,19 @@ pub fn kind(original: u32) -> Option<Kind> {
     match body {
         _ if body & 0x0fff_0fff == 0x010f_0000 => usable(rd).then_some(Kind::ReadStatus { rd }),
         _ if body & 0x0fff_fff0 == 0x0121_f000 => usable(rm).then_some(Kind::WriteStatus { rm }),
+        _ if body & 0x0fff_fff0 == 0x016f_f000 => usable(rm).then_some(Kind::Save { rm }),
+        _ if body & 0x0fff_0fff == 0x0e07_0f3a => usable(rd).then_some(Kind::Nothing),
+        _ if body & 0x0e60_0000 == 0x0840_0000 => multiple(body),
         _ => {
             let field = match body & 0x0fff_0fff {
                 0x0e1d_0f90 => shared::THREAD,
                 0x0e13_0f10 => shared::DOMAINS,
+                0x0e11_0f10 => shared::CONTROL,
+                0x014f_0000 => shared::SAVED,
+                0x0e15_0f10 => shared::DATA_STATUS,
+                0x0e16_0f10 => shared::DATA_ADDRESS,
+                0x0e15_0f30 => shared::FETCH_STATUS,
+                0x0e16_0f50 => shared::FETCH_ADDRESS,
                 _ => return None,
             };
             usable(rd).then_some(Kind::Load { rd, field })
@@ -114,12 +164,44 @@ pub fn kind(original: u32) -> Option<Kind> {
     }
 }
 
+/// LDM and STM with `^`, without write-back.
+fn multiple(body: u32) -> Option<Kind> {
+    const LOAD: u32 = 1 << 20;
+    const UP: u32 = 1 << 23;
+    const BEFORE: u32 = 1 << 24;
+    let (rn, list) = (body >> 16 & 15, body & 0xffff);
+    if body & LOAD == 0 {
+        let offset = match body & (BEFORE | UP) {
+            0 => -4,
+            UP => 0,
+            BEFORE => -8,
+            _ => 4,
+        };
+        (list == 0x6000 && rn != PC).then_some(Kind::StoreUser { rn, offset })
+    } else {
+        // From r0 or r1 on, all, and the base among them; r12 is the stub's.
+        let all = list | 1 == 0x7fff && list >> rn & 1 == 1 && rn < 12;
+        (body & (BEFORE | UP) == BEFORE && all)
+            .then_some(Kind::LoadUser { rn, list: list & 0x1fff })
+    }
+}
+
+/// The word that needs no stub in an original's place: [`Kind::Nothing`].
+#[must_use]
+pub const fn instead(original: u32) -> u32 {
+    const NOP: u32 = 0x0320_f000;
+    original & 0xf000_0000 | NOP
+}
+
 impl Kind {
     /// The register that a stub saves, not one of its operands.
     const fn scratch(self) -> Option<u32> {
         match self {
-            Self::Load { .. } => None,
-            Self::ReadStatus { rd: 0 } | Self::WriteStatus { rm: 0 } => Some(1),
+            Self::Load { .. } | Self::Save { .. } | Self::Nothing => None,
+            Self::LoadUser { .. } => Some(12),
+            Self::ReadStatus { rd: 0 }
+            | Self::WriteStatus { rm: 0 }
+            | Self::StoreUser { rn: 0, .. } => Some(1),
             _ => Some(0),
         }
     }
@@ -130,7 +212,10 @@ impl Kind {
             Self::Mask | Self::Unmask => 4,
             Self::ReadStatus { .. } => 3,
             Self::WriteStatus { .. } => 10,
-            Self::Load { .. } => 1,
+            Self::Load { .. } | Self::Save { .. } => 1,
+            Self::StoreUser { .. } => 5,
+            Self::LoadUser { .. } => 7,
+            Self::Nothing => 0,
         }
     }
 }
@@ -139,12 +224,20 @@ impl Kind {
 #[must_use]
 pub fn settle(kind: Kind, index: u32) -> Settled {
     let done = index >= kind.commit();
-    let restore = if index == 0 { None } else { kind.scratch() };
+    let restore = match kind {
+        _ if index == 0 => None,
+        Kind::LoadUser { .. } if done => None,
+        _ => kind.scratch(),
+    };
     let status_to = match kind {
         Kind::ReadStatus { rd } if done => Some(rd),
         _ => None,
     };
-    Settled { done, restore, status_to }
+    let raise = match kind {
+        Kind::LoadUser { rn, .. } if index == 6 => Some(rn),
+        _ => None,
+    };
+    Settled { done, restore, status_to, raise }
 }
 
 /// `b<cond> to` at `from`; `None` if that is out of reach. `condition` is a condition field
@@ -232,10 +325,44 @@ pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]>
             put(access(0, LDR, rd, field));
             put(branch(at + 4, site + 4, ALWAYS)?);
         }
+        Kind::Save { rm } => {
+            put(access(0, STR, rm, shared::SAVED));
+            put(branch(at + 4, site + 4, ALWAYS)?);
+        }
+        Kind::StoreUser { rn, offset } => {
+            put(access(0, STR, s, shared::SLOT));
+            put(access(1, LDR, s, shared::USER));
+            put(indexed(STORE, s, rn, offset));
+            put(access(3, LDR, s, shared::USER + 4));
+            put(indexed(STORE, s, rn, offset + 4));
+            put(access(5, LDR, s, shared::SLOT));
+            put(branch(at + 6 * 4, site + 4, ALWAYS)?);
+        }
+        Kind::LoadUser { rn, list } => {
+            put(access(0, STR, s, shared::SLOT));
+            put(indexed(LOAD, s, rn, -8));
+            put(access(2, STR, s, shared::USER));
+            put(indexed(LOAD, s, rn, -4));
+            put(access(4, STR, s, shared::USER + 4));
+            put(SUB_IMMEDIATE | rn << 16 | rn << 12 | USER_LEN);
+            put(LDMDB | rn << 16 | list);
+            put(branch(at + 7 * 4, site + 4, ALWAYS)?);
+        }
+        Kind::Nothing => {}
     }
     fits.then_some(words)
 }
 
+/// LDR or STR of `r` at a small offset from `rn`.
+const fn indexed(word: u32, r: u32, rn: u32, offset: i32) -> u32 {
+    let up = if offset < 0 { 0 } else { 1 << 23 };
+    word | up | rn << 16 | r << 12 | offset.unsigned_abs()
+}
+
+const STORE: u32 = 0xe500_0000;
+const LOAD: u32 = 0xe510_0000;
+const LDMDB: u32 = 0xe910_0000;
+const SUB_IMMEDIATE: u32 = 0xe240_0000;
 /// Positive offset from pc.
 const STR: u32 = 0xe58f_0000;
 const LDR: u32 = 0xe59f_0000;

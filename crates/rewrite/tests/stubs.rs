@@ -11,6 +11,8 @@ const SITE: u32 = 0xc020_8124;
 const STUB: u32 = 0xbfde_0040;
 const PAGE: u32 = 0xbfde_1000;
 const I: u32 = 0x80;
+/// Where the guest's stack is.
+const MEMORY: u32 = 0x9000_0000;
 
 /// A guest: its registers, what the machine says CPSR is, and the shared page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,7 @@ struct State {
     pc: u32,
     flags: u32,
     page: [u8; 64],
+    memory: [u32; 32],
 }
 
 impl State {
@@ -34,6 +37,11 @@ impl State {
 
     fn get(&self, n: u32) -> u32 {
         if n == 15 { self.pc + 8 } else { self.r[n as usize] }
+    }
+
+    /// The word of the guest's memory at an address.
+    fn at(&mut self, address: u32) -> &mut u32 {
+        &mut self.memory[(address.wrapping_sub(MEMORY) / 4) as usize]
     }
 
     fn cpsr(&self) -> u32 {
@@ -54,9 +62,24 @@ fn step(state: &mut State, words: &[u32; WORDS]) -> bool {
         state.pc = state.pc.wrapping_add(8).wrapping_add(offset);
         return true;
     }
-    if word >> 25 & 7 == 0b010 {
+    if word >> 16 & 0xfff0 == 0xe910 {
+        let mut at = state.get(rn);
+        for r in (0..15).rev().filter(|r| word >> r & 1 == 1) {
+            at -= 4;
+            state.r[r as usize] = *state.at(at);
+        }
+    } else if word >> 25 & 7 == 0b010 && rn != 15 {
+        let offset = word & 0xfff;
+        let base = state.get(rn);
+        let at = if word >> 23 & 1 == 1 { base + offset } else { base - offset };
+        match word >> 20 & 0xf7 {
+            0x51 => state.r[rd as usize] = *state.at(at),
+            0x50 => *state.at(at) = state.r[rd as usize],
+            _ => panic!("{word:#010x}"),
+        }
+    } else if word >> 25 & 7 == 0b010 {
         let field = state.get(rn) + (word & 0xfff) - PAGE;
-        assert!(rn == 15 && field < 20, "inside the shared page: {word:#010x}");
+        assert!(rn == 15 && field < 56, "inside the shared page: {word:#010x}");
         match word >> 20 & 0xf {
             0x9 => state.r[rd as usize] = state.word(field),
             0x8 => state.set_word(field, state.r[rd as usize]),
@@ -117,6 +140,23 @@ fn meaning(kind: Kind, before: &State) -> Option<State> {
             after.set_word(shared::STATUS, status & !0xff | value & 0xff);
         }
         Kind::Load { rd, field } => after.r[rd as usize] = before.word(field),
+        Kind::Save { rm } => after.set_word(shared::SAVED, before.r[rm as usize]),
+        Kind::StoreUser { rn, offset } => {
+            let at = before.r[rn as usize].wrapping_add_signed(offset);
+            *after.at(at) = before.word(shared::USER);
+            *after.at(at + 4) = before.word(shared::USER + 4);
+        }
+        Kind::LoadUser { rn, list } => {
+            let mut at = before.r[rn as usize] - 8;
+            let (sp, lr) = (*after.at(at), *after.at(at + 4));
+            after.set_word(shared::USER, sp);
+            after.set_word(shared::USER + 4, lr);
+            for r in (0..13).rev().filter(|r| list >> r & 1 == 1) {
+                at -= 4;
+                after.r[r as usize] = *after.at(at);
+            }
+        }
+        Kind::Nothing => {}
     }
     Some(after)
 }
@@ -131,6 +171,9 @@ fn settled(kind: Kind, stopped: &State) -> (State, bool) {
     if let Some(register) = plan.status_to {
         state.r[register as usize] = state.cpsr();
     }
+    if let Some(register) = plan.raise {
+        state.r[register as usize] += stub::USER_LEN;
+    }
     state.pc = if plan.done { SITE + 4 } else { SITE };
     (state, plan.done)
 }
@@ -139,6 +182,21 @@ fn settled(kind: Kind, stopped: &State) -> (State, bool) {
 fn seen(state: &State) -> State {
     let mut state = state.clone();
     state.set_word(shared::SLOT, 0);
+    state
+}
+
+/// What the guest may see of an instruction that stopped before it was done: of stores and of
+/// loads of several registers, any part may have happened (A8.8.57 and others).
+fn seen_before(kind: Kind, state: &State) -> State {
+    let mut state = seen(state);
+    match kind {
+        Kind::StoreUser { .. } => state.memory = [0; 32],
+        Kind::LoadUser { .. } => {
+            state.set_word(shared::USER, 0);
+            state.set_word(shared::USER + 4, 0);
+        }
+        _ => {}
+    }
     state
 }
 
@@ -157,9 +215,17 @@ fn kinds() -> Vec<Kind> {
     for n in (0..15).filter(|n| *n != 13) {
         kinds.push(Kind::ReadStatus { rd: n });
         kinds.push(Kind::WriteStatus { rm: n });
-        for field in [shared::THREAD, shared::DOMAINS] {
+        for field in [shared::THREAD, shared::DOMAINS, shared::SAVED, shared::DATA_ADDRESS] {
             kinds.push(Kind::Load { rd: n, field });
         }
+        kinds.push(Kind::Save { rm: n });
+    }
+    for rn in 0..15 {
+        kinds.extend([-8, -4, 0, 4].map(|offset| Kind::StoreUser { rn, offset }));
+    }
+    for rn in 0..12 {
+        kinds.push(Kind::LoadUser { rn, list: 0x1fff });
+        kinds.extend((rn > 0).then_some(Kind::LoadUser { rn, list: 0x1ffe }));
     }
     kinds
 }
@@ -170,13 +236,17 @@ fn random_state(random: &mut Random, kind: Kind) -> State {
         pc: STUB,
         flags: random.next() & 0xf80f_0200,
         page: [0; 64],
+        memory: std::array::from_fn(|_| random.next()),
     };
     let modes = [0x11, 0x12, 0x13, 0x17, 0x1b, 0x1f];
     let status = modes[random.next() as usize % 6] | random.next() & 0x1c0;
     state.set_word(shared::STATUS, status);
     state.set_word(shared::PENDING, random.next() & I);
-    for field in [shared::SLOT, shared::THREAD, shared::DOMAINS] {
+    for field in (shared::THREAD..56).step_by(4).chain([shared::SLOT]) {
         state.set_word(field, random.next());
+    }
+    if let Kind::StoreUser { rn, .. } | Kind::LoadUser { rn, .. } = kind {
+        state.r[rn as usize] = MEMORY + 80;
     }
     if let (Kind::WriteStatus { rm }, true) = (kind, random.next() & 3 != 0) {
         // As a kernel does: the same mode, another mask.
@@ -204,6 +274,7 @@ fn a_stub_does_what_its_instruction_does_and_may_stop_before_every_word() {
                 } else {
                     State { pc: SITE, ..before.clone() }
                 };
+                let seen = |state| if done { seen(state) } else { seen_before(kind, state) };
                 assert_eq!(seen(&resumed), seen(&want), "{kind:?} stopped at {:#x}", state.pc);
                 if !step(&mut state, &words) {
                     break;
@@ -237,11 +308,23 @@ fn originals_are_recognised_with_their_operands() {
         (0xe121_f004, Some(Kind::WriteStatus { rm: 4 })),
         (0xe129_f004, None),
         (0xe169_f004, None),
+        (0xe16f_f001, Some(Kind::Save { rm: 1 })),
+        (0xe948_6000, Some(Kind::StoreUser { rn: 8, offset: -8 })),
+        (0xe9cd_6000, Some(Kind::StoreUser { rn: 13, offset: 4 })),
+        (0xe948_4000, None),
+        (0xe952_7fff, Some(Kind::LoadUser { rn: 2, list: 0x1fff })),
+        (0xe952_7ffe, Some(Kind::LoadUser { rn: 2, list: 0x1ffe })),
+        (0xe950_7ffe, None),
+        (0xe95d_7fff, None),
+        (0xe8dd_ffff, None),
+        (0xee07_0f3a, Some(Kind::Nothing)),
+        (0xee07_0f3b, None),
         (0xee1d_4f90, Some(Kind::Load { rd: 4, field: shared::THREAD })),
         (0xee0d_4f90, None),
         (0xee1d_4f70, None),
         (0xee13_5f10, Some(Kind::Load { rd: 5, field: shared::DOMAINS })),
-        (0xe14f_8000, None),
+        (0xe14f_8000, Some(Kind::Load { rd: 8, field: shared::SAVED })),
+        (0xee11_cf10, Some(Kind::Load { rd: 12, field: shared::CONTROL })),
         (0xfe1d_4f90, None),
     ] {
         assert_eq!(stub::kind(word), kind, "{word:#010x}");

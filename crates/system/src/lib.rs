@@ -14,14 +14,17 @@
 //! - [`rewritten`]: what is known of a binary that was rewritten ahead of time.
 //! - [`placement`]: where things go in a guest's memory.
 //! - [`resolve`]: whether it makes sense.
+//! - [`timing`]: what the schedule promises.
 //! - [`layout`]: where things go in the machine's memory.
 //! - [`report`]: the result for people and programs.
 //!
-//! And [`template`]: a manifest to start from; [`code`]: what in a binary is code.
+//! And [`template`]: a manifest to start from; [`code`]: what in a binary is code;
+//! [`schedule`]: a picture of who runs when; [`duration`]: lengths of time.
 
 #![forbid(unsafe_code)]
 
 pub mod code;
+pub mod duration;
 pub mod guest;
 pub mod layout;
 pub mod machine;
@@ -31,8 +34,10 @@ pub mod problem;
 pub mod report;
 pub mod resolve;
 pub mod rewritten;
+pub mod schedule;
 pub mod template;
 pub mod text;
+pub mod timing;
 
 pub use machine::Machine;
 pub use problem::{Problem, Problems};
@@ -53,8 +58,38 @@ pub struct System {
     pub machine: Machine,
     /// Its virtual machines; the index is the VM's number.
     pub vms: Vec<Vm>,
+    /// The time slots of the major frame; none: no slots.
+    pub slots: Vec<Slot>,
     /// Where everything lies in the machine's memory.
     pub layout: Layout,
+    /// What is no mistake, but should be known.
+    pub warnings: Vec<Problem>,
+}
+
+/// How long a VM may run in each period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// How long, in nanoseconds.
+    pub budget: u32,
+    /// The period in nanoseconds.
+    pub period: u32,
+}
+
+/// A time slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its length in nanoseconds.
+    pub length: u32,
+    /// Who may run in it: bit *n* for the VM with index *n*.
+    pub vms: u32,
+}
+
+impl Slot {
+    /// Whether the VM with index `vm` may run in it.
+    #[must_use]
+    pub fn is_open(self, vm: usize) -> bool {
+        u32::try_from(vm).is_ok_and(|vm| self.vms.checked_shr(vm).unwrap_or(0) & 1 == 1)
+    }
 }
 
 /// A virtual machine, ready to be written.
@@ -70,6 +105,10 @@ pub struct Vm {
     pub memory: u32,
     /// 0 (least urgent) to 31.
     pub priority: u32,
+    /// The core that runs it.
+    pub core: u32,
+    /// How long it may run; absent: without bound.
+    pub budget: Option<Budget>,
     /// Whether it has the virtual board's PL011.
     pub uart: bool,
     /// Whether it has the virtual board's PL031.

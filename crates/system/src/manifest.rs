@@ -3,6 +3,7 @@
 //! This module only gives the text a shape. Whether it makes sense is judged by
 //! [`crate::resolve`], which is why nearly every value keeps its [`Spanned`] place.
 
+use crate::duration::Duration;
 use serde::{Deserialize, Deserializer, de};
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 use toml::Spanned;
@@ -16,6 +17,19 @@ pub struct Manifest {
     /// The virtual machines.
     #[serde(default)]
     pub vm: Vec<Spanned<Vm>>,
+    /// The time slots of the major frame, in order; none: no slots.
+    #[serde(default)]
+    pub slot: Vec<Spanned<Slot>>,
+}
+
+/// A time slot.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Slot {
+    /// How long it is.
+    pub length: Spanned<Duration>,
+    /// Names of the VMs that may run in it; absent: all.
+    pub vms: Option<Vec<Spanned<String>>>,
 }
 
 /// One virtual machine.
@@ -42,6 +56,12 @@ pub struct Vm {
     pub memory: Spanned<Size>,
     /// 0 (least urgent) to 31.
     pub priority: Option<Spanned<i64>>,
+    /// The core that runs it; 0 is the first.
+    pub core: Option<Spanned<u32>>,
+    /// How long it may run in each period.
+    pub budget: Option<Spanned<Duration>>,
+    /// That period.
+    pub period: Option<Spanned<Duration>>,
     /// Devices of the virtual board.
     pub devices: Option<Vec<Spanned<String>>>,
     /// Devices of the machine.

@@ -6,7 +6,7 @@
 //!
 //! Rendering is miette's business, choosing an exit status the tool's.
 
-use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 use std::{fmt, ops::Range, sync::Arc};
 
 /// A file that problems point into.
@@ -19,12 +19,13 @@ pub fn source(name: &str, text: &str) -> Source {
 }
 
 /// One mistake.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Problem(Box<Details>);
 
 /// What there is to say about a mistake.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Details {
+    severity: Severity,
     code: &'static str,
     message: String,
     help: String,
@@ -37,6 +38,7 @@ impl Problem {
     #[must_use]
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self(Box::new(Details {
+            severity: Severity::Error,
             code,
             message: message.into(),
             help: String::new(),
@@ -50,6 +52,13 @@ impl Problem {
     pub fn at(mut self, source: &Source, span: Range<usize>, remark: impl Into<String>) -> Self {
         self.0.source = Some(source.clone());
         self.0.labels.push((span, remark.into()));
+        self
+    }
+
+    /// Makes it something to know, not a mistake.
+    #[must_use]
+    pub fn warning(mut self) -> Self {
+        self.0.severity = Severity::Warning;
         self
     }
 
@@ -78,6 +87,10 @@ impl std::error::Error for Problem {}
 impl Diagnostic for Problem {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         Some(Box::new(self.0.code))
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(self.0.severity)
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
@@ -141,7 +154,8 @@ pub(crate) fn parse<T: serde::de::DeserializeOwned>(
             ("manifest::missing-key", Some(len)) => span.start..span.start + len,
             _ => span,
         };
-        let message = message.strip_prefix("size: ").unwrap_or(&message);
+        let plain = message.strip_prefix("size: ").or(message.strip_prefix("duration: "));
+        let message = plain.unwrap_or(&message);
         Problem::new(code, message).at(source, span, remark).help(help)
     })
 }
@@ -165,6 +179,9 @@ fn explain(message: &str, found: &str) -> (&'static str, &'static str, String) {
     } else if message.starts_with("size:") {
         let help = "write a number of bytes, or a number with K, M or G, such as \"64M\"";
         ("manifest::bad-size", "not a size", help.into())
+    } else if message.starts_with("duration:") {
+        let help = "write a whole number with a unit: \"200us\", \"10ms\", \"1s\"";
+        ("manifest::bad-duration", "not a duration", help.into())
     } else {
         ("manifest::syntax", "here", "correct the TOML; its grammar is at https://toml.io".into())
     }

@@ -1,9 +1,9 @@
-//! The result of a check, for people and programs: memory and interrupts.
+//! The result of a check, for people and programs: memory, interrupts, timing.
 //!
 //! [`Report`] is what `entresol check` prints: as text by [`std::fmt::Display`], as
 //! JSON by serde. Addresses are numbers in JSON.
 
-use crate::{System, layout::Span, manifest::Size};
+use crate::{System, layout::Span, manifest::Size, timing::Timing};
 use entresol_abi::window;
 use serde::Serialize;
 use std::fmt;
@@ -19,6 +19,9 @@ pub struct Report {
     pub interrupts: Vec<Interrupt>,
     /// The virtual machines.
     pub vms: Vec<VmReport>,
+    /// What the schedule promises, if budgets or slots were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timing: Option<Timing>,
     /// Memory used by the hypervisor.
     pub hypervisor: Hypervisor,
 }
@@ -56,6 +59,8 @@ pub struct VmReport {
     pub format: String,
     /// Its priority.
     pub priority: u32,
+    /// The core that runs it.
+    pub core: u32,
     /// First instruction; bit 0 means T32.
     pub entry: u32,
     /// Its physical memory and devices, in order.
@@ -114,6 +119,7 @@ impl Report {
             memory,
             interrupts: interrupts(system),
             vms: system.vms.iter().map(VmReport::new).collect(),
+            timing: Some(Timing::new(&system.vms, &system.slots)).filter(|t| !t.is_trivial()),
             hypervisor: Hypervisor {
                 size,
                 window: u64::from(window::RESERVED),
@@ -205,6 +211,7 @@ impl VmReport {
             name: vm.name.clone(),
             format: vm.format.to_string(),
             priority: vm.priority,
+            core: vm.core,
             entry: vm.entry,
             memory,
             pools: vm.pool_bytes(),
@@ -238,7 +245,8 @@ impl fmt::Display for Report {
             }
         }
         for vm in &self.vms {
-            writeln!(f, "\nVM {} ({}, priority {})", vm.name, vm.format, vm.priority)?;
+            let core = if vm.core == 0 { String::new() } else { format!(", core {}", vm.core) };
+            writeln!(f, "\nVM {} ({}, priority {}{core})", vm.name, vm.format, vm.priority)?;
             for area in &vm.memory {
                 writeln!(f, "{area}")?;
             }
@@ -252,6 +260,9 @@ impl fmt::Display for Report {
                 vm.shadow_tables,
                 vm.sites
             )?;
+        }
+        if let Some(timing) = &self.timing {
+            write!(f, "{timing}")?;
         }
         let Hypervisor { size, window, image, pools } = &self.hypervisor;
         writeln!(f, "\nRAM outside guests")?;

@@ -6,6 +6,7 @@
 
 mod binary;
 mod devices;
+mod time;
 
 use crate::{
     Load, Pools, System, Vm,
@@ -45,6 +46,7 @@ struct Checks<'a> {
     source: &'a Source,
     directory: &'a Path,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl Checks<'_> {
@@ -122,7 +124,7 @@ pub fn resolve(
     directory: &Path,
     machine: Option<&str>,
 ) -> Result<System, Problems> {
-    let mut checks = Checks { source, directory, problems: Vec::new() };
+    let mut checks = Checks { source, directory, problems: Vec::new(), warnings: Vec::new() };
     let machine = match machine {
         Some(name) => override_machine(name)?,
         None => checks.machine(&manifest.machine)?,
@@ -132,6 +134,8 @@ pub fn resolve(
     checks.names(manifest);
     checks.pairs_of_all(manifest, &vms);
     checks.devices_given_twice(manifest);
+    let slots = checks.slots(manifest);
+    checks.schedule(manifest, &vms, &slots);
     let layout = match layout::lay_out(&machine, &needs(&vms)) {
         Ok(layout) => Some(layout),
         Err(full) => {
@@ -140,7 +144,9 @@ pub fn resolve(
         }
     };
     match layout {
-        Some(layout) if checks.problems.is_empty() => Ok(System { machine, vms, layout }),
+        Some(layout) if checks.problems.is_empty() => {
+            Ok(System { machine, vms, slots, layout, warnings: checks.warnings })
+        }
         _ => Err(Problems(checks.problems)),
     }
 }
@@ -220,6 +226,8 @@ impl Checks<'_> {
         let (on_fault, restarts) = self.fault_policy(vm);
         let passthrough = self.passthrough(vm, machine, uart, rtc, memory);
         let priority = vm.priority.as_ref().map_or(1, |priority| self.priority(priority));
+        let core = self.core(vm, machine);
+        let budget = self.budget(vm);
         let pools = self.pools(&vm.limits, memory);
         let placed = self.binary(vm, memory);
         // After a mistake was reported only the memory's size still matters.
@@ -239,6 +247,8 @@ impl Checks<'_> {
             format,
             memory: low(memory),
             priority,
+            core,
+            budget,
             uart,
             rtc,
             on_fault,
@@ -324,6 +334,20 @@ impl Checks<'_> {
                 0
             }
         }
+    }
+
+    fn core(&mut self, vm: &manifest::Vm, machine: &Machine) -> u32 {
+        let Some(core) = &vm.core else { return 0 };
+        if *core.get_ref() < machine.cores {
+            return *core.get_ref();
+        }
+        let message = format!("{} has no core {}", machine.name, core.get_ref());
+        let help = match machine.cores {
+            1 => "it has one core: leave `core` out".to_owned(),
+            cores => format!("use 0 to {}", cores - 1),
+        };
+        self.wrong("manifest::core", core.span(), "this core", message, help);
+        0
     }
 
     fn pools(&mut self, limits: &manifest::Limits, memory: u64) -> Pools {

@@ -24,7 +24,7 @@ macro_rules! names {
 /// All counters of a VM, in order.
 pub const NAMES: &[Name] = names![
     sensitive, cp15, mmio, fills, reflected, injected, scanned, taken_back, flushes, hypercalls,
-    starts, faults,
+    starts, faults, exhausted, overrun,
 ];
 
 const _: () = assert!(NAMES.len() * 4 == size_of::<VmCounters>());

@@ -95,7 +95,12 @@ pub(crate) fn state(psr: u32, pc: usize) -> State {
 
 /// Runs, with the watchdog. The caller has said why it is survivable.
 pub(crate) fn run(state: &State) -> State {
-    timer::arm(timer::now() + u64::from(timer::frequency()) * WATCHDOG / 1_000_000);
+    run_for(state, WATCHDOG)
+}
+
+/// Runs, with another watchdog, in microseconds.
+pub(crate) fn run_for(state: &State, watchdog: u64) -> State {
+    timer::arm(timer::now() + u64::from(timer::frequency()) * watchdog / 1_000_000);
     let mmu_on = cp15::sctlr::read() & 1 != 0;
     if mmu_on {
         // SAFETY: nothing until the next write uses a device.
@@ -146,9 +151,15 @@ pub(crate) fn mmu_off() {
 
 /// Changes the table.
 pub(crate) fn with_table(change: impl FnOnce(&mut Level1)) {
+    with_table_silently(change);
+    translation::invalidate_all();
+}
+
+/// Changes the table without a word to the TLB.
+pub(crate) fn with_table_silently(change: impl FnOnce(&mut Level1)) {
     // SAFETY: `change` cannot reach this function again: it gets the table itself.
     change(unsafe { &mut *ptr::addr_of_mut!(TABLE) });
-    translation::invalidate_all();
+    cp15::dsb();
 }
 
 /// Prints how a run ended.

@@ -24,6 +24,7 @@ mod encoding;
 mod hypercalls;
 mod jump;
 mod leftover;
+mod promote;
 mod random;
 pub mod storm;
 mod walk;
@@ -61,19 +62,40 @@ const SINGLE: [(&str, fn()); 26] = [
     ("own_kernel", address::application_against_kernel),
 ];
 
+/// Attacks on promotion.
+const PROMOTION: [(&str, fn()); 8] = [
+    ("stub_accesses", promote::accesses),
+    ("shared_page", promote::shared_page),
+    ("hole_taken", promote::hole_taken),
+    ("pool_filled", promote::pool_filled),
+    ("taken_back", promote::taken_back),
+    ("two_homes", promote::two_homes),
+    ("big_endian", promote::big_endian),
+    ("stub_jumps", promote::jumps),
+];
+
 /// Makes the attack of this start, or all without Entresol. The status is 0.
 pub fn run() -> u32 {
+    each(SINGLE.len() + address::COUNT, one)
+}
+
+/// The same for the attacks on promotion.
+pub fn run_on_promotion() -> u32 {
+    each(PROMOTION.len(), |number| named(&PROMOTION, number))
+}
+
+fn each(count: usize, one: impl Fn(usize)) -> u32 {
     if !hypercall::is_present() {
-        for number in 0..count() {
+        for number in 0..count {
             one(number);
         }
         return 0;
     }
     let number = hypercall::starts() as usize - 1;
     if number == 0 {
-        println!("attack: {} attacks", count());
+        println!("attack: {count} attacks");
     }
-    if number < count() {
+    if number < count {
         one(number);
         let _ = hypercall::call(Function::PsciSystemReset, 0);
         return 1;
@@ -82,21 +104,20 @@ pub fn run() -> u32 {
     0
 }
 
-fn count() -> usize {
-    SINGLE.len() + address::COUNT
+fn named(attacks: &[(&str, fn())], number: usize) {
+    if let Some((name, attack)) = attacks.get(number) {
+        print!("attack {number} {name}: ");
+        attack();
+        println!();
+    }
 }
 
 fn one(number: usize) {
-    match SINGLE.get(number) {
-        Some((name, attack)) => {
-            print!("attack {number} {name}: ");
-            attack();
-        }
-        None => {
-            let attack = address::Attack::new(number - SINGLE.len());
-            print!("attack {number} {attack}: ");
-            attack.make();
-        }
+    if number < SINGLE.len() {
+        return named(&SINGLE, number);
     }
+    let attack = address::Attack::new(number - SINGLE.len());
+    print!("attack {number} {attack}: ");
+    attack.make();
     println!();
 }

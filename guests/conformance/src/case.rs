@@ -33,6 +33,7 @@ macro_rules! a32 {
     ($($line:literal),+ $(,)?) => {{
         #[unsafe(naked)]
         #[unsafe(link_section = "snippets")]
+        #[instruction_set(arm::a32)]
         unsafe extern "C" fn code() {
             ::core::arch::naked_asm!($($line,)+ ".inst 0xe7f5def5")
         }
@@ -46,6 +47,7 @@ macro_rules! t32 {
     ($($line:literal),+ $(,)?) => {{
         #[unsafe(naked)]
         #[unsafe(link_section = "snippets")]
+        #[instruction_set(arm::a32)]
         unsafe extern "C" fn code() {
             ::core::arch::naked_asm!(
                 ".thumb", $($line,)+ ".inst.n 0xde5d", ".balign 4", ".arm"

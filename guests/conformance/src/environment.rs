@@ -97,10 +97,12 @@ fn both(name: &str, word: u32, address: usize) {
 fn high_vectors() {
     // SAFETY: only used here.
     let top = unsafe { &mut *ptr::addr_of_mut!(TOP) };
+    let base = sandbox::vectors_address();
+    // ldr pc, [pc, #24], in A32; ldr.w pc, [pc, #28], in T32: there pc is 4 bytes less ahead.
+    let load = if base & 1 == 0 { 0xe59f_f018 } else { 0xf01c_f8df };
     for vector in 0..8 {
-        // ldr pc, [pc, #24]
-        harness::put_word(VECTORS + vector * 4, 0xe59f_f018);
-        let handler = sandbox::vectors_address() + vector as u32 * 4;
+        harness::put_word(VECTORS + vector * 4, load);
+        let handler = base + vector as u32 * 4;
         harness::put_word(VECTORS + 0x20 + vector * 4, handler);
     }
     cp15::code_written(VECTORS, 0x40);

@@ -15,6 +15,7 @@ use crate::case::{Case, Code, END_A32, END_T32, Mode, Set, Value, bank};
 use crate::{put, transcript};
 use core::fmt;
 use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use entresol_guest::sandbox::{self, Bank, State, vector};
 use entresol_guest::{board, cp15, gic, timer};
 
@@ -26,6 +27,12 @@ const CODE: usize = board::MEMORY + 0xe_0000;
 const SCRATCH: usize = board::MEMORY + 0xe_1000;
 /// What only PL1 may touch once the MMU is on.
 const KERNEL: usize = board::MEMORY + 0xe_2000;
+/// Pages where snippets are copied that PL0 may not execute once the MMU is on.
+const KERNEL_CODE: usize = board::MEMORY + 0xe_8000;
+const KERNEL_CODE_PAGES: usize = 8;
+/// Places in such a page: what a hypervisor has learnt of one does not hold for the next.
+const PLACES: usize = 110;
+const PLACE: usize = 32;
 /// What is mapped in every way by [`permissions`](crate::permissions).
 pub(crate) const TARGET: usize = board::MEMORY + 0xe_3000;
 
@@ -47,12 +54,20 @@ const T32: u32 = 1 << 5;
 /// IFSR without what would be the domain, which only some processors report there.
 pub(crate) const IFSR: u32 = !0xf0;
 
-/// Whether the MMU is on, as printed.
+/// What surrounds the cases, as printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// With the MMU on, in A32 only, from a page that PL0 may not execute, again and again:
+    /// as a kernel runs its own code.
+    Hot,
+    /// With the MMU off.
     MmuOff,
+    /// With the MMU on, from a page that PL0 may execute, too.
     MmuOn,
 }
+
+/// How often a case is run in [`Phase::Hot`].
+const TIMES: u32 = 3;
 
 /// Condition that the first instruction gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,6 +120,9 @@ pub(crate) fn scratch_address() -> usize {
 
 /// Runs a case from all its modes, with and without conditions.
 pub(crate) fn run(phase: Phase, case: &Case<'_>) {
+    if phase == Phase::Hot {
+        return run_hot(case);
+    }
     for mode in case.modes {
         run_one(phase, case, *mode, Condition::Always, Place::Copied);
         if case.conditional {
@@ -118,6 +136,32 @@ pub(crate) fn run(phase: Phase, case: &Case<'_>) {
     }
 }
 
+/// Runs a case again and again without copying it anew.
+fn run_hot(case: &Case<'_>) {
+    if case.code.is_t32() {
+        return;
+    }
+    let conditions = [Condition::Always, Condition::NotEqual, Condition::Equal];
+    let count = if case.conditional { conditions.len() } else { 1 };
+    for mode in case.modes.iter().filter(|mode| **mode != Mode::Usr) {
+        for condition in conditions.into_iter().take(count) {
+            let start = next_place();
+            copy(start, case.code, condition, *mode);
+            for _ in 0..TIMES {
+                run_at(Phase::Hot, case, *mode, condition, Place::Copied, start);
+            }
+        }
+    }
+}
+
+/// Another place for code of the kernel at each call.
+fn next_place() -> usize {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let place = count / KERNEL_CODE_PAGES % PLACES;
+    KERNEL_CODE + count % KERNEL_CODE_PAGES * 0x1000 + place * PLACE
+}
+
 /// Runs a case in the page of code only: it changes itself.
 pub(crate) fn run_copied(phase: Phase, case: &Case<'_>) {
     for mode in case.modes {
@@ -126,12 +170,24 @@ pub(crate) fn run_copied(phase: Phase, case: &Case<'_>) {
 }
 
 fn run_one(phase: Phase, case: &Case<'_>, mode: Mode, condition: Condition, place: Place) {
-    copy(case.code, condition, mode);
-    fill_scratch();
+    copy(code_address(), case.code, condition, mode);
     let start = match (place, case.code) {
         (Place::InPlace, Code::A32(code) | Code::T32(code)) => code as *const () as usize,
         _ => code_address(),
     };
+    run_at(phase, case, mode, condition, place, start);
+}
+
+/// Runs the case at `start` once and prints the line.
+fn run_at(
+    phase: Phase,
+    case: &Case<'_>,
+    mode: Mode,
+    condition: Condition,
+    place: Place,
+    start: usize,
+) {
+    fill_scratch();
     let mut state = initial(mode, start, case.code.is_t32());
     let sctlr = cp15::sctlr::read();
     let interrupt = case.set.iter().fold(false, |pending, set| {
@@ -142,9 +198,11 @@ fn run_one(phase: Phase, case: &Case<'_>, mode: Mode, condition: Condition, plac
     let expected = State { usr_sp: sandbox::initial_usr_sp(), ..state };
     // SAFETY: snippets use the scratch page only, or fault.
     let found = unsafe { sandbox::run(&state) };
-    // SAFETY: the value from before.
-    unsafe { cp15::sctlr::write(sctlr) }
-    cp15::isb();
+    if sctlr != cp15::sctlr::read() {
+        // SAFETY: the value from before.
+        unsafe { cp15::sctlr::write(sctlr) }
+        cp15::isb();
+    }
 
     put!("{}.{}.{}.", phase, mode.name(), if case.code.is_t32() { "t32" } else { "a32" });
     put!("{}{}{}:", case.name, condition, place);
@@ -244,12 +302,12 @@ fn resolve(value: Value) -> u32 {
     }
 }
 
-/// Copies the code to its page, with end markers that do not disturb Undefined mode
+/// Copies the code to a page, with end markers that do not disturb Undefined mode
 /// if that is where it starts.
-fn copy(code: Code, condition: Condition, mode: Mode) {
+fn copy(page: usize, code: Code, condition: Condition, mode: Mode) {
     let (end_a32, end_t32) =
         if mode == Mode::Und { (0xef00_0000, 0xdf00) } else { (END_A32, END_T32) };
-    let mut to = code_address();
+    let mut to = page;
     match code {
         Code::A32(from) => {
             let from = from as *const u32;
@@ -293,7 +351,7 @@ fn copy(code: Code, condition: Condition, mode: Mode) {
             to = put_half(to, end_t32);
         }
     }
-    cp15::code_written(code_address(), to - code_address());
+    cp15::code_written(page, to - page);
     // Around the marker too: some returns subtract.
     for offset in (0..16).step_by(4) {
         put_word(code_address() + END_A32_AT - 8 + offset, end_a32);
@@ -408,6 +466,7 @@ fn report_memory(before: &[u32; 1024]) {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Hot => "hot",
             Self::MmuOff => "off",
             Self::MmuOn => "on",
         })

@@ -5,8 +5,8 @@
 
 use crate::harness;
 use core::ptr;
-use entresol_guest::board;
 use entresol_guest::translation::{self, Access, Level1, Level2};
+use entresol_guest::{board, cp15};
 
 static mut TABLE: Level1 = Level1::new();
 static mut IMAGE: Level2 = Level2::new();
@@ -14,9 +14,9 @@ static mut IMAGE: Level2 = Level2::new();
 /// Domain of every mapping of the kernel.
 pub(crate) const KERNEL_DOMAIN: u32 = 0;
 
-/// Builds the table and turns the MMU on. Called once.
+/// Builds the table and turns the MMU on.
 pub(crate) fn turn_on() {
-    // SAFETY: called once; later users come through `with`, one at a time.
+    // SAFETY: users follow each other: this, and those of `with`.
     let table = unsafe { &mut *ptr::addr_of_mut!(TABLE) };
     // SAFETY: as above.
     let image = unsafe { &mut *ptr::addr_of_mut!(IMAGE) };
@@ -32,6 +32,14 @@ pub(crate) fn turn_on() {
     }
     // SAFETY: the table maps the image and its devices.
     unsafe { translation::enable(table, 1) }
+}
+
+/// Turns the MMU off.
+pub(crate) fn turn_off() {
+    // SAFETY: the table maps the image and its devices at their physical addresses.
+    unsafe { cp15::sctlr::write(cp15::sctlr::read() & !1) }
+    cp15::isb();
+    translation::invalidate_all();
 }
 
 /// Changes the table.

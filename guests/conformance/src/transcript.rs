@@ -124,7 +124,7 @@ impl Transcript {
 /// the first two parts of any other name.
 fn group_of(line: &[u8], group: &mut [u8; GROUP]) -> usize {
     let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-    let is_case = name.starts_with(b"off.") || name.starts_with(b"on.");
+    let is_case = [&b"hot."[..], b"off.", b"on."].iter().any(|phase| name.starts_with(phase));
     let mut len = 0;
     for (number, part) in name.split(|byte| *byte == b'.').enumerate() {
         let kept = match number {

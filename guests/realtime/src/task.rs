@@ -89,7 +89,7 @@ pub(crate) fn create(names: [&'static str; TASKS]) -> [Task; TASKS] {
         let data = ptr::from_ref(data).addr();
         pages.page(DATA, data, Access { xn: true, ..Access::APPLICATION });
         table.table(CODE, pages, 0);
-        let mut registers = Registers::at(CODE as u32);
+        let mut registers = Registers::at((CODE | instruction_set()) as u32);
         registers.r[0] = DATA as u32;
         registers.r[1] = WORDS;
         asid += 1;
@@ -133,7 +133,10 @@ impl fmt::Display for Task {
 
 /// The page-aligned start of the application in the image.
 fn first_instruction() -> usize {
-    ptr::with_exposed_provenance::<()>(application as *const () as usize)
-        .addr()
-        .next_multiple_of(0x1000)
+    (application as *const () as usize & !1).next_multiple_of(0x1000)
+}
+
+/// 1 if the application is T32, as its kernel then is; else 0.
+fn instruction_set() -> usize {
+    application as *const () as usize & 1
 }

@@ -37,12 +37,23 @@ pub(crate) struct Devices([Page; PAGES]);
 impl Devices {
     pub(crate) const EMPTY: Self = Self([Page { at: 0, to: 0, dacr: 0 }; PAGES]);
 
+    /// Where the first page's address lies, and how far apart they are: what the fast paths
+    /// that forget must know.
+    pub(crate) const FIRST: usize = core::mem::offset_of!(Page, at);
+    pub(crate) const STRIDE: usize = size_of::<Page>();
+
     /// Forgets all of them.
     #[inline]
     pub(crate) fn forget(&mut self) {
         for page in &mut self.0 {
             page.at = 0;
         }
+    }
+
+    /// Forgets what a page leads to.
+    #[inline]
+    pub(crate) fn forget_page(&mut self, address: u32) {
+        self.0[Self::slot(address)].at = 0;
     }
 
     #[inline]
@@ -99,6 +110,7 @@ impl Hypervisor {
         self.counters().mmio += 1;
         if !store && at.0 >> 16 == UART.0 >> 16 && at.0 & 0xfff != 0 {
             // Only taking data changes anything.
+            self.guest().goes_on();
             return Some(self.guest());
         }
         self.after_board(at);

@@ -1,11 +1,12 @@
 //! A guest kernel's `movs pc, lr` and `subs pc, lr, #n`: returns from exceptions.
 //!
 //! To its application (budget `syscall.down`), or to another of its privileged modes, as
-//! kernels do that leave the mode of an interrupt at once. FIQ mode is the handlers' affair.
+//! kernels do that leave the mode of an interrupt at once. FIQ and System mode are the handlers'
+//! affair, and what returns to an application from another mode than Supervisor.
 
 use super::{
-    APPLICATION, BANK_SUPERVISOR, BANK_USER, BANKS, COUNTERS, FAST, LR, PENDING, SENSITIVE, SHARED,
-    SP_LR, SPSR, STATUS, VIEW, count, publish, resume,
+    APPLICATION, BANK_SUPERVISOR, BANKS, COUNTERS, FAST, LR, PENDING, SAVED, SENSITIVE, SHARED,
+    SP_LR, SPSR, STATUS, USER, VIEW, count, resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
@@ -15,7 +16,7 @@ use entresol_isa::hot::{MOVS_PC_LR, SUBS_PC_LR};
 use entresol_vcpu::psr;
 
 /// CPSR bits of a return to A32, and to T32.
-const TO_A32: u32 = psr::REAL & !(psr::IT | psr::T) | psr::MODE;
+pub(super) const TO_A32: u32 = psr::REAL & !(psr::IT | psr::T) | psr::MODE;
 const TO_T32: u32 = psr::REAL | psr::MODE;
 
 /// Trap words of p8. 60 instructions from `movs pc, lr` to the application, the vector's
@@ -34,7 +35,8 @@ pub(super) unsafe extern "C" fn exception_return() {
         "ldr r3, [sp, #{LR}]",
         "bne 8f",
         // 2.
-        "1: ldr r7, [sp, #{BANK_SUPERVISOR} + {SPSR}]",
+        "1: ldr r11, [sp, #{SHARED}]",
+        "ldr r7, [r11, #{SAVED}]",
         "and r5, r4, #0x1f",
         "cmp r5, #0x13",
         "andeq r8, r7, #0x1f",
@@ -60,7 +62,8 @@ pub(super) unsafe extern "C" fn exception_return() {
         // 5.
         "ldrd r8, r9, [sp, #{SP_LR}]",
         "strd r8, r9, [sp, #{BANK_SUPERVISOR}]",
-        "ldrd r8, r9, [sp, #{BANK_USER}]",
+        "str r7, [sp, #{BANK_SUPERVISOR} + {SPSR}]",
+        "ldrd r8, r9, [r11, #{USER}]",
         "strd r8, r9, [sp, #{SP_LR}]",
         "str r10, [sp, #{STATUS}]",
         // 6.
@@ -82,7 +85,9 @@ pub(super) unsafe extern "C" fn exception_return() {
         SUBS = const SUBS_PC_LR,
         LR = const LR,
         BANK_SUPERVISOR = const BANK_SUPERVISOR,
-        BANK_USER = const BANK_USER,
+        USER = const USER,
+        SAVED = const SAVED,
+        SHARED = const SHARED,
         SPSR = const SPSR,
         VIRTUAL = const psr::VIRTUAL,
         PENDING = const PENDING,
@@ -101,7 +106,7 @@ pub(super) unsafe extern "C" fn exception_return() {
     )
 }
 
-/// A return to `r3` from and to any modes but FIQ.
+/// A return to `r3` from and to any modes with an SPSR but FIQ.
 ///
 /// (1.) The bank of the mode in `r5`, which has an SPSR: `r7`; 2. the bank of the new mode in
 /// `r11`; 3. nothing is due then, in `r10`; 4. and so on as above.
@@ -117,25 +122,21 @@ unsafe extern "C" fn between_modes() {
         "cmp r5, r8",                   // FIQ mode, and User mode's bank has no SPSR
         "bls {slow}",
         "add r5, sp, r5",
-        "ldr r7, [r5, #{SPSR}]",
+        "ldr r12, [sp, #{SHARED}]",
+        "ldr r7, [r12, #{SAVED}]",
         // 2.
         "tst r7, #0x10",
         "beq {slow}",
-        "and r8, r7, #0xf",
-        "ldrb r11, [r6, r8]",
-        "cmp r11, #0",
-        "beq {slow}",
+        "and r9, r7, #0xf",
+        "ldrb r11, [r6, r9]",
+        "cmp r11, r8",                  // FIQ mode, User mode and System mode
+        "bls {slow}",
         "add r11, sp, r11",
         // 3.
         "movw r10, #{VIRTUAL}",
         "and r10, r10, r7",
         "ldr r6, [sp, #{PENDING}]",
-        "add r12, sp, #{FAST}",
-        "ldr r9, [r12]",                // slow
-        "bic r6, r6, r10",
-        "cmp r8, #0",
-        "orreq r6, r6, r9",             // only with a change of privilege
-        "cmp r6, #0",
+        "bics r6, r6, r10",
         "bne {slow}",
         // 4.
         "tst r7, #0x20",                // T
@@ -149,35 +150,26 @@ unsafe extern "C" fn between_modes() {
         "msr spsr_cxsf, r8",
         "ldrd r8, r9, [sp, #{SP_LR}]",
         "strd r8, r9, [r5]",
+        "str r7, [r5, #{SPSR}]",
         "ldrd r8, r9, [r11]",
         "strd r8, r9, [sp, #{SP_LR}]",
+        "ldr r8, [r11, #{SPSR}]",
+        "str r8, [r12, #{SAVED}]",
         "str r10, [sp, #{STATUS}]",
-        "tst r10, #0xf",
-        "bne 7f",
-        "ldrd r8, r9, [r12, #{APPLICATION}]",
-        "ldr r5, ={core} + {VIEW}",
-        "strd r8, r9, [r5]",
-        switch_text!("r8", "r9", "r10"),
-        "b 9f",
-        "7:",
-        publish!("r10"),
-        "9:",
+        "str r10, [r12]",
         count!("SENSITIVE"),
         resume!(),
         SPSR = const SPSR,
+        SAVED = const SAVED,
         VIRTUAL = const psr::VIRTUAL,
         PENDING = const PENDING,
-        FAST = const FAST,
         TO_A32 = const TO_A32,
         TO_T32 = const TO_T32,
         SP_LR = const SP_LR,
         STATUS = const STATUS,
-        APPLICATION = const APPLICATION,
-        VIEW = const VIEW,
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
         SHARED = const SHARED,
-        core = sym CORE,
         banks = sym BANKS,
         slow = sym entry::undefined_saved,
     )

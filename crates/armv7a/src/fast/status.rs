@@ -1,11 +1,12 @@
 //! A guest kernel reads and writes its status: MRS, MSR, CPS.
 //!
 //! Of the trap words that stand for them (`isa::trapword`): all of MRS and CPS, MSR of the
-//! control byte of CPSR, MSR of the whole SPSR. To and from FIQ mode and to User mode is
+//! control byte of CPSR, MSR of the whole SPSR. To and from FIQ, User and System mode is
 //! the handlers' affair. Budget `trap.sensitive`.
 
 use super::{
-    BANKS, COUNTERS, PENDING, SENSITIVE, SHARED, SP_LR, SPSR, STATUS, count, publish, resume,
+    BANK_USER, BANKS, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, SP_LR, SPSR, STATUS, count,
+    mask, publish, resume,
 };
 use crate::entry;
 use core::arch::naked_asm;
@@ -13,18 +14,17 @@ use entresol_isa::hot::{
     CPS, CPS_FIXED, MRS_CPSR, MRS_SPSR, MSR_CPSR_C, MSR_CPSR_C_IMMEDIATE, MSR_SPSR,
 };
 
-/// Trap words of p9: MRS, MSR (register), CPS. At most 47 instructions, 61 with a change of
+/// Trap words of p9: MRS, MSR (register), CPS. At most 50 instructions, 64 with a change of
 /// mode.
 ///
-/// (1.) A kernel's; which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
+/// (1.) Its interrupt mask; which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
 /// CPS: the new status in `r5`. Both go on in [`write_status`].
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn status_register() {
     naked_asm!(
         // 1.
-        "tst r4, #0xf",
-        "beq {slow}",
+        mask!(),
         "lsr r3, r2, #20",
         "sub r3, r3, #0xee0",
         "cmp r3, #3",
@@ -49,8 +49,8 @@ pub(super) unsafe extern "C" fn status_register() {
         "beq {slow}",
         "ldr r3, [sp, r3, lsl #2]",
         "bic r3, r3, #0xf00000",
-        "add r7, sp, r7",
-        "str r3, [r7, #{SPSR}]",
+        "ldr r7, [sp, #{SHARED}]",
+        "str r3, [r7, #{SAVED}]",
         "b 9f",
         // 2.
         "2: bic r3, r2, #0xf000",
@@ -72,8 +72,8 @@ pub(super) unsafe extern "C" fn status_register() {
         "ldrb r6, [r6]",
         "cmp r7, r6",
         "bls {slow}",
-        "add r7, sp, r7",
-        "ldr r3, [r7, #{SPSR}]",
+        "ldr r7, [sp, #{SHARED}]",
+        "ldr r3, [r7, #{SAVED}]",
         "ubfx r5, r2, #12, #4",
         "str r3, [sp, r5, lsl #2]",
         "9:",
@@ -118,7 +118,8 @@ pub(super) unsafe extern "C" fn status_register() {
         MSR_CPSR_C = const MSR_CPSR_C,
         CPS = const CPS,
         CPS_FIXED = const CPS_FIXED,
-        SPSR = const SPSR,
+        SHARED = const SHARED,
+        SAVED = const SAVED,
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
         banks = sym BANKS,
@@ -132,8 +133,7 @@ pub(super) unsafe extern "C" fn status_register() {
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn status_immediate() {
     naked_asm!(
-        "tst r4, #0xf",
-        "beq {slow}",
+        mask!(),
         "bic r3, r2, #0xff",
         "ldr r5, ={MSR_CPSR_C_IMMEDIATE}",
         "cmp r3, r5",
@@ -143,6 +143,7 @@ pub(super) unsafe extern "C" fn status_immediate() {
         "orr r5, r5, r3",
         "b {write}",
         MSR_CPSR_C_IMMEDIATE = const MSR_CPSR_C_IMMEDIATE,
+        SHARED = const SHARED,
         write = sym write_status,
         slow = sym entry::undefined_saved,
     )
@@ -168,28 +169,34 @@ unsafe extern "C" fn write_status() {
         publish!("r5"),
         count!("SENSITIVE"),
         resume!(),
-        // 3. Zero is the bank of what is left to the handlers.
-        "3: tst r5, #0xf",
-        "tstne r5, #0x10",
+        // 3. Up to that of User mode they are the banks of what is left to the handlers.
+        "3: tst r5, #0x10",
         "beq {slow}",
         "and r6, r4, #0xf",
         "and r7, r5, #0xf",
         "ldr r8, ={banks}",
         "ldrb r6, [r8, r6]",
         "ldrb r7, [r8, r7]",
-        "cmp r6, #0",
-        "cmpne r7, #0",
-        "beq {slow}",
+        "cmp r6, #{BANK_USER}",
+        "cmphi r7, #{BANK_USER}",
+        "bls {slow}",
         "str r5, [sp, #{STATUS}]",
         publish!("r5"),
+        "ldr r10, [r3, #{SAVED}]",
         "ldrd r8, r9, [sp, #{SP_LR}]",
         "add r6, sp, r6",
         "strd r8, r9, [r6]",
+        "str r10, [r6, #{SPSR}]",
         "add r7, sp, r7",
+        "ldr r10, [r7, #{SPSR}]",
+        "str r10, [r3, #{SAVED}]",
         "ldrd r8, r9, [r7]",
         "strd r8, r9, [sp, #{SP_LR}]",
         count!("SENSITIVE"),
         resume!(),
+        BANK_USER = const BANK_USER,
+        SPSR = const SPSR,
+        SAVED = const SAVED,
         PENDING = const PENDING,
         STATUS = const STATUS,
         SP_LR = const SP_LR,

@@ -1,11 +1,10 @@
 //! A guest application's `svc`, up to its kernel's vector.
 //!
-//! Budget `syscall.up`. Not here: T32 or big-endian exceptions, `svc` of a kernel, `svc` in an
-//! IT block.
+//! Budget `syscall.up`. Not here: T32 or big-endian exceptions, `svc` of a kernel.
 
 use super::{
-    BANK_SUPERVISOR, BANK_USER, COUNTERS, FAST, LAST, REFLECTED, SHARED, SP_LR, SPSR, STATUS, VIEW,
-    count, publish, resume,
+    BANK_SUPERVISOR, COUNTERS, FAST, LAST, REFLECTED, SAVED, SHARED, SP_LR, STATUS, USER, VIEW,
+    count, resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
@@ -13,7 +12,7 @@ use crate::maintenance::switch_text;
 use core::arch::naked_asm;
 use entresol_vcpu::psr;
 
-/// The vector for `svc`. 51 instructions from vector to vector.
+/// The vector for `svc`. 45 instructions from vector to vector.
 ///
 /// (1.) Save; 2. is it an application's, and usual; 3. its `r13` and `r14` to their bank, those of
 /// Supervisor mode from theirs, LR and SPSR as B1.9.4; 4. status: masked, A32; 5. the kernel's
@@ -29,50 +28,45 @@ pub(crate) unsafe extern "C" fn supervisor_call() {
         "ldr r2, [sp, #{STATUS}]",
         "ldmia r12, {{r3-r6}}",         // slow, vectors, the kernel's view
         // 2.
-        "ldr r7, ={IT}",
-        "and r7, r7, r1",
-        "orr r7, r7, r3",
         "and r8, r2, #0xf",             // User mode is 0x10
-        "orrs r7, r7, r8",
+        "orrs r7, r3, r8",
         "bne {slow}",
         // 3.
+        "ldr r3, [sp, #{SHARED}]",
         "ldrd r8, r9, [sp, #{SP_LR}]",
-        "strd r8, r9, [sp, #{BANK_USER}]",
+        "strd r8, r9, [r3, #{USER}]",
         "ldr r8, [sp, #{BANK_SUPERVISOR}]",
         "mov r9, lr",
         "strd r8, r9, [sp, #{SP_LR}]",
         "orr r8, r1, r2",
-        "str r8, [sp, #{BANK_SUPERVISOR} + {SPSR}]",
+        "str r8, [r3, #{SAVED}]",
         // 4.
         "orr r2, r2, #0x83",            // from 0x10 to 0x13, and I
         "str r2, [sp, #{STATUS}]",
-        publish!("r2"),
-        "bic r2, r1, #0x220",           // T, E
+        "str r2, [r3]",
+        "ldr r7, ={IT_T_E}",
+        "bic r2, r1, r7",
         "msr spsr_cxsf, r2",
         // 5.
         "ldr r8, ={core} + {VIEW}",
         "stmia r8, {{r5, r6}}",
         switch_text!("r5", "r6", "r7"),
-        // 6. Vector, how often, from where.
+        // 6. Vector, how often, from where: behind the call.
         "add r4, r4, #8",
         "mov r5, #0",
-        "tst r1, #0x20",
-        "subeq r6, lr, #4",
-        "subne r6, lr, #2",
         "add r12, sp, #{LAST}",
-        "stmia r12, {{r4, r5, r6}}",
-        "clrex",                        // B2.2: as at any change of context
+        "stmia r12, {{r4, r5, lr}}",
         // 7.
         count!("REFLECTED"),
         "mov lr, r4",
         resume!(),
         FAST = const FAST,
         STATUS = const STATUS,
-        IT = const psr::IT,
+        IT_T_E = const psr::IT | psr::T | psr::E,
         SP_LR = const SP_LR,
-        BANK_USER = const BANK_USER,
+        USER = const USER,
         BANK_SUPERVISOR = const BANK_SUPERVISOR,
-        SPSR = const SPSR,
+        SAVED = const SAVED,
         VIEW = const VIEW,
         LAST = const LAST,
         SHARED = const SHARED,

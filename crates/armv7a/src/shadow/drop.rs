@@ -1,6 +1,6 @@
 //! What is dropped when the guest invalidates, a page changes its kind, or a pool is full.
 
-use super::{Shadow, Side, TOP, TOP_GUEST};
+use super::{MAX_PAIRS, ROOT_LEN, Shadow, Side, TOP, TOP_GUEST};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::memory::GuestMemory;
@@ -15,6 +15,8 @@ impl Shadow {
     pub(crate) fn drop_all(&mut self, linear: &mut Linear<'_>) {
         self.flushes = self.flushes.wrapping_add(1);
         self.baked_domains = 0;
+        self.scattered = [0; 128];
+        self.commons = 0;
         self.tables.free_all();
         self.pages.forget_mappings();
         for pair in 0..self.pair_count {
@@ -63,9 +65,10 @@ impl Shadow {
         self.forget_pair(index);
     }
 
-    /// The guest invalidated the entries of one address, in one or in every ASID.
+    /// The guest invalidated the entries of one address in one ASID, or in every: those of the
+    /// others stay, unless they are global.
     #[inline(never)]
-    pub(crate) fn drop_address(&mut self, linear: &mut Linear<'_>, address: u32) {
+    pub(crate) fn drop_address(&mut self, linear: &mut Linear<'_>, address: u32, asid: Option<u8>) {
         let (index, page) = (address >> 20, address >> 12 & 0xff);
         if index == TOP && page < TOP_GUEST || index == self.stubs.hole() && index != 0 {
             return;
@@ -75,24 +78,56 @@ impl Shadow {
         self.tables.each_shared(linear, index, |linear, table| {
             dropped |= drop_entry(linear, pages, memory, table, page);
         });
-        for (number, pair) in (0u8..).zip(&self.pairs).take(usize::from(self.pair_count)) {
-            if pair.stale {
-                continue;
-            }
-            for side in Side::BOTH {
-                let at = self.first_level(number, side, index);
-                let entry: u32 = linear.load(at);
-                if let Some(table) = translation::table_of(entry) {
-                    dropped |= drop_entry(linear, pages, memory, table, page);
-                } else if entry != 0 {
-                    linear.store(at, 0u32);
-                    dropped = true;
-                }
-            }
+        let (mut pair, mut end) = (0, self.pair_count);
+        if let Some(asid) = asid
+            && !self.is_scattered(index)
+        {
+            end = self.pair_of[usize::from(asid)];
+            pair = end.saturating_sub(1);
+        }
+        while pair < end {
+            dropped |= self.drop_in_pair(linear, pair, index, page);
+            pair += 1;
+        }
+        if self.is_scattered(index) {
+            self.forget_common(index);
         }
         if dropped {
             maintenance::forget_page(address);
         }
+    }
+
+    /// Drops an entry from both views of a pair; whether there was one.
+    #[inline]
+    fn drop_in_pair(&mut self, linear: &mut Linear<'_>, pair: u8, index: u32, page: u32) -> bool {
+        if self.pairs[usize::from(pair) % MAX_PAIRS].stale {
+            return false;
+        }
+        let mut dropped = false;
+        let mut at = self.first_level(pair, Side::Kernel, index);
+        let end = HostPhys(at.0 + 2 * ROOT_LEN);
+        while at != end {
+            let entry: u32 = linear.load(at);
+            if let Some(table) = translation::table_of(entry) {
+                dropped |= drop_entry(linear, &self.pages, &self.memory, table, page);
+            } else if entry != 0 {
+                linear.store(at, 0u32);
+                dropped = true;
+            }
+            at.0 += ROOT_LEN;
+        }
+        dropped
+    }
+
+    #[inline]
+    fn is_scattered(&self, index: u32) -> bool {
+        self.scattered[(index >> 5) as usize % 128] >> (index & 31) & 1 == 1
+    }
+
+    /// Notes that a pair has a global mapping in a megabyte for itself.
+    #[inline]
+    pub(super) fn scatter(&mut self, index: u32) {
+        self.scattered[(index >> 5) as usize % 128] |= 1 << (index & 31);
     }
 
     /// Frees second-level tables: those of the pair used longest ago, else all.

@@ -144,14 +144,18 @@ impl Shadow {
             self.unlink(linear, side, index, old);
         }
         let domain = self.domain(mapping, false);
-        if mapping.attributes.not_global()
-            && let Some(pair) = self.pairs.get_mut(usize::from(self.current))
-        {
+        if !mapping.attributes.not_global() {
+            self.scatter(index);
+        } else if let Some(pair) = self.pairs.get_mut(usize::from(self.current)) {
             pair.private_entries = true;
         }
         let host = HostPhys(host.0 & 0xfff0_0000);
         let entry = translation::guest_section(host, domain, rights, Memory::Normal);
         linear.store(at, entry);
+        self.touch(self.current, index);
+        if !mapping.attributes.not_global() {
+            self.note_common(side, index, entry);
+        }
         self.written(address, old, entry)
     }
 
@@ -215,7 +219,7 @@ impl Shadow {
     /// still the one that the guest's first-level descriptor asks for.
     #[inline]
     fn linked(
-        &self,
+        &mut self,
         linear: &Linear<'_>,
         address: u32,
         side: Side,
@@ -225,7 +229,11 @@ impl Shadow {
         let entry: u32 = linear.load(self.first_level(self.current, side, index));
         let table = translation::table_of(entry)?;
         let record = self.tables.record_of(linear, table)?;
-        let fits = record.kind == Kind::Private || !mapping.attributes.not_global();
+        let global = !mapping.attributes.not_global();
+        if record.kind == Kind::Private && global {
+            self.scatter(index);
+        }
+        let fits = record.kind == Kind::Private || global;
         (record.key == mapping.first && fits).then_some(table)
     }
 
@@ -244,6 +252,8 @@ impl Shadow {
             self.domain(mapping, true);
             if mapping.attributes.not_global() {
                 self.pairs.get_mut(usize::from(self.current))?.private_entries = true;
+            } else {
+                self.scatter(index);
             }
             return Some(self.tops.at(Self::root(self.current, side)));
         }
@@ -257,10 +267,13 @@ impl Shadow {
             maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
         }
         let domain = self.domain(mapping, false);
+        self.touch(self.current, index);
         let shared = !mapping.attributes.not_global();
         if shared && let Some(table) = self.tables.find(linear, mapping.first, index, side) {
-            linear.store(at, translation::table(table, domain));
+            let entry = translation::table(table, domain);
+            linear.store(at, entry);
             maintenance::entries_written();
+            self.note_common(side, index, entry);
             return Some(table);
         }
         let table = match self.tables.take(linear, mapping.first, index, side) {
@@ -272,7 +285,9 @@ impl Shadow {
         };
         if shared {
             self.tables.share(linear, table);
+            self.note_common(side, index, translation::table(table, domain));
         } else {
+            self.forget_common(index);
             let pair = self.pairs.get_mut(usize::from(self.current))?;
             self.tables.own(linear, table, &mut pair.private);
         }

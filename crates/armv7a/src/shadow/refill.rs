@@ -84,7 +84,8 @@ impl Shadow {
         let record = self.tables.record_of(linear, table)?;
         let second = memory.load(linear, GuestPhys(first & !0x3ff | number << 2))?;
         let shared = record.kind == Kind::Shared;
-        if second & SECOND_SMALL == 0 || record.key != first || shared && second & SECOND_NG != 0 {
+        if second & SECOND_SMALL == 0 || record.key != first || shared == (second & SECOND_NG != 0)
+        {
             return None;
         }
         let page = memory.page(GuestPhys(second & !0xfff))?;

@@ -1,6 +1,6 @@
 //! Which pair of first-level tables is current, and which gives way to a new one.
 
-use super::{Pair, ROOT_LEN, Shadow, Side, TOP, TOP_GUEST};
+use super::{COMMON, MAX_PAIRS, PIECE, Pair, Shadow, Side, TOP, TOP_GUEST};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::translation::{self, WINDOW_DOMAIN};
@@ -34,6 +34,7 @@ impl Shadow {
         }
         if stale {
             self.clear_roots(linear, pair);
+            self.begin_with_common(linear, pair);
         }
     }
 
@@ -90,27 +91,91 @@ impl Shadow {
 
     /// Empties the first-level tables of a pair.
     #[inline(never)]
-    pub(super) fn clear_roots(&self, linear: &mut Linear<'_>, pair: u8) {
+    pub(super) fn clear_roots(&mut self, linear: &mut Linear<'_>, pair: u8) {
+        let touched = self.touched.get_mut(usize::from(pair)).map_or([!0; 2], core::mem::take);
         for side in Side::BOTH {
             let root = Self::root(pair, side);
             let top = self.tops.at(root);
-            linear.zero(self.roots.at(root), ROOT_LEN);
+            let mut at = self.roots.at(root);
+            for mut pieces in touched {
+                // What was never used is skipped: 16 KiB are much to clear for each process.
+                let end = at.0 + 32 * PIECE * 4;
+                while pieces != 0 {
+                    let skipped = pieces.trailing_zeros();
+                    linear.zero(HostPhys(at.0 + skipped * PIECE * 4), PIECE * 4);
+                    pieces &= pieces - 1;
+                }
+                at = HostPhys(end);
+            }
             linear.zero(HostPhys(top.0 + TOP_GUEST * 4), (256 - TOP_GUEST) * 4);
             linear.store(self.first_level(pair, side, TOP), translation::table(top, WINDOW_DOMAIN));
         }
         if self.stubs.hole() != 0 && pair != 0 {
             let at = self.first_level(pair, Side::Kernel, self.stubs.hole());
             linear.store(at, self.stubs.entry());
+            self.touch(pair, self.stubs.hole());
         }
         maintenance::entries_written();
     }
 
+    /// Notes that a first-level entry of a pair may hold something.
+    #[inline]
+    pub(super) fn touch(&mut self, pair: u8, index: u32) {
+        let piece = index / PIECE;
+        self.touched[usize::from(pair) % MAX_PAIRS][(piece >> 5) as usize & 1] |= 1 << (piece & 31);
+    }
+
+    /// Puts what is common to kernel views into that of a pair that is empty. As in a TLB, what is
+    /// global was filled for all address spaces.
+    #[inline(never)]
+    fn begin_with_common(&mut self, linear: &mut Linear<'_>, pair: u8) {
+        if pair == 0 {
+            return;
+        }
+        let mut number = 0;
+        while number < self.commons {
+            let (index, entry) = self.common[number % COMMON];
+            linear.store(self.first_level(pair, Side::Kernel, index), entry);
+            self.touch(pair, index);
+            number += 1;
+        }
+        maintenance::entries_written();
+    }
+
+    /// Notes an entry that every pair may have, in place of what was noted of its megabyte.
+    #[inline(never)]
+    pub(super) fn note_common(&mut self, side: Side, index: u32, entry: u32) {
+        if side == Side::Application || self.current == 0 {
+            return;
+        }
+        self.forget_common(index);
+        if self.commons < COMMON {
+            self.common[self.commons] = (index, entry);
+            self.commons += 1;
+        }
+    }
+
+    /// Forgets what was noted of a megabyte.
+    #[inline(never)]
+    pub(crate) fn forget_common(&mut self, index: u32) {
+        let mut number = 0;
+        while number < self.commons {
+            if self.common[number % COMMON].0 == index {
+                self.commons -= 1;
+                self.common[number % COMMON] = self.common[self.commons % COMMON];
+            } else {
+                number += 1;
+            }
+        }
+    }
+
     /// Sets the entry of the hole in the kernel views of all pairs that hold anything, but in
     /// that of the MMU turned off.
-    pub(crate) fn link_hole(&self, linear: &mut Linear<'_>, entry: u32) {
-        for (index, pair) in (0u8..).zip(&self.pairs).take(usize::from(self.pair_count)).skip(1) {
-            if !pair.stale {
-                linear.store(self.first_level(index, Side::Kernel, self.stubs.hole()), entry);
+    pub(crate) fn link_hole(&mut self, linear: &mut Linear<'_>, entry: u32) {
+        for pair in 1..self.pair_count {
+            if !self.pairs[usize::from(pair) % MAX_PAIRS].stale {
+                linear.store(self.first_level(pair, Side::Kernel, self.stubs.hole()), entry);
+                self.touch(pair, self.stubs.hole());
             }
         }
         maintenance::entries_written();

@@ -1,8 +1,10 @@
-//! The scheduler by example, and against lists.
+//! The scheduler by example, and against lists; time in `time`.
 
 use super::*;
 use proptest::prelude::*;
 use std::collections::VecDeque;
+
+mod time;
 
 const SLICE: u64 = 100;
 
@@ -29,7 +31,7 @@ fn there_is_no_vcpu_past_the_last() {
 fn nothing_ready_is_idle() {
     let mut scheduler = Scheduler::new(SLICE);
     assert_eq!(scheduler.pick(0), None);
-    assert_eq!(scheduler.slice_deadline(), None);
+    assert_eq!(scheduler.deadline(), None);
     scheduler.expire();
     assert_eq!(scheduler.current(), None);
 }
@@ -57,20 +59,27 @@ fn a_turn_passed_unasked_is_as_if_expired() {
     // From 0 to 1 to 3.
     scheduler.turned(id(3), 30);
     assert_eq!(scheduler.current(), Some(id(3)));
-    assert_eq!(scheduler.slice_deadline(), Some(30 + SLICE));
+    assert_eq!(scheduler.deadline(), Some(30 + SLICE));
     assert_eq!(scheduler.pick(50), Some(id(3)));
+    // 0 passed its turn before 1 did.
     assert_eq!(scheduler.pick(30 + SLICE), Some(id(0)));
+    assert_eq!(scheduler.pick(30 + 2 * SLICE), Some(id(1)));
+    // Who has a budget is charged, so the scheduler must be asked.
+    scheduler.set_budget(id(1), 50, 100);
+    assert_eq!(scheduler.next_of(id(0)), None);
+    assert_eq!(scheduler.next_of(id(1)), None);
+    assert_eq!(scheduler.next_of(id(3)), Some(id(0)));
 }
 
 #[test]
 fn equals_take_turns_of_one_slice() {
     let mut scheduler = with(&[5, 5, 5]);
     assert_eq!(scheduler.pick(0), Some(id(0)));
-    assert_eq!(scheduler.slice_deadline(), Some(100));
+    assert_eq!(scheduler.deadline(), Some(100));
     assert_eq!(scheduler.pick(99), Some(id(0)));
-    assert_eq!(scheduler.slice_deadline(), Some(100));
+    assert_eq!(scheduler.deadline(), Some(100));
     assert_eq!(scheduler.pick(100), Some(id(1)));
-    assert_eq!(scheduler.slice_deadline(), Some(200));
+    assert_eq!(scheduler.deadline(), Some(200));
     assert_eq!(scheduler.pick(200), Some(id(2)));
     assert_eq!(scheduler.pick(300), Some(id(0)));
 }
@@ -79,7 +88,7 @@ fn equals_take_turns_of_one_slice() {
 fn one_without_equals_needs_no_timer() {
     let mut scheduler = with(&[5, 6]);
     scheduler.pick(0);
-    assert_eq!(scheduler.slice_deadline(), None);
+    assert_eq!(scheduler.deadline(), None);
 }
 
 #[test]
@@ -91,7 +100,7 @@ fn a_preempted_vcpu_keeps_its_turn_and_the_rest_of_its_slice() {
     assert_eq!(scheduler.pick(60), Some(id(2)));
     scheduler.block(id(2));
     assert_eq!(scheduler.pick(70), Some(id(0)));
-    assert_eq!(scheduler.slice_deadline(), Some(110));
+    assert_eq!(scheduler.deadline(), Some(110));
     assert_eq!(scheduler.pick(110), Some(id(1)));
 }
 
@@ -101,7 +110,7 @@ fn yielding_lets_every_equal_run_first() {
     scheduler.pick(0);
     scheduler.expire();
     assert_eq!(scheduler.pick(10), Some(id(1)));
-    assert_eq!(scheduler.slice_deadline(), Some(110));
+    assert_eq!(scheduler.deadline(), Some(110));
 }
 
 #[test]
@@ -109,7 +118,7 @@ fn a_late_pick_does_not_take_from_the_next_slice() {
     let mut scheduler = with(&[5, 5]);
     scheduler.pick(0);
     assert_eq!(scheduler.pick(1000), Some(id(1)));
-    assert_eq!(scheduler.slice_deadline(), Some(1100));
+    assert_eq!(scheduler.deadline(), Some(1100));
 }
 
 /// What the scheduler does, with lists.
@@ -150,8 +159,9 @@ impl Lists {
     fn rotate(&mut self, vcpu: usize) {
         self.left[vcpu] = SLICE;
         let ring = self.ring(vcpu);
-        if ring.front() == Some(&vcpu) {
-            ring.rotate_left(1);
+        if ring.contains(&vcpu) {
+            ring.retain(|other| *other != vcpu);
+            ring.push_back(vcpu);
         }
     }
 
@@ -196,6 +206,9 @@ fn check(scheduler: &Scheduler) {
         let mut members = vec![];
         let mut next = head;
         while let Some(vcpu) = next {
+            if let Some(last) = members.last() {
+                assert!(scheduler.vcpus[*last].turn < scheduler.vcpus[vcpu].turn);
+            }
             members.push(vcpu);
             let after = scheduler.vcpus[vcpu].next;
             assert_eq!(scheduler.vcpus[after].previous, vcpu);
@@ -203,8 +216,10 @@ fn check(scheduler: &Scheduler) {
             assert!(members.len() <= MAX_VCPUS);
         }
         for vcpu in (0..MAX_VCPUS).map(id) {
-            let Vcpu { ready, priority: its, .. } = scheduler.vcpus[vcpu];
-            assert_eq!(members.contains(&vcpu), ready && its == Priority(priority));
+            let Vcpu { queued, priority: its, .. } = scheduler.vcpus[vcpu];
+            assert_eq!(members.contains(&vcpu), queued && its == Priority(priority));
+            let may = scheduler.wanting & !scheduler.broke & scheduler.open;
+            assert_eq!(queued, may & vcpu.bit() != 0);
         }
     }
 }
@@ -243,7 +258,7 @@ proptest! {
                 Step::Pick(passed) => {
                     now += passed;
                     prop_assert_eq!(scheduler.pick(now).map(Id::index), lists.pick(now));
-                    prop_assert!(scheduler.slice_deadline().is_none_or(|end| end > now));
+                    prop_assert!(scheduler.deadline().is_none_or(|end| end > now));
                 }
             }
             check(&scheduler);
@@ -264,7 +279,7 @@ proptest! {
         let mut now = 0;
         for passed in preemptions {
             let Some(vcpu) = scheduler.pick(now) else { break };
-            let run = scheduler.slice_deadline().map_or(passed, |end| passed.min(end - now));
+            let run = scheduler.deadline().map_or(passed, |end| passed.min(end - now));
             ran[vcpu.index()] += run;
             now += run;
             scheduler.ready(urgent);

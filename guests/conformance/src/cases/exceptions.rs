@@ -18,7 +18,7 @@ pub(crate) fn run(phase: Phase) {
     blocks(phase);
     interrupts(phase);
     fast_interrupts(phase);
-    if phase == Phase::MmuOn {
+    if phase != Phase::MmuOff {
         aborts(phase);
     }
 }

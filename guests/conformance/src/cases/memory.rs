@@ -52,7 +52,7 @@ fn user_accesses(phase: Phase) {
         let set = [Set::R(7, Value::Scratch(0x104)), Set::R(8, Value::Word(4))];
         let modes = &[Mode::Usr, Mode::Svc, Mode::Sys, Mode::Irq, Mode::Abt];
         run_all(phase, &[Case { name, code, modes, set: &set, conditional: true }]);
-        if phase == Phase::MmuOn {
+        if phase != Phase::MmuOff {
             let name = crate::name::Name::new(format_args!("{name}_kernel"));
             let set = [Set::R(7, Value::Kernel(0x104)), Set::R(8, Value::Word(4))];
             let modes = &[Mode::Svc, Mode::Und];

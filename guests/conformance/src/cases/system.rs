@@ -14,7 +14,7 @@ use crate::{a32, t32};
 pub(crate) fn run(phase: Phase) {
     registers(phase);
     from_user_mode(phase);
-    if phase == Phase::MmuOn {
+    if phase != Phase::MmuOff {
         translations(phase);
     }
     from_t32(phase);

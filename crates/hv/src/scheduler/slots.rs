@@ -1,0 +1,129 @@
+//! A table of time slots that repeats: who may run when, in the manner of ARINC 653.
+//!
+//! The slots follow each other without a gap and make up the major frame. Every boundary
+//! is a sum of lengths from the frame's first start, so none is moved by lateness in
+//! noticing it.
+//!
+//! # Invariants
+//!
+//! - No slot has length 0; `frame` is the sum of the lengths.
+
+use entresol_abi::image::MAX_SLOTS;
+
+/// Every vCPU.
+pub(super) const ALL: u32 = u32::MAX;
+
+/// One slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its length in ticks.
+    pub length: u64,
+    /// Who may run in it: bit *n* for the vCPU with index *n*.
+    pub open: u32,
+}
+
+/// The table.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    slots: [Slot; MAX_SLOTS],
+    count: usize,
+    frame: u64,
+    current: usize,
+    end: u64,
+}
+
+impl Table {
+    /// Without slots: open to all, for ever.
+    pub(super) const NONE: Self = Self {
+        slots: [Slot { length: 0, open: ALL }; MAX_SLOTS],
+        count: 0,
+        frame: 0,
+        current: 0,
+        end: 0,
+    };
+
+    /// The slots that have a length, as many as there is room for, from `now` on.
+    pub(super) fn new(slots: &[Slot], now: u64) -> Self {
+        let mut table = Self::NONE;
+        for (to, slot) in table.slots.iter_mut().zip(slots.iter().filter(|slot| slot.length > 0)) {
+            *to = *slot;
+            table.count += 1;
+            table.frame += slot.length;
+        }
+        table.end = now + table.slot().length;
+        table
+    }
+
+    /// Moves to the slot of `now`. Returns who may run.
+    pub(super) fn open(&mut self, now: u64) -> u32 {
+        if self.frame == 0 {
+            return ALL;
+        }
+        if now.saturating_sub(self.end) >= self.frame {
+            self.end += (now - self.end) / self.frame * self.frame;
+        }
+        while now >= self.end {
+            self.current += 1;
+            if self.current >= self.count {
+                self.current = 0;
+            }
+            self.end += self.slot().length;
+        }
+        self.slot().open
+    }
+
+    /// When the slot ends.
+    pub(super) fn end(&self) -> Option<u64> {
+        (self.frame > 0).then_some(self.end)
+    }
+
+    fn slot(&self) -> Slot {
+        self.slots.get(self.current).copied().unwrap_or(Slot { length: 0, open: ALL })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn slot(length: u64, open: u32) -> Slot {
+        Slot { length, open }
+    }
+
+    #[test]
+    fn without_slots_all_is_open_for_ever() {
+        let mut table = Table::new(&[slot(0, 1)], 0);
+        assert_eq!(table.open(u64::MAX), ALL);
+        assert_eq!(table.end(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn boundaries_are_sums_of_lengths(
+            lengths in prop::collection::vec(0_u64..50, 1..MAX_SLOTS),
+            start in 0_u64..1000,
+            steps in prop::collection::vec(0_u64..400, 0..50),
+        ) {
+            prop_assume!(lengths.iter().any(|length| *length > 0));
+            let slots: Vec<Slot> =
+                (0_u32..).zip(&lengths).map(|(open, length)| slot(*length, open)).collect();
+            let frame: u64 = lengths.iter().sum();
+            let mut table = Table::new(&slots, start);
+            let mut now = start;
+            for step in steps {
+                now += step;
+                let mut inside = (now - start) % frame;
+                let expected = slots
+                    .iter()
+                    .find(|slot| match inside.checked_sub(slot.length) {
+                        Some(rest) => { inside = rest; false }
+                        None => true,
+                    })
+                    .unwrap();
+                prop_assert_eq!(table.open(now), expected.open);
+                prop_assert_eq!(table.end(), Some(now - inside + expected.length));
+            }
+        }
+    }
+}
