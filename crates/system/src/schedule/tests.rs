@@ -8,7 +8,6 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         name: name.to_owned(),
         image: std::path::PathBuf::new(),
         format: manifest::Format::Raw,
-        image: std::path::PathBuf::new(),
         memory: 1 << 20,
         priority,
         core: 0,
