@@ -38,7 +38,7 @@ pub const ABI_VERSION: u32 = 5;
 pub const MAX_VMS: usize = 8;
 
 /// Most cores that run VMs.
-pub const MAX_CORES: usize = 4;
+pub const MAX_CORES: usize = 2;
 
 /// Most time slots in one image.
 pub const MAX_SLOTS: usize = 32;

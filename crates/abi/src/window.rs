@@ -15,11 +15,11 @@ pub const MEMORY_END: u32 = 0xfffe_0000;
 pub const CORE_DATA: u32 = 0xfff4_0000;
 
 /// Bytes of memory that each core has for itself.
-pub const CORE_STRIDE: u32 = 0x3_0000;
+pub const CORE_STRIDE: u32 = 0x6_0000;
 
 const _: () = {
-    assert!(crate::image::MAX_CORES == 4, "as many as fit the window's memory");
-    assert!(CORE_DATA - BASE + CORE_STRIDE * 4 <= RESERVED);
+    assert!(crate::image::MAX_CORES == 2, "as many as fit the window's memory");
+    assert!(CORE_DATA - BASE + CORE_STRIDE * 2 <= RESERVED);
 };
 
 /// First byte of the part of the window that is device registers, 4 KiB each.

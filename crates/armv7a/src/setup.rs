@@ -129,7 +129,7 @@ impl Hypervisor {
             Plain(env!("CARGO_PKG_VERSION")),
             Plain(name(&machine)),
             Plain(if count == 1 { "" } else { "s" }),
-            Plain(["", "", " on 2 cores", " on 3 cores", " on 4 cores"][cores as usize % 5]),
+            Plain(["", " on 2 cores"][usize::from(cores > 1)]),
             header.build,
         ));
         if cores > 1 {
