@@ -37,6 +37,9 @@ struct Spec {
     /// Runs once on each.
     #[serde(default = "all_machines")]
     machines: Vec<String>,
+    /// The machine has so many cores.
+    #[serde(default = "one")]
+    cores: u32,
     /// Most seconds of the host's time for one run.
     #[serde(default = "default_seconds")]
     seconds: u64,
@@ -86,6 +89,10 @@ fn default_system() -> PathBuf {
 
 fn all_machines() -> Vec<String> {
     ["vexpress-a9", "xilinx-zynq-a9", "virt-a15"].map(str::to_owned).to_vec()
+}
+
+const fn one() -> u32 {
+    1
 }
 
 const fn default_seconds() -> u64 {
@@ -236,7 +243,12 @@ impl BootTest {
     }
 
     fn machine(&self, workspace: &Workspace) -> Result<Machine> {
-        Machine::described(&workspace.path("machines"), &self.machine, &self.image(workspace))
+        let image = self.image(workspace);
+        let machine = Machine::described(&workspace.path("machines"), &self.machine, &image)?;
+        Ok(match self.spec.cores {
+            1 => machine,
+            cores => machine.with(&["-smp", &cores.to_string()]),
+        })
     }
 }
 

@@ -22,7 +22,8 @@
 //! 2. Every table, name and payload lies inside `image_len`.
 //! 3. There are 1 to [`MAX_VMS`] VMs and at most [`MAX_SLOTS`] time slots.
 //! 4. No two ranges of the machine's memory overlap: window, image, pools, VMs.
-//! 5. A load lies inside its VM's memory.
+//! 5. A VM's core is one the machine has, below [`MAX_CORES`].
+//! 6. A load lies inside its VM's memory.
 
 use crate::{GuestPhys, HostPhys};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -31,10 +32,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
 
 /// Version of the layout described by this crate.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Most VMs in one image.
 pub const MAX_VMS: usize = 8;
+
+/// Most cores that run VMs.
+pub const MAX_CORES: usize = 4;
 
 /// Most time slots in one image.
 pub const MAX_SLOTS: usize = 32;
@@ -140,6 +144,18 @@ pub struct Machine {
     pub reset_writes: [[u32; 2]; 2],
     /// Number of cores.
     pub cores: u32,
+    /// One of [`Cores`].
+    pub start_cores: u32,
+}
+
+/// Values of [`Machine::start_cores`]: how other cores than the first are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Cores {
+    /// They start with the first, and wait in the hypervisor's first instructions.
+    Together = 0,
+    /// PSCI `CPU_ON` by `HVC` (ARM DEN 0022); their number is their MPIDR.
+    PsciHvc = 1,
 }
 
 /// Values of [`Machine::timer`].
@@ -206,6 +222,8 @@ pub struct Vm {
     pub r2: GuestPhys,
     /// Fixed priority: 0 is the least urgent, 31 the most.
     pub priority: u32,
+    /// The core that runs it.
+    pub core: u32,
     /// Bits of [`flags`].
     pub flags: u32,
     /// One of [`OnFault`].
@@ -239,6 +257,7 @@ impl Vm {
         r1: 0,
         r2: GuestPhys(0),
         priority: 0,
+        core: 0,
         flags: 0,
         on_fault: 0,
         restarts: 0,
@@ -364,6 +383,8 @@ pub enum BadImage {
     Vms(u32),
     /// More than [`MAX_SLOTS`] time slots.
     Slots(u32),
+    /// A core beyond [`MAX_CORES`].
+    Core(u32),
 }
 
 impl Header {
@@ -399,6 +420,9 @@ impl Header {
             return Err(BadImage::Slots(header.slots.count));
         }
         for vm in vms {
+            if usize::try_from(vm.core).map_or(true, |core| core >= MAX_CORES) {
+                return Err(BadImage::Core(vm.core));
+            }
             for load in table::<Load>(image, vm.loads)? {
                 table::<u8>(image, Table { offset: load.offset, count: load.len })?;
             }
@@ -426,9 +450,9 @@ where
     entries().ok_or(BadImage::Table(table))
 }
 
-const _: () = assert!(size_of::<Header>() == 136);
-const _: () = assert!(size_of::<Machine>() == 84);
-const _: () = assert!(size_of::<Vm>() == 92);
+const _: () = assert!(size_of::<Header>() == 140);
+const _: () = assert!(size_of::<Machine>() == 88);
+const _: () = assert!(size_of::<Vm>() == 96);
 const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(cfg!(target_endian = "little"));
 
@@ -441,7 +465,7 @@ mod tests {
         Header {
             magic: MAGIC,
             abi: ABI_VERSION,
-            image_len: end + 92 * vms,
+            image_len: end + 96 * vms,
             vms: Table { offset: end, count: vms },
             ..Header::default()
         }

@@ -10,6 +10,18 @@ pub const BASE: u32 = 0xfff0_0000;
 /// First byte after the part of the window that is memory.
 pub const MEMORY_END: u32 = 0xfffe_0000;
 
+/// First byte of the part of the window that each core has for itself: data and stack.
+/// Core *n* has *n* times [`CORE_STRIDE`] bytes further in memory what it sees here.
+pub const CORE_DATA: u32 = 0xfff4_0000;
+
+/// Bytes of memory that each core has for itself.
+pub const CORE_STRIDE: u32 = 0x3_0000;
+
+const _: () = {
+    assert!(crate::image::MAX_CORES == 4, "as many as fit the window's memory");
+    assert!(CORE_DATA - BASE + CORE_STRIDE * 4 <= RESERVED);
+};
+
 /// First byte of the part of the window that is device registers, 4 KiB each.
 pub const DEVICES: u32 = 0xfffe_0000;
 

@@ -13,6 +13,7 @@
 //!   boot protocol of loaders otherwise).
 //! - Symbols of the linker script (`crates/kernel/kernel.ld`) delimit the sections.
 
+use crate::cores;
 use crate::cp15;
 use crate::entry;
 use crate::exclusive::Exclusive;
@@ -58,16 +59,17 @@ const BOOT_LARGE: u32 = window_large(HostPhys(0), true, true);
 unsafe extern "C" {
     /// First byte of read-only data; text lies before.
     static __rodata_start: u8;
-    /// First byte of writable data.
-    static __data_start: u8;
+    /// First byte of what cores share, which may be written, as all that follows.
+    static __shared_start: u8;
 }
 
-/// The first instruction. Goes to `kernel_main(load)` of the binary, in the window.
+/// The first instruction. Goes to `kernel_main(load, core)` of the binary, in the window.
 ///
-/// 1. One core goes on.
+/// 1. The first core goes on; the others wait to be released ([`cores`](crate::cores)).
 /// 2. Caches, TLB and MMU off and empty.
-/// 3. Zero `.bss`.
-/// 4. Tables: the binary's megabyte and the next at their own addresses, and the window.
+/// 3. First core: zero `.bss`.
+/// 4. Tables: the binary's megabyte and the next at their own addresses, and the window. Those of
+///    other cores are there already.
 /// 5. MMU on.
 /// 6. Jump to the window, stack, vectors.
 ///
@@ -82,11 +84,19 @@ pub unsafe extern "C" fn start() -> ! {
     naked_asm!(
         "cpsid aif, #0x13",
         "adr r4, {start}",              // load: `start` is the binary's first byte
-        // 1. The cores with a number wait for ever.
-        "mrc p15, 0, r0, c0, c0, 5",
-        "tst r0, #3",
+        "movw r5, #:lower16:{base}",
+        "movt r5, #:upper16:{base}",
+        "sub r5, r4, r5",               // from window address to physical address
+        // 1. With the MMU and caches off, so the word is read from memory.
+        "mrc p15, 0, r9, c0, c0, 5",    // MPIDR
+        "ands r9, r9, #3",              // the core's number
         "beq 3f",
-        "2: wfe",
+        "ldr r0, ={released}",
+        "add r0, r0, r5",
+        "2: ldr r1, [r0]",
+        "cmp r9, r1",
+        "blo 3f",
+        "wfe",
         "b 2b",
         "3:",
         // 2. B3.10, B2.2.9: nothing cached may survive into the new translation.
@@ -107,9 +117,9 @@ pub unsafe extern "C" fn start() -> ! {
         "and r2, r1, #7",
         "add r2, r2, #4",               // log2 of the line length
         "ubfx r3, r1, #3, #10",         // ways - 1
-        "ubfx r5, r1, #13, #15",        // sets - 1
+        "ubfx r10, r1, #13, #15",       // sets - 1
         "clz r6, r3",                   // position of the way; 32 if there is one
-        "4: mov r7, r5",
+        "4: mov r7, r10",
         "5: lsl r8, r3, r6",
         "orr r8, r8, r7, lsl r2",
         "mcr p15, 0, r8, c7, c6, 2",    // DCISW
@@ -125,9 +135,8 @@ pub unsafe extern "C" fn start() -> ! {
         "orr r0, r0, #0x40",
         "mcr p15, 0, r0, c1, c0, 1",
         // 3.
-        "movw r5, #:lower16:{base}",
-        "movt r5, #:upper16:{base}",
-        "sub r5, r4, r5",               // from window address to physical address
+        "cmp r9, #0",
+        "bne 8f",
         "ldr r0, =__bss_start",
         "ldr r1, =__bss_end",
         "add r0, r0, r5",
@@ -161,7 +170,13 @@ pub unsafe extern "C" fn start() -> ! {
         "add r1, r1, #1",
         "cmp r1, #{pages}",
         "blo 7b",
+        "b 9f",
+        "8: ldr r6, ={linear}",
+        "add r6, r6, r5",
+        "mov r0, #{stride}",
+        "mla r6, r9, r0, r6",
         // 5.
+        "9:",
         "mov r0, #0",
         "mcr p15, 0, r0, c2, c0, 2",    // TTBCR: one table
         "mov r1, #0x40000000",
@@ -185,10 +200,13 @@ pub unsafe extern "C" fn start() -> ! {
         "mcr p15, 0, r1, c12, c0, 0",   // VBAR
         "isb",
         "mov r0, r4",
-        "ldr r1, =kernel_main",
-        "bx r1",
+        "mov r1, r9",
+        "ldr r12, =kernel_main",
+        "bx r12",
         start = sym start,
         base = const window::BASE,
+        stride = const window::CORE_STRIDE,
+        released = sym cores::RELEASED,
         linear = sym LINEAR_TABLE,
         window = sym WINDOW_TABLE,
         section = const BOOT_SECTION,
@@ -201,6 +219,25 @@ pub unsafe extern "C" fn start() -> ! {
         set = const SCTLR_SET,
         vectors = sym entry::vectors,
     )
+}
+
+/// Where a core's tables lie in the window: first level of the linear view, second level of
+/// the window.
+pub(crate) const fn tables() -> (*mut FirstLevel, *mut SecondLevel) {
+    (LINEAR_TABLE.address(), WINDOW_TABLE.address())
+}
+
+/// Fills the tables of `core`, which are zero, as [`start`] does its own.
+pub(crate) fn fill(linear: &mut FirstLevel, table: &mut SecondLevel, load: HostPhys, core: u32) {
+    for megabyte in [load.0 >> 20, (load.0 >> 20) + 1] {
+        linear.0[megabyte as usize % 4096] = BOOT_SECTION | megabyte << 20;
+    }
+    let at = cores::host(load, core, WINDOW_TABLE.address() as u32);
+    linear.0[4095] = crate::translation::table(at, WINDOW_DOMAIN);
+    for page in 0..(window::MEMORY_END - window::BASE) >> 12 {
+        let first = cores::host(load, core, window::BASE + ((page & !15) << 12));
+        table.0[page as usize] = window_large(first, true, true);
+    }
 }
 
 /// Closes what User mode could reach and nobody saves: one VM could tell another by it.
@@ -218,6 +255,7 @@ fn close_user_registers() {
 pub struct Window {
     next_device: u32,
     load: HostPhys,
+    core: u32,
 }
 
 impl Window {
@@ -227,8 +265,21 @@ impl Window {
     ///
     /// Called once, first thing in `kernel_main`, with what that was given.
     #[must_use]
-    pub unsafe fn take(load: u32) -> Self {
-        Self { next_device: window::DEVICES, load: HostPhys(load) }
+    pub unsafe fn take(load: u32, core: u32) -> Self {
+        Self { next_device: window::DEVICES, load: HostPhys(load), core }
+    }
+
+    /// Gives the cores below `count` what they start with.
+    ///
+    /// # Safety
+    ///
+    /// On the boot core, before [`Window::finish`] and before any static that is not zero at
+    /// first was changed.
+    pub unsafe fn prepare_cores(&self, count: u32) {
+        for core in 1..count {
+            // SAFETY: the caller's promise; `start` mapped the binary's megabyte.
+            unsafe { cores::prepare(self.load, core) };
+        }
     }
 
     /// Borrows the image's tables.
@@ -257,14 +308,14 @@ impl Window {
         // SAFETY: as above.
         let window = unsafe { WINDOW_TABLE.get() };
         let rodata = (&raw const __rodata_start) as u32;
-        let data = (&raw const __data_start) as u32;
+        let shared = (&raw const __shared_start) as u32;
         for page in 0..(window::MEMORY_END - window::BASE) >> 12 {
             let at = window::BASE + ((page & !15) << 12);
-            let host = HostPhys(self.load.0 + ((page & !15) << 12));
-            window.0[page as usize] = window_large(host, at >= data, at < rodata);
+            let host = cores::host(self.load, self.core, at);
+            window.0[page as usize] = window_large(host, at >= shared, at < rodata);
         }
         maintenance::forget_all();
-        let base = LINEAR_TABLE.address() as u32 - window::BASE + self.load.0;
+        let base = cores::host(self.load, self.core, LINEAR_TABLE.address() as u32).0;
         // SAFETY: the table of `start`, which maps the window and, as of now, all memory.
         unsafe { linear::set(View { base: base | WALK_ATTRIBUTES, asid: LINEAR_ASID }) };
         // SAFETY: full access; FPEXC.EN decides from here on (B1.11.1).

@@ -134,6 +134,8 @@ write! {
     invalidate_branch_predictor = 7, 0, 5, 6;
     /// DCCMVAU: clean one data-cache line to the point of unification.
     clean_data_line = 7, 0, 11, 1;
+    /// DCCIMVAC: clean and invalidate one data-cache line to the point of coherency.
+    flush_data_line = 7, 0, 14, 1;
     /// DCCISW.
     flush_set_way = 7, 0, 14, 2;
     /// TLBIALL.
@@ -196,6 +198,8 @@ barrier! {
     isb = "isb";
     /// Forgets an exclusive reservation, which must not survive a switch.
     clear_exclusive = "clrex";
+    /// Wakes cores that wait for an event.
+    send_event = "sev";
     /// Waits for an interrupt, masked or not.
     wait_for_interrupt = "wfi";
 }

@@ -13,6 +13,7 @@
 //! - A guest is ready in the scheduler exactly if it is running or being restored; it may
 //!   still have to wait for its budget or its slot.
 
+use crate::cores;
 use crate::exclusive::Exclusive;
 use crate::float;
 use crate::guest::{Guest, Run};
@@ -23,15 +24,19 @@ use core::fmt;
 use core::fmt::Write;
 use entresol_abi::HostPhys;
 use entresol_abi::console::Channel;
-use entresol_abi::image::MAX_VMS;
+use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
 use entresol_hv::health::{Fault, Notice, Plain};
+use entresol_hv::link::{Relay, State};
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
+
+/// First bit of links in [`Hypervisor::held`].
+const LINKS: u32 = 16;
 
 /// Counters for the host; see `abi::observe`.
 #[unsafe(no_mangle)]
@@ -45,6 +50,12 @@ pub(crate) static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY
 pub(crate) struct Hypervisor {
     pub(crate) guests: [Guest; MAX_VMS],
     pub(crate) count: usize,
+    /// The core's number; 0 is the boot core, which has the serial line.
+    pub(crate) core: u32,
+    /// How many cores run VMs.
+    pub(crate) cores: u32,
+    /// The boot core's ends of the links, by the number of the other core.
+    pub(crate) relays: [Relay; MAX_CORES],
     /// To be asked by [`Hypervisor::scheduler`].
     pub(crate) turns: Scheduler,
     pub(crate) console: Console,
@@ -62,7 +73,8 @@ pub(crate) struct Hypervisor {
     pub(crate) float_holder: *const Guest,
     /// Whether floating-point instructions run.
     pub(crate) float_open: bool,
-    /// Bit *n*: the UART of VM *n* may hold bytes for which its console had no room.
+    /// Bit *n*: the UART of VM *n* may hold bytes for which its console had no room;
+    /// bit [`LINKS`] + *n*: so may the link of core *n*.
     pub(crate) held: u32,
     /// Whether the scheduler must be asked before a guest runs again.
     pub(crate) reschedule: bool,
@@ -101,6 +113,9 @@ impl Hypervisor {
     const EMPTY: Self = Self {
         guests: [const { Guest::EMPTY }; MAX_VMS],
         count: 0,
+        core: 0,
+        cores: 1,
+        relays: [const { Relay::new() }; MAX_CORES],
         turns: Scheduler::new(1_000_000),
         console: Console::new(),
         platform: None,
@@ -200,9 +215,30 @@ impl Hypervisor {
                 self.wake(index);
             }
         }
+        if self.held >> LINKS != 0 {
+            self.collect();
+        }
         if let Some(platform) = &mut self.platform {
             platform.notify_sent(self.console.pending());
         }
+    }
+
+    /// Boot core: moves what other cores have written to the consoles.
+    pub(crate) fn collect(&mut self) {
+        for core in 1..self.cores {
+            let link = cores::link(core);
+            let index = core as usize % MAX_CORES;
+            let left = self.relays[index].collect(&link.up, &mut self.console);
+            self.held = self.held & !(1 << (LINKS + core)) | u32::from(left) << (LINKS + core);
+            if link.up.was_refused() {
+                self.platform().call(core);
+            }
+        }
+    }
+
+    /// Whether this core runs a VM.
+    pub(crate) fn is_own(&self, index: usize) -> bool {
+        self.guests[index % MAX_VMS].vm.core == self.core
     }
 
     /// Tells of something that the guest was told by its processor.
@@ -296,6 +332,32 @@ impl Hypervisor {
         };
         if self.guests.iter().take(self.count).all(all_off(false)) {
             let well = self.guests.iter().take(self.count).all(all_off(true));
+            self.ended(well);
+        }
+        self.arm();
+        cp15::dsb();
+        cp15::wait_for_interrupt();
+        self.interrupted();
+    }
+
+    /// All VMs of this core are off. When those of every core are, that is the machine's end.
+    fn ended(&mut self, mut well: bool) {
+        if self.core != 0 {
+            // Its last words first.
+            if !self.console.pending() && cores::link(self.core).set_state(State::Ended { well }) {
+                self.platform().call(0);
+            }
+            return;
+        }
+        let mut all = true;
+        for core in 1..self.cores {
+            match cores::link(core).state() {
+                State::Running => all = false,
+                State::Ended { well: this } => well &= this,
+            }
+        }
+        if all {
+            self.collect();
             self.say(format_args!(
                 "every vm is off: {}",
                 Plain(if well { "all ended well" } else { "not all ended well" })
@@ -303,10 +365,6 @@ impl Hypervisor {
             self.flush();
             self.platform().power_off(well);
         }
-        self.arm();
-        cp15::dsb();
-        cp15::wait_for_interrupt();
-        self.interrupted();
     }
 
     /// Loads a guest: its registers, its thread registers, its domains. No TLB and no cache

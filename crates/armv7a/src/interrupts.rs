@@ -7,9 +7,10 @@
 //! - A level interrupt of a passed-through device stays masked in the machine from its
 //!   delivery until the guest ends it.
 
+use crate::cores;
 use crate::guest::Run;
 use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor, SerialOf};
-use entresol_abi::image::MAX_VMS;
+use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_hv::console::channel;
 use entresol_hv::platform::Interrupt;
 
@@ -23,6 +24,7 @@ impl Hypervisor {
         match self.platform().acknowledge() {
             Interrupt::Timer => self.timer_fired(),
             Interrupt::Serial => self.serial_fired(),
+            Interrupt::Core => self.core_called(),
             Interrupt::Device(irq) => self.device_fired(irq),
             Interrupt::Spurious => {}
         }
@@ -73,9 +75,30 @@ impl Hypervisor {
         self.pump();
     }
 
-    /// Gives a guest what was typed for it, as far as its board takes it.
+    /// Another core wrote, read or ended.
+    #[cold]
+    #[inline(never)]
+    fn core_called(&mut self) {
+        self.collect();
+        self.pump();
+        for index in 0..self.count {
+            if !self.is_own(index) {
+                self.deliver(index);
+            }
+        }
+    }
+
+    /// Gives a guest what was typed for it, as far as its board, or its core, takes it.
     pub(crate) fn deliver(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
+        let core = guest.vm.core;
+        if core != self.core {
+            let (relay, link) = (&mut self.relays[core as usize % MAX_CORES], cores::link(core));
+            if self.core == 0 && relay.forward(&link.down, &mut self.console, channel(index)) {
+                self.platform().call(core);
+            }
+            return;
+        }
         self.console.deliver(channel(index), |byte| guest.board.push_rx(byte));
         self.wake(index);
     }

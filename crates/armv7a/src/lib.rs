@@ -29,6 +29,7 @@
 pub mod boot;
 mod call;
 mod code;
+pub mod cores;
 pub mod cp15;
 mod device;
 mod effect;

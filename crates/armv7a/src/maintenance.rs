@@ -137,6 +137,22 @@ pub(crate) fn instructions_written(start: HostPhys, len: u32) {
     complete_forgetting();
 }
 
+/// Makes what was stored at `[address, address + len)` what a core sees that has its caches
+/// off, and keeps no copy that would hide what that core stores.
+///
+/// B2.2.7, B2.2.9: clean and invalidate to the point of coherency, then complete that.
+pub(crate) fn for_a_core_without_caches(address: u32, len: u32) {
+    const LINE: u32 = 32;
+    cp15::dsb();
+    let mut line = address & !(LINE - 1);
+    while line < address + len {
+        // SAFETY: writes back what is dirty; the caller's memory is mapped.
+        unsafe { cp15::flush_data_line(line) };
+        line += LINE;
+    }
+    cp15::dsb();
+}
+
 /// Drops all cached instructions and branch predictions, for a guest that changed code.
 #[inline]
 pub(crate) fn forget_instructions() {

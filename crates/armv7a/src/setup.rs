@@ -18,6 +18,10 @@ pub struct Setup<'a> {
     pub platform: &'static mut dyn Platform,
     /// The window's second-level entries.
     pub window: &'a [u32; 240],
+    /// The core's number.
+    pub core: u32,
+    /// How many cores run VMs.
+    pub cores: u32,
     /// Top of the core's stack.
     pub stack: u32,
 }
@@ -33,11 +37,13 @@ pub fn start(setup: Setup<'_>) -> ! {
 impl Hypervisor {
     /// Sets up everything from the image.
     fn set_up(&mut self, setup: Setup<'_>) {
-        let Setup { image, image_at, platform, window: entries, stack } = setup;
+        let Setup { image, image_at, platform, window: entries, core, cores, stack } = setup;
         let Ok(header) = image::Header::check(image) else { halt() };
         let hz = platform.hz();
         self.platform = Some(platform);
         self.image = image_at;
+        self.core = core;
+        self.cores = cores;
         // About 8 ms.
         self.turns.set_slice(u64::from(hz >> 7));
         let identity = entresol_vcpu::Identity::from_machine(crate::identity::read());
@@ -50,16 +56,23 @@ impl Hypervisor {
             let mut linear = Self::linear(&mut self.view);
             let pools = crate::pools::Pools::carve(&mut pool, &mut asid, &vm);
             guest.vm = vm;
+            // What is loaded before the first VM runs has one, too.
+            let shared = crate::promote::shared_page(index);
+            guest.promotion.page = shared;
+            self.count = index + 1;
+            if vm.core != core {
+                // Another core's: here it is off, and only its console passes.
+                continue;
+            }
             guest.stack = stack;
             guest.vcpu.cp15.identity = identity;
             guest.health = entresol_hv::health::Health::from_image(vm.on_fault, vm.restarts);
             let memory = crate::memory::GuestMemory::new(vm.memory, vm.host, vm.memory_len);
             guest.shadow.set_up(&mut linear, pools, memory, entries);
-            let shared = crate::promote::shared_page(index);
-            guest.promotion.page = shared;
             if vm.flags & image::flags::PROMOTE != 0 {
                 guest.promotion.on = true;
-                let at = HostPhys(image_at.0 - window::RESERVED + (shared as u32 - window::BASE));
+                let load = HostPhys(image_at.0 - window::RESERVED);
+                let at = crate::cores::host(load, core, shared as u32);
                 guest.shadow.stubs.set_up(&mut linear, pools.stubs_at, memory.pages(), at);
             }
             let given = image::table::<image::Passthrough>(image, vm.passthrough).unwrap_or(&[]);
@@ -86,18 +99,39 @@ impl Hypervisor {
                     self.turns.ready(id);
                 }
             }
-            self.count = index + 1;
+        }
+        let slots = image::table::<image::Slot>(image, header.slots).unwrap_or(&[]);
+        let own = |vms: u32| (0..self.count).any(|n| vms >> n & 1 == 1 && self.is_own(n));
+        if slots.iter().any(|slot| own(slot.vms)) {
+            self.set_slots(slots, hz);
+        }
+        if core == 0 {
+            self.lead(image, header, vms);
+        }
+    }
+
+    /// What the boot core does for all.
+    #[inline(never)]
+    fn lead(&mut self, image: &[u8], header: &image::Header, vms: &[image::Vm]) {
+        for vm in vms {
+            let given = image::table::<image::Passthrough>(image, vm.passthrough).unwrap_or(&[]);
+            for device in given.iter().filter(|device| device.host_irq != 0) {
+                self.platform().route(device.host_irq, vm.core);
+            }
         }
         let machine = header.machine.name;
-        let count = self.count;
+        let (count, cores) = (self.count, self.cores);
         self.say(format_args!(
-            "entresol {} on {}: {count} vm{}, image {:08x}",
+            "entresol {} on {}: {count} vm{}{}, image {:08x}",
             Plain(env!("CARGO_PKG_VERSION")),
             Plain(name(&machine)),
             Plain(if count == 1 { "" } else { "s" }),
+            Plain(["", "", " on 2 cores", " on 3 cores", " on 4 cores"][cores as usize % 5]),
             header.build,
         ));
-        self.set_slots(image::table::<image::Slot>(image, header.slots).unwrap_or(&[]), hz);
+        if cores > 1 {
+            self.platform().start_cores(cores);
+        }
     }
 
     /// Starts the major frame.

@@ -127,9 +127,35 @@ impl Gic {
             }
         }
         self.distributor.write(gicd::CTLR, ENABLE);
+        self.enable_interface();
+    }
+
+    /// Brings what belongs to another core than the boot core into the same state: its
+    /// private interrupts, whose registers are its own, and its interface. After
+    /// [`Gic::init`] on the boot core.
+    pub fn init_core(&mut self) {
+        self.distributor.write(gicd::ICENABLER, u32::MAX);
+        self.distributor.write(gicd::ICPENDR, u32::MAX);
+        self.distributor.write(gicd::ICACTIVER, u32::MAX);
+        self.distributor.write(gicd::IGROUPR, 0);
+        for quarter in (0..32).step_by(4) {
+            self.distributor.write(gicd::IPRIORITYR + quarter, PRIORITIES);
+        }
+        self.enable_interface();
+    }
+
+    fn enable_interface(&mut self) {
         self.interface.write(gicc::PMR, 0xff);
         self.interface.write(gicc::BPR, 0);
         self.interface.write(gicc::CTLR, ENABLE);
+    }
+
+    /// Sends a shared interrupt to one core.
+    pub fn set_target(&mut self, irq: u32, core: u32) {
+        let register = gicd::ITARGETSR + irq / 4 * 4;
+        let shift = irq % 4 * 8;
+        let word = self.distributor.read(register) & !(0xff << shift);
+        self.distributor.write(register, word | 1 << (core % 8) << shift);
     }
 
     /// Enables an interrupt.
@@ -229,6 +255,24 @@ mod tests {
         assert_eq!((interrupt.irq(), interrupt.source()), (3, 1));
         gic.end(interrupt);
         assert_eq!(gic.interface.read(gicc::EOIR), 1 << 10 | 3);
+    }
+
+    #[test]
+    fn another_core_initialises_only_what_is_its_own() {
+        let mut gic = gic();
+        gic.init_core();
+        assert_eq!(gic.distributor.read(gicd::CTLR), 0);
+        assert_eq!(gic.distributor.read(gicd::ITARGETSR + 32), 0);
+        assert_eq!(gic.distributor.read(gicd::IPRIORITYR + 28), 0xa0a0_a0a0);
+        assert_eq!(gic.interface.read(gicc::CTLR), 1);
+    }
+
+    #[test]
+    fn a_shared_interrupt_goes_to_one_core() {
+        let mut gic = gic();
+        gic.distributor.write(gicd::ITARGETSR + 36, 0x0101_0101);
+        gic.set_target(38, 2);
+        assert_eq!(gic.distributor.read(gicd::ITARGETSR + 36), 0x0104_0101);
     }
 
     #[test]

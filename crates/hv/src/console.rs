@@ -146,10 +146,16 @@ impl Console {
         any
     }
 
+    /// Bytes of a channel that would not be dropped.
+    #[must_use]
+    pub fn room(&self, channel: Channel) -> usize {
+        self.output.get(usize::from(channel.0)).map_or(0, |ring| OUTPUT - ring.len)
+    }
+
     /// Whether the next byte of a channel would not be dropped.
     #[must_use]
     pub fn has_room(&self, channel: Channel) -> bool {
-        self.output.get(usize::from(channel.0)).is_some_and(|ring| ring.len < OUTPUT)
+        self.room(channel) > 0
     }
 
     /// Text for a channel, to be written with `write!`.
@@ -272,4 +278,4 @@ impl fmt::Write for Writer<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,6 +11,7 @@
 //!   and [`timer`], which speak [`bus`].
 //! - [`scheduler`]: which vCPU runs.
 //! - [`console`]: how VMs share one serial line without waiting for it.
+//! - [`link`]: how the consoles of other cores reach that line.
 //! - [`hypercall`]: what a guest's call asks for, or why it is refused.
 //! - [`health`]: what ended a VM's run, said in one sentence, and what to do then.
 
@@ -23,6 +24,7 @@ pub mod console;
 pub mod gic;
 pub mod health;
 pub mod hypercall;
+pub mod link;
 pub mod pl011;
 pub mod pl031;
 pub mod platform;

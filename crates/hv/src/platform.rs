@@ -10,8 +10,10 @@ use crate::console::Serial;
 pub enum Interrupt {
     /// The core's one-shot timer.
     Timer,
-    /// The serial line.
+    /// The serial line: on other cores than the boot core, their link to it.
     Serial,
+    /// On the boot core: another core sent bytes, took some, or ended.
+    Core,
     /// Another device's; its number.
     Device(u32),
     /// None after all.
@@ -32,6 +34,17 @@ pub trait Platform: Serial {
     /// Acknowledges the most urgent pending interrupt, once. A device's stays masked until
     /// [`Platform::unmask`]; the others are settled.
     fn acknowledge(&mut self) -> Interrupt;
+
+    /// Interrupts another core: `Interrupt::Core` there if it is the boot core, else
+    /// `Interrupt::Serial`. What this core wrote before is visible to it.
+    fn call(&mut self, core: u32);
+
+    /// Has a device's interrupt, level-triggered, go to a core. Only before
+    /// [`Platform::start_cores`]: the registers are shared.
+    fn route(&mut self, irq: u32, core: u32);
+
+    /// Lets the cores below `count` go on from where they wait. Boot core only, once.
+    fn start_cores(&mut self, count: u32);
 
     /// Lets a device interrupt (again).
     fn unmask(&mut self, irq: u32);

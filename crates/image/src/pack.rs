@@ -177,6 +177,7 @@ fn describe(vm: &Vm, host: HostPhys, loads: abi::Table, passthrough: abi::Table)
         r1: u32::MAX,
         r2: GuestPhys(vm.device_tree.start),
         priority: vm.priority,
+        core: vm.core,
         flags: flag(vm.autostart, abi::flags::AUTOSTART)
             | flag(vm.uart, abi::flags::UART)
             | flag(vm.rtc, abi::flags::RTC)

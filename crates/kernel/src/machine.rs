@@ -3,8 +3,9 @@
 //! Chooses drivers by numbers in the image's description; knows no machine by name.
 
 use core::arch::asm;
-use entresol_abi::image::{self, PowerOff, Reset};
+use entresol_abi::image::{self, Cores, PowerOff, Reset};
 use entresol_armv7a::boot::Window;
+use entresol_armv7a::cores;
 use entresol_armv7a::exclusive::Exclusive;
 use entresol_armv7a::halt;
 use entresol_armv7a::timer::GenericTimer;
@@ -12,6 +13,7 @@ use entresol_devices::gic::{Gic, Trigger};
 use entresol_devices::timer::{A9Global, Clock};
 use entresol_devices::uart::Uart;
 use entresol_hv::console::Serial;
+use entresol_hv::link::{Link, Sent};
 use entresol_hv::platform::{Interrupt, Platform};
 
 /// The core's clock.
@@ -20,33 +22,51 @@ enum Timer {
     A9Global(A9Global),
 }
 
-/// The hypervisor's devices.
+/// Where consoles go.
+enum Line {
+    Uart(Uart),
+    /// On other cores than the boot core.
+    Link(&'static Link),
+}
+
+/// The software interrupt by which cores call each other.
+const CALL: u32 = 0;
+
+/// Polls of a link before the machine goes down, whoever should have emptied it.
+const PATIENCE: u32 = 1_000_000;
+
+/// A core's devices of the hypervisor.
 pub(crate) struct Machine {
     description: image::Machine,
+    core: u32,
+    load: u32,
     gic: Gic,
     timer: Timer,
-    uart: Uart,
+    line: Line,
     /// The page of the reset registers.
     reset: Option<*mut u32>,
 }
 
-/// The one machine.
+/// The core's machine.
 static MACHINE: Exclusive<Option<Machine>> = Exclusive::new(None);
 
 impl Machine {
     /// Takes the devices that `description` names; `None` if it names something unknown.
     pub(crate) fn take(
         window: &mut Window,
+        load: u32,
+        core: u32,
         description: &image::Machine,
     ) -> Option<&'static mut dyn Platform> {
         let distributor = window.device(description.gic_distributor)?;
         let interface = window.device(description.gic_cpu)?;
-        let uart = window.device(description.uart_base)?;
         // SAFETY: the image says so, and the window maps the registers for ever.
         let mut gic = unsafe { Gic::new(distributor, interface) };
-        // SAFETY: as above.
-        let mut uart = unsafe { Uart::new(description.uart, uart) }?;
-        gic.init();
+        if core == 0 {
+            gic.init();
+        } else {
+            gic.init_core();
+        }
         let timer = match description.timer {
             0 => {
                 // SAFETY: the image says that the processor has it.
@@ -61,25 +81,65 @@ impl Machine {
             }
             _ => return None,
         };
-        uart.init();
         gic.enable(description.timer_irq);
-        gic.enable(description.uart_irq);
+        gic.enable(CALL);
+        let line = if core == 0 {
+            let base = window.device(description.uart_base)?;
+            // SAFETY: as for the interrupt controller.
+            let mut uart = unsafe { Uart::new(description.uart, base) }?;
+            uart.init();
+            gic.enable(description.uart_irq);
+            Line::Uart(uart)
+        } else {
+            Line::Link(cores::link(core))
+        };
         let by_registers = description.reset == Reset::Registers as u32;
         let reset = if by_registers { Some(window.device(description.reset_base)?) } else { None };
-        let machine = Self { description: *description, gic, timer, uart, reset };
+        let machine = Self { description: *description, core, load, gic, timer, line, reset };
         // SAFETY: called once, before any trap.
         let slot = unsafe { MACHINE.get() };
         Some(slot.insert(machine))
     }
 }
 
+impl Machine {
+    /// Gives the boot core time to take this core's last words.
+    fn let_others_read(&self) {
+        if let Line::Link(link) = &self.line {
+            for _ in 0..PATIENCE {
+                if link.up.is_empty() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 impl Serial for Machine {
     fn put(&mut self, byte: u8) -> bool {
-        self.uart.put(byte)
+        match &mut self.line {
+            Line::Uart(uart) => uart.put(byte),
+            Line::Link(link) => {
+                let sent = link.up.send(byte);
+                if sent == Sent::Call {
+                    self.call(0);
+                }
+                sent != Sent::Refused
+            }
+        }
     }
 
     fn get(&mut self) -> Option<u8> {
-        self.uart.get()
+        match &mut self.line {
+            Line::Uart(uart) => uart.get(),
+            Line::Link(link) => {
+                let byte = link.down.receive();
+                if byte.is_none() && link.down.was_refused() {
+                    self.call(0);
+                }
+                byte
+            }
+        }
     }
 }
 
@@ -121,8 +181,15 @@ impl Platform for Machine {
                 _ => Interrupt::Spurious,
             }
         } else if number == self.description.uart_irq {
-            self.uart.acknowledge();
+            if let Line::Uart(uart) = &mut self.line {
+                uart.acknowledge();
+            }
             Interrupt::Serial
+        } else if number == CALL {
+            match self.line {
+                Line::Uart(_) => Interrupt::Core,
+                Line::Link(_) => Interrupt::Serial,
+            }
         } else {
             self.gic.disable(number);
             Interrupt::Device(number)
@@ -131,8 +198,32 @@ impl Platform for Machine {
         result
     }
 
-    fn unmask(&mut self, irq: u32) {
+    fn call(&mut self, core: u32) {
+        cores::written();
+        self.gic.send(CALL, 1 << (core % 8));
+    }
+
+    fn route(&mut self, irq: u32, core: u32) {
         self.gic.set_trigger(irq, Trigger::Level);
+        self.gic.set_target(irq, core);
+    }
+
+    fn start_cores(&mut self, count: u32) {
+        cores::release(count);
+        if self.description.start_cores == Cores::PsciHvc as u32 {
+            for core in 1..count {
+                // SAFETY: CPU_ON; the core starts at the binary's first instruction, where
+                // the entry code expects it.
+                unsafe {
+                    asm!(".arch_extension virt", "hvc #0",
+                        inout("r0") 0x8400_0003_u32 => _, inout("r1") core => _,
+                        inout("r2") self.load => _, inout("r3") 0 => _, options(nostack));
+                }
+            }
+        }
+    }
+
+    fn unmask(&mut self, irq: u32) {
         self.gic.enable(irq);
     }
 
@@ -141,10 +232,18 @@ impl Platform for Machine {
     }
 
     fn notify_sent(&mut self, wanted: bool) {
-        self.uart.set_transmit_interrupt(wanted);
+        match &mut self.line {
+            Line::Uart(uart) => uart.set_transmit_interrupt(wanted),
+            Line::Link(link) => {
+                if wanted && link.up.has_room() {
+                    self.call(self.core);
+                }
+            }
+        }
     }
 
     fn power_off(&mut self, well: bool) -> ! {
+        self.let_others_read();
         if self.description.power_off == PowerOff::Semihosting as u32 {
             // SYS_EXIT_EXTENDED with ADP_Stopped_ApplicationExit and a status.
             let block = [0x20026_u32, u32::from(!well)];
@@ -157,6 +256,7 @@ impl Platform for Machine {
     }
 
     fn reset(&mut self) -> ! {
+        self.let_others_read();
         if let Some(base) = self.reset {
             for [offset, value] in self.description.reset_writes {
                 if [offset, value] != [0, 0] {

@@ -13,7 +13,7 @@ mod machine;
 mod start {
     use crate::machine::Machine;
     use core::panic::PanicInfo;
-    use entresol_abi::image::{Header, Range, table};
+    use entresol_abi::image::{Header, Range, Vm, table};
     use entresol_abi::note::AbiNote;
     use entresol_abi::{HostPhys, window};
     use entresol_armv7a::boot::Window;
@@ -29,27 +29,36 @@ mod start {
         static __stack_top: u8;
     }
 
-    /// Continues in the window. `load` is where the binary lies; the image's tables follow
-    /// at `load + RESERVED`.
+    /// Continues in the window, on each core. `load` is where the binary lies; the image's
+    /// tables follow at `load + RESERVED`.
     #[unsafe(no_mangle)]
-    extern "C" fn kernel_main(load: u32) -> ! {
-        // SAFETY: called once, by the entry code, with what it found.
-        let mut boot = unsafe { Window::take(load) };
+    extern "C" fn kernel_main(load: u32, core: u32) -> ! {
+        // SAFETY: called once on a core, by the entry code, with what it found.
+        let mut boot = unsafe { Window::take(load, core) };
         let at = HostPhys(load + window::RESERVED);
         // SAFETY: the entry code maps the megabyte the tables start in; nothing writes to it.
         let head = unsafe { boot.image(at, 0x10_0000) };
         let Ok(header) = Header::read(head) else { halt() };
+        let vms = table::<Vm>(head, header.vms).unwrap_or(&[]);
+        let cores = vms.iter().map(|vm| vm.core + 1).max().unwrap_or(1);
+        let cores = cores.min(header.machine.cores);
+        if core == 0 {
+            // SAFETY: nothing but zeros was changed yet.
+            unsafe { boot.prepare_cores(cores) };
+        }
         let ram = table::<Range>(head, header.ram).unwrap_or(&[]);
         boot.finish(ram);
         // SAFETY: all memory is mapped now, and nothing writes to the image.
         let image = unsafe { boot.image(at, header.image_len) };
-        let Some(machine) = Machine::take(&mut boot, &header.machine) else { halt() };
+        let Some(machine) = Machine::take(&mut boot, load, core, &header.machine) else { halt() };
         let entries = boot.entries();
         start(Setup {
             image,
             image_at: at,
             platform: machine,
             window: &entries,
+            core,
+            cores,
             stack: (&raw const __stack_top) as u32,
         })
     }

@@ -14,6 +14,8 @@ pub struct Qemu {
     pub machine: String,
     /// Argument of `-cpu`, unless the machine has a fixed one.
     pub cpu: Option<String>,
+    /// Argument of `-smp`.
+    pub cores: u32,
     /// Argument of `-m`.
     pub memory: String,
     /// Further arguments.
@@ -29,12 +31,18 @@ impl Qemu {
         if let Some(cpu) = &self.cpu {
             arguments.extend(["-cpu".to_owned(), cpu.clone()]);
         }
+        if self.cores > 1 {
+            arguments.extend(["-smp".to_owned(), self.cores.to_string()]);
+        }
         let kernel = image.display().to_string();
         let fixed = [
             "-m",
             &self.memory,
             "-icount",
             "shift=0,sleep=off",
+            // Clocks of the machine go with that time, not with the host's.
+            "-rtc",
+            "clock=vm",
             "-display",
             "none",
             "-monitor",
@@ -75,11 +83,13 @@ mod tests {
             binary: "qemu-system-arm".into(),
             machine: "virt".into(),
             cpu: Some("cortex-a15".into()),
+            cores: 1,
             memory: "1G".into(),
             args: vec!["-S".into()],
         };
         let line = qemu.arguments(Path::new("x.elf")).join(" ");
         assert!(line.starts_with("-M virt -cpu cortex-a15 -m 1G -icount shift=0,sleep=off"));
+        assert!(line.contains("-rtc clock=vm"));
         assert!(line.ends_with("-kernel x.elf -S"));
     }
 }

@@ -248,6 +248,7 @@ mod tests {
             binary: program.display().to_string(),
             machine: "none".into(),
             cpu: None,
+            cores: 1,
             memory: "0".into(),
             args: Vec::new(),
         };

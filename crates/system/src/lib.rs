@@ -102,6 +102,8 @@ pub struct Vm {
     pub memory: u32,
     /// 0 (least urgent) to 31.
     pub priority: u32,
+    /// The core that runs it.
+    pub core: u32,
     /// How long it may run; absent: without bound.
     pub budget: Option<Budget>,
     /// Whether it has the virtual board's PL011.

@@ -27,6 +27,9 @@ pub struct Machine {
     pub description: String,
     /// Number of cores the hypervisor uses.
     pub cores: u32,
+    /// How cores other than the first are started.
+    #[serde(default)]
+    pub start_cores: StartCores,
     /// Its memory.
     pub ram: Vec<Ram>,
     /// Where the bootable image is loaded, a multiple of 1 MiB in its memory.
@@ -46,6 +49,17 @@ pub struct Machine {
     /// Devices that can be given to a VM.
     #[serde(default)]
     pub device: Vec<Device>,
+}
+
+/// How cores other than the first are started.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartCores {
+    /// They start with the first.
+    #[default]
+    Together,
+    /// By a call to what started the hypervisor.
+    PsciHvc,
 }
 
 /// A range of memory.
@@ -236,6 +250,10 @@ impl Machine {
             let load = machine.load;
             return Err(problem(format!("load {load:#010x} is not a whole MiB inside `ram`")));
         }
+        let most = u32::try_from(abi::MAX_CORES).unwrap_or(u32::MAX);
+        if !(1..=most).contains(&machine.cores) {
+            return Err(problem(format!("cores = {} is not 1 to {most}", machine.cores)));
+        }
         for ram in &machine.ram {
             let end = u64::from(ram.base) + ram.size.0;
             if ram.base & 0xf_ffff != 0 || ram.size.0 & 0xf_ffff != 0 || end > 1 << 32 {
@@ -330,6 +348,10 @@ impl Machine {
             reset_base: HostPhys(reset_base),
             reset_writes,
             cores: self.cores,
+            start_cores: match self.start_cores {
+                StartCores::Together => abi::Cores::Together as u32,
+                StartCores::PsciHvc => abi::Cores::PsciHvc as u32,
+            },
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct Vm {
     pub memory: Spanned<Size>,
     /// 0 (least urgent) to 31.
     pub priority: Option<Spanned<i64>>,
+    /// The core that runs it; 0 is the first.
+    pub core: Option<Spanned<u32>>,
     /// How long it may run in each period.
     pub budget: Option<Spanned<Duration>>,
     /// That period.

@@ -59,6 +59,8 @@ pub struct VmReport {
     pub format: String,
     /// Its priority.
     pub priority: u32,
+    /// The core that runs it.
+    pub core: u32,
     /// First instruction; bit 0 means T32.
     pub entry: u32,
     /// Its physical memory and devices, in order.
@@ -209,6 +211,7 @@ impl VmReport {
             name: vm.name.clone(),
             format: vm.format.to_string(),
             priority: vm.priority,
+            core: vm.core,
             entry: vm.entry,
             memory,
             pools: vm.pool_bytes(),
@@ -242,7 +245,8 @@ impl fmt::Display for Report {
             }
         }
         for vm in &self.vms {
-            writeln!(f, "\nVM {} ({}, priority {})", vm.name, vm.format, vm.priority)?;
+            let core = if vm.core == 0 { String::new() } else { format!(", core {}", vm.core) };
+            writeln!(f, "\nVM {} ({}, priority {}{core})", vm.name, vm.format, vm.priority)?;
             for area in &vm.memory {
                 writeln!(f, "{area}")?;
             }

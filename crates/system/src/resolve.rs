@@ -226,6 +226,7 @@ impl Checks<'_> {
         let (on_fault, restarts) = self.fault_policy(vm);
         let passthrough = self.passthrough(vm, machine, uart, rtc, memory);
         let priority = vm.priority.as_ref().map_or(1, |priority| self.priority(priority));
+        let core = self.core(vm, machine);
         let budget = self.budget(vm);
         let pools = self.pools(&vm.limits, memory);
         let placed = self.binary(vm, memory);
@@ -248,6 +249,7 @@ impl Checks<'_> {
             format,
             memory: low(memory),
             priority,
+            core,
             budget,
             uart,
             rtc,
@@ -333,6 +335,20 @@ impl Checks<'_> {
                 0
             }
         }
+    }
+
+    fn core(&mut self, vm: &manifest::Vm, machine: &Machine) -> u32 {
+        let Some(core) = &vm.core else { return 0 };
+        if *core.get_ref() < machine.cores {
+            return *core.get_ref();
+        }
+        let message = format!("{} has no core {}", machine.name, core.get_ref());
+        let help = match machine.cores {
+            1 => "it has one core: leave `core` out".to_owned(),
+            cores => format!("use 0 to {}", cores - 1),
+        };
+        self.wrong("manifest::core", core.span(), "this core", message, help);
+        0
     }
 
     fn pools(&mut self, limits: &manifest::Limits, memory: u64) -> Pools {

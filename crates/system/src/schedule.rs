@@ -7,7 +7,7 @@
 
 mod svg;
 
-use crate::{System, duration::Duration};
+use crate::{System, duration::Duration, timing};
 use entresol_hv::scheduler::{Id, Scheduler, Slot};
 use std::fmt::Write;
 use svg::{Anchor, Svg};
@@ -32,7 +32,7 @@ pub struct Piece {
 /// Who runs when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// All of the time, in order.
+    /// All of the time, in order, one core after the other.
     pub pieces: Vec<Piece>,
     /// How much time that is, in nanoseconds.
     pub length: u64,
@@ -45,30 +45,11 @@ impl Schedule {
     #[must_use]
     pub fn new(system: &System) -> Self {
         let repeats = repeats(system);
-        let mut scheduler = Scheduler::new(SLICE);
-        for (index, vm) in system.vms.iter().enumerate() {
-            let Some(id) = Id::new(index) else { continue };
-            scheduler.set_priority(id, u8::try_from(vm.priority).unwrap_or(u8::MAX));
-            if let Some(budget) = vm.budget {
-                scheduler.set_budget(id, budget.budget.into(), budget.period.into());
-            }
-            scheduler.ready(id);
-        }
-        let slot = |slot: &crate::Slot| Slot { length: slot.length.into(), open: slot.vms };
-        let slots: Vec<Slot> = system.slots.iter().map(slot).collect();
-        scheduler.set_slots(&slots, 0);
-        let mut pieces: Vec<Piece> = Vec::new();
-        let mut now = 0;
-        while now < repeats && pieces.len() < MOST_PIECES {
-            let vm = scheduler.pick(now).map(Id::index);
-            let end = scheduler.deadline().unwrap_or(repeats).min(repeats);
-            match pieces.last_mut() {
-                Some(last) if last.vm == vm => last.end = end,
-                _ => pieces.push(Piece { vm, start: now, end }),
-            }
-            now = end;
-        }
-        Self { pieces, length: now, repeats }
+        let mut pieces = Vec::new();
+        let length = (0..timing::cores(&system.vms))
+            .map(|core| run(system, core, repeats, &mut pieces))
+            .min();
+        Self { pieces, length: length.unwrap_or(0), repeats }
     }
 
     /// How long the VM with index `vm` runs, in nanoseconds.
@@ -85,13 +66,42 @@ impl Schedule {
     }
 }
 
+/// Runs the schedule of one core; returns the time up to which it did.
+fn run(system: &System, core: u32, repeats: u64, pieces: &mut Vec<Piece>) -> u64 {
+    let mut scheduler = Scheduler::new(SLICE);
+    let own = |(_, vm): &(usize, &crate::Vm)| vm.core == core;
+    for (index, vm) in system.vms.iter().enumerate().filter(own) {
+        let Some(id) = Id::new(index) else { continue };
+        scheduler.set_priority(id, u8::try_from(vm.priority).unwrap_or(u8::MAX));
+        if let Some(budget) = vm.budget {
+            scheduler.set_budget(id, budget.budget.into(), budget.period.into());
+        }
+        scheduler.ready(id);
+    }
+    let slot = |slot: &crate::Slot| Slot { length: slot.length.into(), open: slot.vms };
+    let slots = timing::slots_of(core, &system.vms, &system.slots).iter().map(slot);
+    scheduler.set_slots(&slots.collect::<Vec<_>>(), 0);
+    let (first, mut now) = (pieces.len(), 0);
+    while now < repeats && pieces.len() - first < MOST_PIECES {
+        let vm = scheduler.pick(now).map(Id::index);
+        let end = scheduler.deadline().unwrap_or(repeats).min(repeats);
+        match pieces.last_mut() {
+            Some(last) if now > 0 && last.vm == vm => last.end = end,
+            _ => pieces.push(Piece { vm, start: now, end }),
+        }
+        now = end;
+    }
+    now
+}
+
 /// After how many nanoseconds the schedule repeats: all periods, the frame, and, where
 /// VMs take turns, their slices.
 fn repeats(system: &System) -> u64 {
     let frame = system.slots.iter().map(|slot| u64::from(slot.length)).sum();
     let periods = system.vms.iter().filter_map(|vm| vm.budget.map(|budget| budget.period.into()));
     let equals = |vm: &&crate::Vm| {
-        system.vms.iter().filter(|other| other.priority == vm.priority).count() > 1
+        let equal = |other: &&crate::Vm| other.core == vm.core && other.priority == vm.priority;
+        system.vms.iter().filter(equal).count() > 1
     };
     let slices = system.vms.iter().filter(equals).map(|_| SLICE);
     let most = u64::from(u32::MAX);

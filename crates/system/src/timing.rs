@@ -25,8 +25,8 @@ pub struct Timing {
     pub frame: u64,
     /// The slots, in order.
     pub slots: Vec<SlotTiming>,
-    /// Sum of the budgets' shares of the core, 1 for all of it.
-    pub utilisation: f64,
+    /// Sum of the budgets' shares of each core, 1 for all of it.
+    pub utilisation: Vec<f64>,
     /// The VMs, in the manifest's order.
     pub vms: Vec<VmTiming>,
 }
@@ -101,7 +101,12 @@ impl Timing {
         Self {
             frame: start,
             slots: slot_timings,
-            utilisation: vms.iter().filter_map(|vm| vm.budget).map(share).sum(),
+            utilisation: (0..cores(vms))
+                .map(|core| {
+                    let own = vms.iter().filter(|vm| vm.core == core);
+                    own.filter_map(|vm| vm.budget).map(share).sum()
+                })
+                .collect(),
             vms: (0..).zip(vms).map(|(index, vm)| analyse(index, vm, vms, slots)).collect(),
         }
     }
@@ -118,7 +123,21 @@ pub(crate) fn share(budget: Budget) -> f64 {
     f64::from(budget.budget) / f64::from(budget.period)
 }
 
+/// How many cores VMs run on.
+pub(crate) fn cores(vms: &[Vm]) -> u32 {
+    vms.iter().map(|vm| vm.core + 1).max().unwrap_or(1)
+}
+
+/// The slots that a core keeps: a core none of whose VMs is in one has none.
+pub(crate) fn slots_of<'a>(core: u32, vms: &[Vm], slots: &'a [Slot]) -> &'a [Slot] {
+    let own = |slot: &Slot| {
+        vms.iter().enumerate().any(|(index, vm)| vm.core == core && slot.is_open(index))
+    };
+    if slots.iter().any(own) { slots } else { &[] }
+}
+
 fn analyse(index: usize, vm: &Vm, vms: &[Vm], slots: &[Slot]) -> VmTiming {
+    let slots = slots_of(vm.core, vms, slots);
     let supply = Supply::new(index, slots);
     VmTiming {
         name: vm.name.clone(),
@@ -137,7 +156,7 @@ fn promise(index: usize, vm: &Vm, vms: &[Vm], slots: &[Slot], supply: &Supply) -
     for (other, rival) in vms.iter().enumerate() {
         let meets =
             slots.is_empty() || slots.iter().any(|slot| slot.is_open(index) && slot.is_open(other));
-        if other == index || rival.priority < vm.priority || !meets {
+        if other == index || rival.core != vm.core || rival.priority < vm.priority || !meets {
             continue;
         }
         match rival.budget {
@@ -251,7 +270,15 @@ impl Supply {
 impl fmt::Display for Timing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\nTiming, worst cases without the hypervisor's own time")?;
-        writeln!(f, "\n  budgets {:.1} % of the core", self.utilisation * 100.0)?;
+        match self.utilisation.as_slice() {
+            [share] => writeln!(f, "\n  budgets {:.1} % of the core", share * 100.0)?,
+            shares => {
+                for (core, share) in shares.iter().enumerate() {
+                    write!(f, "\n  budgets {:.1} % of core {core}", share * 100.0)?;
+                }
+                writeln!(f)?;
+            }
+        }
         if self.frame > 0 {
             writeln!(f, "  major frame {}", Duration(self.frame))?;
         }

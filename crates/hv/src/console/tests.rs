@@ -5,14 +5,14 @@ use core::fmt::Write;
 
 /// A line that takes `room` more bytes.
 #[derive(Default)]
-struct Line {
-    sent: Vec<u8>,
+pub(crate) struct Line {
+    pub(crate) sent: Vec<u8>,
     room: usize,
-    arrived: Vec<u8>,
+    pub(crate) arrived: Vec<u8>,
 }
 
 impl Line {
-    fn with_room(room: usize) -> Self {
+    pub(crate) fn with_room(room: usize) -> Self {
         Self { room, ..Self::default() }
     }
 

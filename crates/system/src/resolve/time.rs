@@ -145,8 +145,10 @@ impl Checks<'_> {
     fn overload(&mut self, given: &[&manifest::Vm], vms: &[Vm]) {
         let mut levels: Vec<u32> = vms.iter().map(|vm| vm.priority).collect();
         levels.sort_unstable_by(|a, b| b.cmp(a));
-        for level in levels {
-            let above = || given.iter().zip(vms).filter(|(_, vm)| vm.priority >= level);
+        let cores = 0..timing::cores(vms);
+        for (core, level) in cores.flat_map(|core| levels.iter().map(move |level| (core, *level))) {
+            let urgent = |vm: &Vm| vm.core == core && vm.priority >= level;
+            let above = || given.iter().zip(vms).filter(|(_, vm)| urgent(vm));
             let shares = above().filter_map(|(_, vm)| vm.budget).map(timing::share);
             let total: f64 = shares.sum();
             if total > 1.0 + ROUNDING {

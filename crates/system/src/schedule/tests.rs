@@ -7,8 +7,10 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
     crate::Vm {
         name: name.to_owned(),
         format: manifest::Format::Raw,
+        image: std::path::PathBuf::new(),
         memory: 1 << 20,
         priority,
+        core: 0,
         budget,
         uart: false,
         rtc: false,
