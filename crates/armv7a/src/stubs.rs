@@ -43,6 +43,8 @@ const SCTLR_EE: u32 = 1 << 25;
 
 /// Stubs in a page. The first is out of reach of the shared page.
 const PER_PAGE: u32 = 64;
+/// Stubs that there can be.
+const USABLE: u32 = STUBS - STUBS / PER_PAGE;
 /// First page of the hole that shows anything.
 const FIRST: u32 = 0xe0;
 /// Bytes of a record: site, original, page of the guest's memory plus 1.
@@ -67,6 +69,8 @@ pub(crate) struct Stubs {
     lost: u32,
     /// Next stub to be looked at for a new one.
     hand: u32,
+    /// How many are in use.
+    used: u32,
     /// How often mappings may still be dropped for a page's sake.
     retry: u32,
 }
@@ -90,6 +94,7 @@ impl Stubs {
         hole: 0,
         lost: 0,
         hand: 0,
+        used: 0,
         retry: MOST_RETRIES,
     };
 
@@ -144,6 +149,7 @@ impl Stubs {
             }
         }
         self.hole = 0;
+        self.used = 0;
         self.lost = 0;
         self.retry = MOST_RETRIES;
     }
@@ -236,6 +242,7 @@ impl Shadow {
         linear.store(HostPhys(record), pc);
         linear.store(HostPhys(record + 4), own);
         linear.store(HostPhys(record + 8), page + 1);
+        self.stubs.used += 1;
         let home = self.stubs.homes.at(page);
         let count: u32 = linear.load::<u32>(home) & 0xfff;
         linear.store(home, (pc & !0xfff) + count + 1);
@@ -256,7 +263,9 @@ impl Shadow {
     /// A stub that is free; if none is, one is taken back.
     fn free_stub(&mut self, linear: &mut Linear<'_>) -> u32 {
         let mut number = self.stubs.hand;
-        for _ in 0..STUBS {
+        // Full is what it stays, once it is.
+        let search = if self.stubs.used < USABLE { STUBS } else { 0 };
+        for _ in 0..search {
             number = if number + 1 < STUBS { number + 1 } else { 1 };
             let usable = !number.is_multiple_of(PER_PAGE);
             if usable && self.stubs.record(linear, number).is_none() {
@@ -280,6 +289,7 @@ impl Shadow {
         let site = HostPhys(self.memory.page_at(record.page).0 + (record.site & 0xfff));
         linear.store(site, word);
         linear.store(HostPhys(self.stubs.records.at(number).0 + 8), 0u32);
+        self.stubs.used -= 1;
         let home: u32 = linear.load(self.stubs.homes.at(record.page));
         linear.store(self.stubs.homes.at(record.page), home - 1);
         maintenance::instructions_written(site, 4);
