@@ -185,9 +185,7 @@ impl BootTest {
             if let Some(profile) = &self.spec.profile {
                 let manifest = self.folder.join(&self.spec.system);
                 let counts = self.image(workspace).with_extension("counts");
-                let limit = Duration::from_secs(self.spec.seconds);
-                let machine = self.machine(workspace)?;
-                profile.check(workspace, &manifest, &self.machine, machine, &counts, limit)?;
+                profile.check(workspace, &manifest, &self.machine, &counts)?;
             }
             if let Some(golden) = self.golden() {
                 compare(&fs::read_to_string(&golden)?, &text)
@@ -213,7 +211,12 @@ impl BootTest {
         let enough = |serial: &[u8]| {
             self.spec.endless && expect_in_order(&transcript(serial), &self.spec.expect).is_ok()
         };
-        let ended = self.machine(workspace)?.run_until(limit, &self.spec.typed, enough)?;
+        let mut machine = self.machine(workspace)?;
+        if self.spec.profile.is_some() {
+            let counts = profile::counted(&self.image(workspace).with_extension("counts"));
+            machine = machine.with_plugin(&workspace.instrument(), &counts);
+        }
+        let ended = machine.run_until(limit, &self.spec.typed, enough)?;
         Ok((transcript(&ended.serial), ended))
     }
 

@@ -71,7 +71,19 @@ pub(crate) fn bench(workspace: &Workspace) -> Result<()> {
         command.current_dir(workspace.path(path));
         Step::new(&format!("build {path}")).run(&mut command)?;
     }
-    linux::write_initrds(workspace)
+    linux::write_initrds(workspace)?;
+    rewrite(workspace)
+}
+
+/// Rewrites Debian's kernel ahead of time with the tool just built, for the tests of that.
+fn rewrite(workspace: &Workspace) -> Result<()> {
+    let rewritten = workspace.target("rewritten");
+    std::fs::create_dir_all(&rewritten)?;
+    let mut command = workspace.entresol();
+    command.arg("rewrite").arg(workspace.cache("linux/Image"));
+    command.arg("--output").arg(rewritten.join("Image"));
+    Step::new("rewrite the kernel ahead of time").run(&mut command)?;
+    Ok(())
 }
 
 /// Checks the size of the hypervisor's text.

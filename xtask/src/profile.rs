@@ -6,13 +6,16 @@
 
 use crate::measure::Report;
 use crate::process;
-use crate::qemu::Machine;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+
+/// Arguments of the instrument for counts at `path`: stays in the hypervisor, and their length.
+pub(crate) fn counted(path: &Path) -> [String; 2] {
+    [format!("out={}", path.display()), "probe=traps:in:out".to_owned()]
+}
 
 /// What a test asks of a profile.
 #[derive(Debug, Deserialize)]
@@ -56,7 +59,7 @@ struct Site {
 }
 
 impl Wanted {
-    /// Profiles the system of `manifest` and counts `machine`, which runs the same.
+    /// Profiles the system of `manifest`; `counts` are of another run of it, [`counted`].
     ///
     /// # Errors
     ///
@@ -66,9 +69,7 @@ impl Wanted {
         workspace: &Workspace,
         manifest: &Path,
         name: &str,
-        machine: Machine,
         counts: &Path,
-        limit: Duration,
     ) -> Result<()> {
         let mut command = workspace.entresol();
         command.arg("profile").arg(manifest).args(["--machine", name, "--json"]);
@@ -76,8 +77,6 @@ impl Wanted {
         let profile: Profile = serde_json::from_str(&process::run(&mut command)?)?;
         self.names(&profile)?;
 
-        let arguments = [format!("out={}", counts.display()), "probe=traps:in:out".to_owned()];
-        machine.with_plugin(&workspace.instrument(), &arguments).run(limit, &[])?;
         let report = Report::parse(&fs::read_to_string(counts).context("no counts")?)?;
         let samples = report.samples("traps")?;
         let traps = profile.vms.iter().map(|vm| vm.traps).sum();

@@ -32,7 +32,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
 
 /// Version of the layout described by this crate.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Most VMs in one image.
 pub const MAX_VMS: usize = 8;
@@ -244,6 +244,8 @@ pub struct Vm {
     pub budget: u32,
     /// That period in nanoseconds, at least the budget.
     pub period: u32,
+    /// Code that was rewritten ahead of time: a table of [`Rewritten`].
+    pub rewritten: Table,
 }
 
 impl Vm {
@@ -268,6 +270,7 @@ impl Vm {
         sites: 0,
         budget: 0,
         period: 0,
+        rewritten: Table { offset: 0, count: 0 },
     };
 }
 
@@ -368,6 +371,24 @@ const fn round(bytes: u32) -> u32 {
     (bytes + 0x3fff) & !0x3fff
 }
 
+/// Pages of code of a VM in which every sensitive instruction was replaced before: they are
+/// not scanned when the VM's kernel runs them in one of `sets`, at `linked` or, with the MMU off,
+/// where they are.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Rewritten {
+    /// First byte, at a multiple of 4 KiB.
+    pub base: GuestPhys,
+    /// Length in bytes, a multiple of 4 KiB.
+    pub len: u32,
+    /// The virtual address at which the VM's kernel runs it.
+    pub linked: u32,
+    /// Bit 0: A32; bit 1: T32.
+    pub sets: u32,
+}
+
 /// Why an image cannot be booted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadImage {
@@ -427,6 +448,7 @@ impl Header {
                 table::<u8>(image, Table { offset: load.offset, count: load.len })?;
             }
             table::<Passthrough>(image, vm.passthrough)?;
+            table::<Rewritten>(image, vm.rewritten)?;
         }
         Ok(header)
     }
@@ -452,7 +474,7 @@ where
 
 const _: () = assert!(size_of::<Header>() == 140);
 const _: () = assert!(size_of::<Machine>() == 88);
-const _: () = assert!(size_of::<Vm>() == 96);
+const _: () = assert!(size_of::<Vm>() == 104);
 const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(cfg!(target_endian = "little"));
 
@@ -465,7 +487,7 @@ mod tests {
         Header {
             magic: MAGIC,
             abi: ABI_VERSION,
-            image_len: end + 96 * vms,
+            image_len: end + 104 * vms,
             vms: Table { offset: end, count: vms },
             ..Header::default()
         }

@@ -32,6 +32,44 @@ pub(crate) const STRADDLING: u16 = 0xded4;
 /// Offset of the last halfword of a page.
 pub(crate) const LAST_HALF: u32 = 0xffe;
 
+/// Makes the page of `at` code without a look at it, if it was rewritten ahead of time and runs
+/// where it is linked to run; says whether that is so.
+///
+/// A page keeps this when the guest writes to it, because kernels patch all of their text as
+/// they start. A page of the kernel that is used for other code later (a module, a copy) is
+/// run at another address, and so is scanned. What a guest writes itself into such a page, at
+/// its own address, and is sensitive, is not found: the guest said that it does not do so.
+pub(crate) fn trust(
+    shadow: &mut Shadow,
+    linear: &mut Linear<'_>,
+    at: GuestPhys,
+    address: u32,
+    set: InstructionSet,
+) -> bool {
+    let bit = match set {
+        InstructionSet::A32 => 1,
+        // The first T32 page changes how all pages are scanned.
+        InstructionSet::T32 => u32::from(shadow.mixed) << 1,
+    };
+    let known = |run: u32| {
+        let run = shadow.rewritten.at(run).0;
+        let word = |n: u32| linear.load::<u32>(HostPhys(run + n * 4));
+        let offset = at.0.wrapping_sub(word(0));
+        let home = address == at.0 || address.wrapping_sub(word(2)) == offset;
+        offset < word(1) && home && word(3) & bit != 0
+    };
+    let Some(page) = shadow.memory.page(at) else { return false };
+    if !(0..shadow.rewritten.count()).any(known) || shadow.pages.is_hot(linear, page) {
+        return false;
+    }
+    if !shadow.pages.is_code(linear, page) {
+        shadow.becomes_code(linear, page);
+    }
+    shadow.pages.set_code(linear, page, InstructionSet::A32);
+    shadow.pages.set_code(linear, page, InstructionSet::T32);
+    true
+}
+
 /// Makes the page of `at` code: scans it as entered at `at` and replaces what is
 /// sensitive.
 pub(crate) fn scan(

@@ -2,6 +2,7 @@
 
 use crate::guest::{Interrupt as Line, Restore, Run};
 use crate::hypervisor::{Hypervisor, core, halt, name};
+use crate::linear::PoolArray;
 use entresol_abi::image::{self, MAX_SLOTS, MAX_VMS};
 use entresol_abi::{HostPhys, window};
 use entresol_hv::health::Plain;
@@ -69,6 +70,8 @@ impl Hypervisor {
             guest.health = entresol_hv::health::Health::from_image(vm.on_fault, vm.restarts);
             let memory = crate::memory::GuestMemory::new(vm.memory, vm.host, vm.memory_len);
             guest.shadow.set_up(&mut linear, pools, memory, entries);
+            let rewritten = HostPhys(image_at.0 + vm.rewritten.offset);
+            guest.shadow.rewritten = PoolArray::new(rewritten, vm.rewritten.count);
             if vm.flags & image::flags::PROMOTE != 0 {
                 guest.promotion.on = true;
                 let load = HostPhys(image_at.0 - window::RESERVED);

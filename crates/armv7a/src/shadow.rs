@@ -152,6 +152,8 @@ struct Pair {
 #[derive(Debug)]
 pub(crate) struct Shadow {
     pub(crate) memory: GuestMemory,
+    /// Code that was rewritten ahead of time: `abi::image::Rewritten`, in the image.
+    pub(crate) rewritten: PoolArray<16>,
     /// Machine devices the guest may touch: guest page range to host.
     pub(crate) passthrough: Passthroughs,
     pub(crate) pages: Pages,
@@ -197,6 +199,7 @@ pub(crate) struct Shadow {
 impl Shadow {
     pub(crate) const EMPTY: Self = Self {
         memory: GuestMemory::EMPTY,
+        rewritten: PoolArray::EMPTY,
         passthrough: Passthroughs::EMPTY,
         pages: Pages::EMPTY,
         stubs: Stubs::EMPTY,

@@ -221,7 +221,8 @@ impl Shadow {
         };
         let offset = at.0 & 0xfff;
         if self.pages.original_at(linear, page, offset).is_none() {
-            let site = Site { offset, width: Width::Word, original: own };
+            // A trap word without a site is the guest's own: of code rewritten ahead of time.
+            let site = Site { offset, width: Width::Word, original: word };
             if !self.pages.add_site(linear, page, site) {
                 return None;
             }

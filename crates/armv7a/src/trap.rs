@@ -198,9 +198,14 @@ impl Hypervisor {
                     let thumb = guest.vcpu.thumb();
                     let set = if thumb { InstructionSet::T32 } else { InstructionSet::A32 };
                     let mut linear = Self::linear(&mut self.view);
-                    code::scan(&mut guest.shadow, &mut linear, at, set);
+                    let trusted = code::trust(&mut guest.shadow, &mut linear, at, address, set);
+                    if !trusted {
+                        code::scan(&mut guest.shadow, &mut linear, at, set);
+                    }
                     drop(linear);
-                    self.counters().scanned += 1;
+                    if !trusted {
+                        self.counters().scanned += 1;
+                    }
                 }
                 Resolved::Fault(fault) => {
                     return self

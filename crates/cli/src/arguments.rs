@@ -46,6 +46,13 @@ pub(crate) enum Command {
     /// run, by words that trap. What only control flow can tell from data is decided
     /// when the guest runs, and reported here as left.
     Inspect(Inspect),
+    /// Replace a kernel's sensitive instructions before it runs, and report on them
+    ///
+    /// What `run` replaces page by page, when a page is first executed, is replaced in the
+    /// file. Code is found by mapping symbols if the binary has them, else by control flow
+    /// from its entry and its functions. With `scan = "off"` for the VM, pages in which
+    /// everything is decided are not looked at again. The result runs under Entresol only.
+    Rewrite(Rewrite),
 }
 
 const KEYS: &str = "\
@@ -200,6 +207,37 @@ pub(crate) struct Inspect {
     /// Where a raw binary is loaded; an odd address means T32
     #[arg(long, value_name = "ADDRESS", default_value = "0x40008000", value_parser = address)]
     pub(crate) load: u32,
+    /// List all addresses, not only the first of each kind
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `rewrite`.
+#[derive(Debug, Args)]
+pub(crate) struct Rewrite {
+    /// The kernel: an ELF file, an uncompressed Linux Image, or a raw binary
+    #[arg(value_name = "KERNEL")]
+    pub(crate) image: PathBuf,
+    /// Write the result here
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Take it for this format in place of the one detected
+    #[arg(long, value_name = "FORMAT", value_parser = ["elf", "zImage", "Image", "raw"])]
+    pub(crate) format: Option<String>,
+    /// Where a raw binary is loaded; an odd address means T32
+    #[arg(long, value_name = "ADDRESS", default_value = "0x40008000", value_parser = address)]
+    pub(crate) load: u32,
+    /// Where the first byte of a kernel that is no ELF file runs [default: by its functions]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    pub(crate) linked: Option<u32>,
+    /// Names of functions: an ELF file, a System.map, a copy of /proc/kallsyms
+    ///
+    /// Without this option: those that the kernel itself has.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) symbols: Option<PathBuf>,
     /// List all addresses, not only the first of each kind
     #[arg(long)]
     pub(crate) all: bool,

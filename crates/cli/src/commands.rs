@@ -231,20 +231,12 @@ pub(crate) fn qemu(system: &system::System, more: &[String]) -> Result<Qemu, Pro
 
 /// `entresol inspect`.
 pub(crate) fn inspect(arguments: &Inspect) -> Outcome {
-    let path = arguments.image.display();
-    let bytes = std::fs::read(&arguments.image).map_err(|error| {
-        Problem::new("image::missing", format!("cannot read {path}: {error}"))
-            .help("build or fetch the file, or correct the path")
-    })?;
-    let format = arguments.format.as_deref().map(|format| match format {
-        "elf" => Format::Elf,
-        "zImage" => Format::ZImage,
-        "Image" => Format::Image,
-        _ => Format::Raw,
-    });
+    let path = &arguments.image;
+    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    let format = arguments.format.as_deref().map(format_of);
     let guest = code::guest(&bytes, format, arguments.load).map_err(|unfit| {
-        Problem::new(unfit.code, format!("`{path}` cannot run as a guest: {}", unfit.what))
-            .help(unfit.remedy)
+        let what = format!("`{}` cannot run as a guest: {}", path.display(), unfit.what);
+        Problem::new(unfit.code, what).help(unfit.remedy)
     })?;
     let inspection = Inspection::new(&guest, arguments.all);
     if arguments.json {
@@ -252,5 +244,20 @@ pub(crate) fn inspect(arguments: &Inspect) -> Outcome {
         print(&json.map_err(|error| Failure::Other(Pretty::msg(error)))?)
     } else {
         print(&inspection.to_string())
+    }
+}
+
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    Problem::new("image::missing", format!("cannot read {}: {error}", path.display()))
+        .help("build or fetch the file, or correct the path")
+}
+
+/// A format by its name, which was checked with the arguments.
+pub(crate) fn format_of(name: &str) -> Format {
+    match name {
+        "elf" => Format::Elf,
+        "zImage" => Format::ZImage,
+        "Image" => Format::Image,
+        _ => Format::Raw,
     }
 }

@@ -3,11 +3,13 @@
 //! The code comes from `entresol-system`, the verdicts from `entresol-rewrite`; this
 //! module only sorts and counts them for people and, as JSON, for programs.
 
-use entresol_isa::{Class, op::InstructionSet};
-use entresol_rewrite::{Decision, Reason, Why, report};
+use crate::discover::{Judged, machine};
+use entresol_isa::Class;
+use entresol_rewrite::{Decision, Finding, Reason, Why, report};
 use entresol_system::{
     code::{Guest, Set},
     manifest::Format,
+    text::Text,
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt};
@@ -48,41 +50,55 @@ struct ClassReport {
 impl Inspection {
     /// Inspects `guest`; `all` shows every address.
     pub(crate) fn new(guest: &Guest, all: bool) -> Self {
-        let mut classes: BTreeMap<Class, ClassReport> = BTreeMap::new();
         let bytes = |wanted| {
             guest.code.iter().filter(|code| code.set == wanted).map(|code| code.bytes.len()).sum()
         };
-        for code in &guest.code {
-            let set = match code.set {
-                Set::A32 => InstructionSet::A32,
-                Set::T32 => InstructionSet::T32,
-            };
-            for finding in report(&code.bytes, code.at, set) {
-                let (class, what) = describe(finding.class);
-                let entry = classes.entry(finding.class).or_insert_with(|| ClassReport {
-                    class,
-                    what,
-                    ..ClassReport::default()
-                });
-                let why = why(finding.why);
-                match finding.decision {
-                    Decision::Replace => entry.replaced.entry(why).or_default(),
-                    Decision::Trap => &mut entry.traps,
-                    Decision::Leave => entry.left.entry(why).or_default(),
-                }
-                .push(finding.address);
-            }
-        }
+        let findings =
+            guest.code.iter().flat_map(|code| report(&code.bytes, code.at, machine(code.set)));
         Self {
             format: guest.format.to_string(),
             entry: guest.entry,
             a32: bytes(Set::A32),
             t32: bytes(Set::T32),
-            classes: classes.into_values().collect(),
+            classes: by_class(findings),
             all,
             unpacks: guest.format == Format::ZImage,
         }
     }
+
+    /// The same of a binary whose pages were judged one by one.
+    pub(crate) fn of(text: &Text, judged: &[Judged], all: bool) -> Self {
+        let (entry, set) = text.entry;
+        let pages = |wanted| {
+            judged.iter().filter(|page| page.reached && page.set == wanted).count() * 0x1000
+        };
+        Self {
+            format: text.format.to_string(),
+            entry: entry | u32::from(set == Set::T32),
+            a32: pages(Set::A32),
+            t32: pages(Set::T32),
+            classes: by_class(judged.iter().flat_map(|page| page.findings.iter().copied())),
+            all,
+            unpacks: false,
+        }
+    }
+}
+
+fn by_class(findings: impl Iterator<Item = Finding>) -> Vec<ClassReport> {
+    let mut classes: BTreeMap<Class, ClassReport> = BTreeMap::new();
+    for finding in findings {
+        let (class, what) = describe(finding.class);
+        let new = || ClassReport { class, what, ..ClassReport::default() };
+        let entry = classes.entry(finding.class).or_insert_with(new);
+        let why = why(finding.why);
+        match finding.decision {
+            Decision::Replace => entry.replaced.entry(why).or_default(),
+            Decision::Trap => &mut entry.traps,
+            Decision::Leave => entry.left.entry(why).or_default(),
+        }
+        .push(finding.address);
+    }
+    classes.into_values().collect()
 }
 
 fn describe(class: Class) -> (&'static str, &'static str) {

@@ -12,8 +12,10 @@
 
 mod arguments;
 mod commands;
+mod discover;
 mod inspect;
 mod profile;
+mod rewrite;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Command::Run(run) => commands::run(&run),
         Command::Profile(arguments) => profile::profile(&arguments),
         Command::Inspect(inspect) => commands::inspect(&inspect),
+        Command::Rewrite(arguments) => rewrite::rewrite(&arguments),
     };
     match result {
         Ok(code) => code,

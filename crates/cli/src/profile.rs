@@ -13,7 +13,7 @@ use entresol_run::instrument::{self, Watch};
 use entresol_run::session::Failure as Run;
 use entresol_run::{Channel, Ended, Session};
 use entresol_system::manifest::Format;
-use entresol_system::{Problem, System, Vm};
+use entresol_system::{Problem, System, Vm, text};
 use entresol_trace::profile::Guest;
 use entresol_trace::{Profile, Symbols, counters, svg, table::Table};
 use std::fmt::Write as _;
@@ -32,6 +32,12 @@ const MARK: [u8; 4] = entresol_trace::MAGIC.to_le_bytes();
 /// `entresol profile`.
 pub(crate) fn profile(arguments: &Arguments) -> Outcome {
     let system = load(&arguments.system)?;
+    if let Some(vm) = system.vms.iter().find(|vm| vm.core != 0) {
+        let what = format!("`{}` runs on core {}; only core 0 can be profiled", vm.name, vm.core);
+        return Err(Problem::new("profile::cores", what)
+            .help("profile the VMs of one core at a time, in a manifest of their own")
+            .into());
+    }
     let guests = guests(&system, &arguments.symbols)?;
     let channel = channel(&system, arguments.to.as_deref())?;
     let plugin = instrument::find(arguments.instrument.as_deref())?;
@@ -57,7 +63,7 @@ pub(crate) fn profile(arguments: &Arguments) -> Outcome {
     };
     qemu.args.extend(watch.arguments());
     let limit = Duration::from_secs(arguments.timeout);
-    let mut session = Session::start(&qemu, &image, limit).map_err(failed)?;
+    let mut session = Session::start_interruptible(&qemu, &image, limit).map_err(failed)?;
     let ended = match &arguments.until {
         Some(text) => {
             let said = session.expect(channel, text, limit);
@@ -73,6 +79,11 @@ pub(crate) fn profile(arguments: &Arguments) -> Outcome {
     if ended == Ended::TimeLimit {
         return Err(Problem::new("profile::time-limit", "the time limit passed")
             .help("allow more with --timeout, or end the run earlier with --until TEXT")
+            .into());
+    }
+    if ended == Ended::Killed {
+        return Err(Problem::new("profile::interrupted", "the machine was ended from outside")
+            .help("a profile is made when the run ends")
             .into());
     }
     let report = watch.report().inspect_err(|_| eprint!("{}", session.complaints()))?;
@@ -174,11 +185,13 @@ fn symbols(vm: &Vm, file: Option<PathBuf>) -> Result<Symbols, Problem> {
     }
     let here = |load: &&entresol_system::Load| load.to == vm.entry & !1;
     let image = vm.loads.iter().find(here).filter(|_| vm.format == Format::Image);
-    Ok(match image {
-        Some(load) => {
+    let first = symbols.addresses().next();
+    Ok(match (image, first) {
+        (Some(load), Some(first)) => {
             let len = u32::try_from(load.bytes.len()).unwrap_or(u32::MAX);
-            symbols.loaded_at(load.to..load.to.saturating_add(len))
+            let linked = text::linked_image(load.to, first);
+            symbols.loaded_at(load.to..load.to.saturating_add(len), linked)
         }
-        None => symbols,
+        _ => symbols,
     })
 }

@@ -37,18 +37,20 @@ pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
     let slots: Vec<abi::Slot> =
         system.slots.iter().map(|slot| abi::Slot { length: slot.length, vms: slot.vms }).collect();
 
-    // Tables in order: header, RAM, VMs, slots, then loads and passthroughs of each VM.
+    // Tables in order: header, RAM, VMs, slots, then loads, passthroughs and rewritten
+    // code of each VM.
     let mut cursor = Cursor(size_of::<abi::Header>());
     let ram_table = cursor.table::<abi::Range>(ram.len())?;
     let vms_table = cursor.table::<abi::Vm>(system.vms.len())?;
     let slots_table = cursor.table::<abi::Slot>(slots.len())?;
-    let tables: Vec<(abi::Table, abi::Table)> = system
+    let tables: Vec<[abi::Table; 3]> = system
         .vms
         .iter()
         .zip(&payloads)
         .map(|(vm, payloads)| {
             let loads = cursor.table::<abi::Load>(payloads.len())?;
-            Ok((loads, cursor.table::<abi::Passthrough>(vm.passthrough.len())?))
+            let passthrough = cursor.table::<abi::Passthrough>(vm.passthrough.len())?;
+            Ok([loads, passthrough, cursor.table::<abi::Rewritten>(vm.rewritten.len())?])
         })
         .collect::<Result<_, Error>>()?;
 
@@ -68,10 +70,14 @@ pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
         for given in &vm.passthrough {
             entries.extend(passthrough(given).as_bytes());
         }
+        for run in &vm.rewritten {
+            let base = GuestPhys(run.at);
+            let (len, linked, sets) = (run.len, run.linked, run.sets);
+            entries.extend(abi::Rewritten { base, len, linked, sets }.as_bytes());
+        }
         let host = system.layout.vms.get(index).map_or(0, |span| span.base);
         let host = HostPhys(u32::try_from(host).map_err(|_| Error::TooLarge)?);
-        let (loads, passthrough) = tables.get(index).copied().unwrap_or_default();
-        vms.push(describe(vm, host, loads, passthrough));
+        vms.push(describe(vm, host, tables.get(index).copied().unwrap_or_default()));
     }
     let Payloads { first, mut data, .. } = data;
     data.resize(data.len().next_multiple_of(4), 0);
@@ -166,7 +172,8 @@ fn passthrough(given: &entresol_system::Passthrough) -> abi::Passthrough {
 }
 
 #[expect(clippy::as_conversions, reason = "the number of an enum without fields")]
-fn describe(vm: &Vm, host: HostPhys, loads: abi::Table, passthrough: abi::Table) -> abi::Vm {
+fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
+    let [loads, passthrough, rewritten] = tables;
     let flag = |set: bool, bit: u32| if set { bit } else { 0 };
     abi::Vm {
         name: padded(&vm.name),
@@ -193,6 +200,7 @@ fn describe(vm: &Vm, host: HostPhys, loads: abi::Table, passthrough: abi::Table)
         view_pairs: vm.pools.view_pairs,
         shadow_tables: vm.pools.shadow_tables,
         sites: vm.pools.sites,
+        rewritten,
         budget: vm.budget.map_or(0, |budget| budget.budget),
         period: vm.budget.map_or(0, |budget| budget.period),
     }

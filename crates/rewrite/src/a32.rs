@@ -20,7 +20,7 @@
 use entresol_isa::trapword;
 
 use crate::bitmap::Bitmap;
-use crate::{Direction, Found, Page, Reason, Site, Width};
+use crate::{Direction, Found, Known, Page, Reason, Site, Width};
 
 const WORDS: u32 = 1024;
 
@@ -116,6 +116,31 @@ impl<'a> Scan<'a> {
             scan.follow();
         }
         scan
+    }
+
+    /// Finds the code of a page of which something is known, by byte offset.
+    pub(crate) fn knowing(page: &'a Page, known: impl Fn(u16) -> Known) -> Self {
+        let mut scan = Self::new(page, None, Direction::Trap);
+        let mut code = Bitmap::<32>::new();
+        for index in 0..WORDS {
+            match known(crate::low_half(index << 2)) {
+                Known::Code => code.insert(index),
+                Known::Data => scan.literals.insert(index),
+                Known::Nothing => {}
+            }
+        }
+        for block in 0..32 {
+            let literals = scan.literals.block(block) & !code.block(block);
+            scan.literals.set_block(block, literals);
+        }
+        scan.pending = code;
+        scan.follow();
+        scan
+    }
+
+    /// Every word that control flow leads to.
+    pub(crate) fn each_reached(&self, each: impl FnMut(u32)) {
+        self.reached.for_each(each);
     }
 
     pub(crate) fn is_literal(&self, index: u32) -> bool {

@@ -31,11 +31,13 @@
 
 mod a32;
 mod bitmap;
+mod explore;
 mod report;
 pub mod stub;
 mod t32;
 
-pub use report::{Decision, Finding, Why, report};
+pub use explore::{Known, explore};
+pub use report::{Decision, Finding, Why, report, report_page};
 
 use entresol_isa::op::InstructionSet;
 use entresol_isa::{Class, a32 as isa_a32, t32 as isa_t32};

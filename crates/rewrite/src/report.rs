@@ -8,7 +8,7 @@
 use entresol_isa::op::InstructionSet;
 use entresol_isa::{Class, a32 as isa_a32, t32 as isa_t32};
 
-use crate::{Direction, Found, PAGE_WORDS, Page, Reason, a32, t32};
+use crate::{Direction, Found, Known, PAGE_WORDS, Page, Reason, a32, t32};
 
 /// What becomes of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +68,22 @@ pub fn report(bytes: &[u8], base: u32, set: InstructionSet) -> impl Iterator<Ite
     })
 }
 
+/// Reports on the page at `base` of which `known` says what is known, by byte offset: what
+/// [`explore`](crate::explore) with the same arguments decides, and about what traps by itself.
+pub fn report_page(
+    page: &Page,
+    base: u32,
+    set: InstructionSet,
+    known: impl Fn(u16) -> Known,
+) -> impl Iterator<Item = Finding> {
+    let mut report = PageReport { page: *page, notes: [None; PAGE_WORDS * 2], base, set, next: 0 };
+    match set {
+        InstructionSet::A32 => report.note_a32(&a32::Scan::knowing(page, known)),
+        InstructionSet::T32 => report.note_t32(&t32::Scan::knowing(page, known)),
+    }
+    report
+}
+
 /// The findings of one page.
 struct PageReport {
     page: Page,
@@ -95,16 +111,16 @@ impl PageReport {
             *slot = u32::from_le_bytes(word);
         }
         let entry = entry.map(|entry| crate::low_half(entry & 0xfff));
+        let page = this.page;
         match set {
-            InstructionSet::A32 => this.note_a32(entry),
-            InstructionSet::T32 => this.note_t32(entry),
+            InstructionSet::A32 => this.note_a32(&a32::Scan::new(&page, entry, Direction::Trap)),
+            InstructionSet::T32 => this.note_t32(&t32::Scan::new(&page, entry, Direction::Trap)),
         }
         this
     }
 
-    fn note_a32(&mut self, entry: Option<u16>) {
+    fn note_a32(&mut self, scan: &a32::Scan<'_>) {
         let page = self.page;
-        let scan = a32::Scan::new(&page, entry, Direction::Trap);
         for (index, (slot, &word)) in (0_u32..).zip(self.notes.iter_mut().step_by(2).zip(&page)) {
             if let Some(class) = isa_a32::classify(word) {
                 *slot = Some(assess(
@@ -118,9 +134,7 @@ impl PageReport {
         scan.decide(Direction::Trap, |found| self.note(found));
     }
 
-    fn note_t32(&mut self, entry: Option<u16>) {
-        let page = self.page;
-        let scan = t32::Scan::new(&page, entry, Direction::Trap);
+    fn note_t32(&mut self, scan: &t32::Scan<'_>) {
         for (index, slot) in (0_u32..).zip(&mut self.notes) {
             let half = scan.half(index);
             let reason = scan.reason(index);

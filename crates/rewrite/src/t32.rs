@@ -22,7 +22,7 @@ pub(crate) use forms::is_harmless;
 use entresol_isa::{t32::is_wide, trapword};
 
 use crate::bitmap::Bitmap;
-use crate::{Direction, Found, Page, Reason, Site, Width};
+use crate::{Direction, Found, Known, Page, Reason, Site, Width};
 use forms::{
     conditional_offset, extend, is_narrow_end, is_strong, is_wide_end, long_offset, may_concern,
     narrow_pair, wide_pair,
@@ -121,6 +121,34 @@ impl<'a> Scan<'a> {
         }
         scan.sweep();
         scan
+    }
+
+    /// Finds the code of a page of which something is known, by byte offset.
+    pub(crate) fn knowing(page: &'a Page, known: impl Fn(u16) -> Known) -> Self {
+        let mut scan = Self::new(page, None, Direction::Trap);
+        let mut code = Bitmap::<64>::new();
+        for index in 0..HALVES {
+            match known(crate::low_half(index << 1)) {
+                Known::Code => code.insert(index),
+                Known::Data => scan.literals.insert(index),
+                Known::Nothing => {}
+            }
+        }
+        for block in 0..64 {
+            let literals = scan.literals.block(block) & !code.block(block);
+            scan.literals.set_block(block, literals);
+        }
+        scan.entered = true;
+        scan.pending = code;
+        scan.follow();
+        scan.reached = scan.known.clone();
+        scan.sweep();
+        scan
+    }
+
+    /// Every halfword at which an instruction begins that control flow leads to.
+    pub(crate) fn each_reached(&self, each: impl FnMut(u32)) {
+        self.reached.for_each(each);
     }
 
     /// [`Scan::new`] of a page that was entered in A32 only.

@@ -7,20 +7,16 @@
 use crate::{
     consoles::{Consoles, Form},
     keys::{Action, HELP, Keys},
-    process::{Ended, Error, Event, Process, forward},
+    process::{Ended, Error, Event, Process, forward, watch_signals},
     qemu::Qemu,
     terminal::Raw,
 };
 use entresol_abi::console::{Channel, Demultiplexer, Multiplexer};
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
-};
 use std::{
     fs::File,
     io::{self, IsTerminal, Write},
     path::Path,
-    sync::mpsc::{self, RecvTimeoutError, Sender},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
@@ -100,19 +96,6 @@ fn wait(process: &mut Process) -> Result<Ended, Error> {
         thread::sleep(Duration::from_millis(2));
     }
     Ok(Ended::Killed)
-}
-
-fn watch_signals(events: &Sender<Event>) -> Result<(), Error> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let events = events.clone();
-    thread::spawn(move || {
-        for signal in signals.forever() {
-            if events.send(Event::Signal(signal)).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(())
 }
 
 /// Everything between the machine's UART and the user.

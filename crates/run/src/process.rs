@@ -14,6 +14,10 @@
 use crate::qemu::Qemu;
 use miette::Diagnostic;
 use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 use std::{
     io::{self, Read, Write},
     path::Path,
@@ -161,6 +165,20 @@ impl Drop for Process {
 
 fn meaning(status: ExitStatus) -> Ended {
     status.code().map_or(Ended::Killed, Ended::Exit)
+}
+
+/// Sends the signals that ask to stop.
+pub(crate) fn watch_signals(events: &Sender<Event>) -> Result<(), Error> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let events = events.clone();
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Sends everything read from `source` until it ends.

@@ -13,14 +13,14 @@
 //! ```
 
 use crate::{
-    process::{Ended, Error, Event, Process},
+    process::{Ended, Error, Event, Process, watch_signals},
     qemu::Qemu,
 };
 use entresol_abi::console::{Channel, Demultiplexer, Multiplexer};
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     time::{Duration, Instant},
 };
 use thiserror::Error as ThisError;
@@ -78,6 +78,8 @@ pub struct Session {
     consoles: BTreeMap<u8, Console>,
     complaints: Vec<u8>,
     closed: bool,
+    /// A signal asked to stop.
+    interrupted: bool,
 }
 
 impl Session {
@@ -87,7 +89,31 @@ impl Session {
     ///
     /// When QEMU cannot be started.
     pub fn start(qemu: &Qemu, image: &Path, limit: Duration) -> Result<Self, Failure> {
+        Self::start_with(qemu, image, limit, |_| Ok(()))
+    }
+
+    /// The same for a program that a user may interrupt: a signal ends the machine, and
+    /// what waits for it is told so.
+    ///
+    /// # Errors
+    ///
+    /// When QEMU cannot be started.
+    pub fn start_interruptible(
+        qemu: &Qemu,
+        image: &Path,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
+        Self::start_with(qemu, image, limit, watch_signals)
+    }
+
+    fn start_with(
+        qemu: &Qemu,
+        image: &Path,
+        limit: Duration,
+        more: impl Fn(&Sender<Event>) -> Result<(), Error>,
+    ) -> Result<Self, Failure> {
         let (sender, events) = mpsc::channel();
+        more(&sender)?;
         Ok(Self {
             process: Process::start(qemu, image, &sender)?,
             events,
@@ -97,6 +123,7 @@ impl Session {
             consoles: BTreeMap::new(),
             complaints: Vec::new(),
             closed: false,
+            interrupted: false,
         })
     }
 
@@ -167,6 +194,10 @@ impl Session {
                 return Ok(Ended::TimeLimit);
             }
         }
+        if self.interrupted {
+            self.process.kill();
+            return Ok(Ended::Killed);
+        }
         loop {
             if let Some(ended) = self.process.ended()? {
                 return Ok(ended);
@@ -202,7 +233,8 @@ impl Session {
             }
             Ok(Event::Complaint(bytes)) => self.complaints.extend(bytes),
             Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => self.closed = true,
-            Ok(Event::Typed(_) | Event::Signal(_)) => {}
+            Ok(Event::Signal(_)) => (self.closed, self.interrupted) = (true, true),
+            Ok(Event::Typed(_)) => {}
             Err(RecvTimeoutError::Timeout) => return false,
         }
         true

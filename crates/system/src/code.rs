@@ -18,7 +18,7 @@ use object::{
 };
 
 /// An instruction set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Set {
     /// Arm.
     A32,
@@ -72,7 +72,7 @@ pub fn guest(bytes: &[u8], format: Option<Format>, load: u32) -> Result<Guest, U
     })
 }
 
-fn set_of(entry: u32) -> Set {
+pub(crate) fn set_of(entry: u32) -> Set {
     if entry & 1 == 1 { Set::T32 } else { Set::A32 }
 }
 

@@ -60,7 +60,11 @@ pub struct Unfit {
     pub remedy: String,
 }
 
-fn unfit(code: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Unfit {
+pub(crate) fn unfit(
+    code: &'static str,
+    what: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Unfit {
     Unfit { code, what: what.into(), remedy: remedy.into() }
 }
 

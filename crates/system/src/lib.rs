@@ -10,7 +10,8 @@
 //!
 //! - [`manifest`]: what the text says.
 //! - [`machine`]: what the board is.
-//! - [`guest`]: what a guest's binary is.
+//! - [`guest`]: what a guest's binary is; [`code`] and [`text`]: what of it is code.
+//! - [`rewritten`]: what is known of a binary that was rewritten ahead of time.
 //! - [`placement`]: where things go in a guest's memory.
 //! - [`resolve`]: whether it makes sense.
 //! - [`timing`]: what the schedule promises.
@@ -32,8 +33,10 @@ pub mod placement;
 pub mod problem;
 pub mod report;
 pub mod resolve;
+pub mod rewritten;
 pub mod schedule;
 pub mod template;
+pub mod text;
 pub mod timing;
 
 pub use machine::Machine;
@@ -118,6 +121,8 @@ pub struct Vm {
     pub autostart: bool,
     /// What becomes of instructions that trap.
     pub rewrite: Rewrite,
+    /// Pages that are not to be scanned, by guest physical address.
+    pub rewritten: Vec<rewritten::Run>,
     /// First instruction; bit 0 means T32.
     pub entry: u32,
     /// Kernel command line.

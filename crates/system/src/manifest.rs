@@ -76,6 +76,8 @@ pub struct Vm {
     /// What becomes of instructions that trap.
     #[serde(default)]
     pub rewrite: Rewrite,
+    /// Whether pages that were rewritten ahead of time are scanned all the same.
+    pub scan: Option<Spanned<Scan>>,
     /// A flattened device tree merged into the generated one.
     pub device_tree: Option<Spanned<PathBuf>>,
     /// Sizes of the hypervisor's pools for it.
@@ -133,6 +135,16 @@ pub enum Rewrite {
     Adaptive,
     /// All that can be are promoted when they trapped once.
     Eager,
+}
+
+/// Whether pages that were rewritten ahead of time are scanned all the same.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scan {
+    /// They are.
+    On,
+    /// Not where everything was decided.
+    Off,
 }
 
 /// A device of the machine given to a VM: written as its name, or as a table when

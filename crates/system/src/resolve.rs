@@ -230,11 +230,9 @@ impl Checks<'_> {
         let budget = self.budget(vm);
         let pools = self.pools(&vm.limits, memory);
         let placed = self.binary(vm, memory);
-        let (format, placement, initrd, additions) = match placed {
-            Some(placed) => (placed.format, placed.placement, placed.initrd, placed.additions),
-            // A mistake was reported: only the memory's size still matters.
-            None => (manifest::Format::Raw, binary::nothing(), None, None),
-        };
+        // After a mistake was reported only the memory's size still matters.
+        let placed = placed.unwrap_or_else(binary::nothing);
+        let binary::Placed { format, placement, initrd, additions, rewritten } = placed;
         let mut loads: Vec<Load> = placement
             .segments
             .into_iter()
@@ -257,6 +255,7 @@ impl Checks<'_> {
             restarts,
             autostart: vm.autostart.unwrap_or(true),
             rewrite: vm.rewrite,
+            rewritten,
             entry: placement.entry,
             cmdline,
             loads,

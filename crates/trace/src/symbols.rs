@@ -1,12 +1,11 @@
 //! Which function a guest address belongs to.
 //!
 //! From an ELF file, from a text as `System.map` and `/proc/kallsyms` are, or from a Linux
-//! `Image` that carries its own names ([`kallsyms`](crate::kallsyms)); what a file is, is
+//! `Image` that carries its own names ([`kallsyms`]); what a file is, is
 //! told by its contents.
 //!
 //! A kernel starts with the MMU off, at physical addresses, and goes on at the virtual ones
-//! that its symbols have. So where its image is loaded is told too, and addresses there are
-//! taken for those of its first symbol and on.
+//! that its symbols have. So where its image is loaded, and linked, is told too.
 
 use crate::kallsyms;
 use object::{
@@ -32,6 +31,8 @@ pub struct Symbols {
     list: Vec<Symbol>,
     /// Where the image lies before the MMU is on.
     loaded: Range<u32>,
+    /// Where it is linked to run.
+    linked: u32,
     /// One past what the last symbol may be of.
     end: u32,
 }
@@ -54,13 +55,15 @@ impl Symbols {
         list.sort_by_key(|symbol| symbol.address);
         list.dedup_by_key(|symbol| symbol.address);
         let end = list.last().map_or(0, |last| last.address.saturating_add(LAST));
-        Self { list, loaded: 0..0, end }
+        Self { list, loaded: 0..0, linked: 0, end }
     }
 
-    /// The same for a guest whose image is loaded at a physical address.
+    /// The same for a guest whose image is loaded at a physical address, and linked to run
+    /// at another.
     #[must_use]
-    pub fn loaded_at(mut self, loaded: Range<u32>) -> Self {
+    pub fn loaded_at(mut self, loaded: Range<u32>, linked: u32) -> Self {
         self.loaded = loaded;
+        self.linked = linked;
         self
     }
 
@@ -68,6 +71,11 @@ impl Symbols {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Where functions begin, ascending.
+    pub fn addresses(&self) -> impl Iterator<Item = u32> + '_ {
+        self.list.iter().map(|symbol| symbol.address)
     }
 
     /// The function that an address is in, and the distance from its start.
@@ -144,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_physical_address_of_the_image_is_that_of_its_symbol() {
-        let symbols = Symbols::read(MAP).loaded_at(0x4020_8000..0x4120_8000);
+        let symbols = Symbols::read(MAP).loaded_at(0x4020_8000..0x4120_8000, 0xc020_8000);
         assert_eq!(symbols.find(0x4020_8044), Some(("start", 4)));
         assert_eq!(symbols.find(0x4020_7fff), None);
     }

@@ -3,8 +3,9 @@
 use super::{Checks, GUEST_MEMORY};
 use crate::{
     guest::{self, Binary},
-    manifest::{self, Format, Size},
+    manifest::{self, Format, Scan, Size},
     placement::{self, DEVICE_TREE_ROOM, Misplaced, Placement, Wanted},
+    rewritten::{self, Rewritten, Run},
 };
 
 /// A VM's files, read and placed.
@@ -13,11 +14,18 @@ pub(super) struct Placed {
     pub(super) placement: Placement,
     pub(super) initrd: Option<Vec<u8>>,
     pub(super) additions: Option<Vec<u8>>,
+    pub(super) rewritten: Vec<Run>,
 }
 
 /// Stands in for the files of a VM that has a mistake.
-pub(super) fn nothing() -> Placement {
-    Placement { entry: 0, segments: Vec::new(), initrd: None, device_tree: 0..0 }
+pub(super) fn nothing() -> Placed {
+    Placed {
+        format: Format::Raw,
+        placement: Placement { entry: 0, segments: Vec::new(), initrd: None, device_tree: 0..0 },
+        initrd: None,
+        additions: None,
+        rewritten: Vec::new(),
+    }
 }
 
 impl Checks<'_> {
@@ -31,8 +39,9 @@ impl Checks<'_> {
         let initrd = initrd.map_or(Some(None), |read| read.map(Some))?;
         let additions = additions.map_or(Some(None), |read| read.map(Some))?;
 
+        let (bytes, runs) = self.rewritten(vm, &bytes);
         let wanted_format = vm.format.as_ref().map(|format| *format.get_ref());
-        let binary = match guest::recognise(&bytes, wanted_format) {
+        let binary = match guest::recognise(bytes, wanted_format) {
             Ok(binary) => binary,
             Err(unfit) => {
                 let message = format!(
@@ -54,7 +63,7 @@ impl Checks<'_> {
         let length = |bytes: &Vec<u8>| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let wanted = Wanted {
             binary,
-            bytes: &bytes,
+            bytes,
             load,
             entry,
             text_offset: vm.text_offset.as_ref().map(|offset| *offset.get_ref()),
@@ -64,12 +73,56 @@ impl Checks<'_> {
             memory,
         };
         match placement::place(wanted) {
-            Ok(placement) => Some(Placed { format, placement, initrd, additions }),
+            Ok(placement) => {
+                let rewritten = self.loaded(vm, format, &placement, runs)?;
+                Some(Placed { format, placement, initrd, additions, rewritten })
+            }
             Err(misplaced) => {
                 self.misplaced(vm, memory, misplaced);
                 None
             }
         }
+    }
+
+    /// The binary without what `entresol rewrite` put behind it, and the pages that are not to
+    /// be scanned, if the manifest asks for that.
+    fn rewritten<'a>(&mut self, vm: &manifest::Vm, bytes: &'a [u8]) -> (&'a [u8], Vec<Run>) {
+        let off = vm.scan.as_ref().filter(|scan| *scan.get_ref() == Scan::Off);
+        let (binary, runs, wrong) = match rewritten::split(bytes) {
+            Rewritten::Yes(binary, runs) => (binary, runs, None),
+            Rewritten::No => (bytes, Vec::new(), Some("was not rewritten ahead of time")),
+            Rewritten::Changed => (bytes, Vec::new(), Some("was changed after it was rewritten")),
+        };
+        let Some(off) = off else { return (binary, Vec::new()) };
+        if let Some(wrong) = wrong {
+            let message = format!("`{}` {wrong}", vm.image.get_ref().display());
+            let help = "make the image with `entresol rewrite KERNEL -o IMAGE`, or remove `scan`";
+            self.wrong("image::not-rewritten", off.span(), "asked for here", message, help);
+        }
+        (binary, runs)
+    }
+
+    /// Where these pages are in the guest's memory.
+    fn loaded(
+        &mut self,
+        vm: &manifest::Vm,
+        format: Format,
+        placement: &Placement,
+        runs: Vec<Run>,
+    ) -> Option<Vec<Run>> {
+        let to = placement.segments.first().map_or(0, |segment| segment.at);
+        let to = u32::try_from(to).unwrap_or(0);
+        let runs: Vec<Run> =
+            runs.into_iter().map(|run| Run { at: run.loaded(format, to), ..run }).collect();
+        if runs.iter().any(|run| run.at & 0xfff != 0) {
+            let path = vm.image.get_ref().display();
+            let message =
+                format!("`{path}` was rewritten for another place in a page than {to:#x}");
+            let help = "rewrite it for the address at which it is loaded (--load)";
+            self.wrong("image::not-rewritten", vm.image.span(), "this image", message, help);
+            return None;
+        }
+        Some(runs)
     }
 
     /// `load` and `entry`, which raw binaries must have and others must not.

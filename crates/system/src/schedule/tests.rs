@@ -6,8 +6,8 @@ use crate::{Budget, Machine, Pools, layout, manifest};
 fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
     crate::Vm {
         name: name.to_owned(),
-        format: manifest::Format::Raw,
         image: std::path::PathBuf::new(),
+        format: manifest::Format::Raw,
         memory: 1 << 20,
         priority,
         core: 0,
@@ -18,6 +18,7 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         restarts: 0,
         autostart: true,
         rewrite: manifest::Rewrite::Trap,
+        rewritten: vec![],
         entry: 0,
         cmdline: String::new(),
         loads: vec![],
