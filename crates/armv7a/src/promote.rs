@@ -48,7 +48,7 @@ const REFUSED: u32 = 8;
 pub(crate) const HOPELESS: u32 = 4;
 /// Sites whose samples are counted at a time.
 const SITES: usize = 1 << SITES_BITS;
-pub(crate) const SITES_BITS: usize = 10;
+pub(crate) const SITES_BITS: usize = 9;
 
 // What the entry code must know: offsets in [`Promotion`].
 pub(crate) const HEAT: usize = offset_of!(Promotion, heat);
