@@ -65,6 +65,8 @@ pub(crate) struct Fast {
     index: usize,
 }
 
+const _: () = assert!(offset_of!(Fast, counters) == offset_of!(Fast, application) + 8);
+
 impl Fast {
     pub(crate) const EMPTY: Self = Self {
         slow: 1,

@@ -4,10 +4,11 @@
 
 use crate::fast::Fast;
 use crate::fast::device::Devices;
-use crate::promote::Promotion;
+use crate::promote::{self, HeatMap, Promotion};
 use crate::shadow::Shadow;
 use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
+use entresol_hv::gic::Gic;
 use entresol_hv::health::{Health, Notices};
 use entresol_vcpu::{Vcpu, psr};
 
@@ -82,6 +83,8 @@ pub(crate) struct Guest {
     pub(crate) notices: Notices,
     /// Interrupts of passed-through devices: machine's number, guest's number, masked.
     pub(crate) interrupts: [Option<Interrupt>; 8],
+    /// Samples of its traps. Last, because it is large: offsets of the rest stay short.
+    pub(crate) heat: HeatMap,
 }
 
 /// A passed-through interrupt.
@@ -123,6 +126,7 @@ impl Guest {
         vm: Vm::EMPTY,
         notices: Notices::new(),
         interrupts: [None; 8],
+        heat: promote::COLD,
     };
 
     /// Whether anything can end a wait for an interrupt that begins now.
@@ -135,8 +139,8 @@ impl Guest {
     /// Notes what its board has pending for its processor.
     #[inline]
     pub(crate) fn note_pending(&mut self) {
-        self.vcpu.pending =
-            (u32::from(self.board.irq()) * psr::I) | (u32::from(self.board.fiq()) * psr::F);
+        const _: () = assert!(Gic::IRQ == psr::I && Gic::FIQ == psr::F);
+        self.vcpu.pending = self.board.gic.inputs();
         self.publish_pending();
     }
 }

@@ -453,19 +453,19 @@ impl Hypervisor {
     fn settle(&mut self) -> *mut Guest {
         let index = self.loaded % MAX_VMS;
         let guest = &mut self.guests[index];
-        // One that passed its turn may be what it was.
-        guest.pull();
         guest.note_pending();
-        if guest.vcpu.pending & !guest.vcpu.status != 0 {
-            guest.vcpu.enter_pending();
+        let status = guest.status();
+        if guest.vcpu.pending & !status != 0 {
+            guest.interrupt(status);
             cp15::clear_exclusive();
             // SAFETY: as in `counters`.
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vms[index].injected += 1;
         }
-        guest.publish();
+        guest.publish_pulled();
         let view = guest.fast_view();
-        if view != self.view {
+        // Each ASID has one table.
+        if view.asid != self.view.asid {
             // SAFETY: a view of the guest's shadow, tagged with the ASID of its root.
             unsafe { maintenance::switch(view) };
             self.view = view;

@@ -51,7 +51,7 @@ const SITES: usize = 1 << SITES_BITS;
 pub(crate) const SITES_BITS: usize = 9;
 
 // What the entry code must know: offsets in [`Promotion`].
-pub(crate) const HEAT: usize = offset_of!(Promotion, heat);
+pub(crate) const HEAT: usize = offset_of!(Guest, heat);
 pub(crate) const LEFT: usize = offset_of!(Promotion, left);
 pub(crate) const VECTORS: usize = offset_of!(Promotion, vectors);
 const _: () = assert!(size_of::<Heat>() == 8 && offset_of!(Heat, site) == 0);
@@ -94,16 +94,21 @@ pub(crate) struct Promotion {
     pulled: bool,
     /// Whether its policy asks for promotion at all.
     pub(crate) on: bool,
-    /// Samples by site.
-    heat: [Heat; SITES],
 }
 
+/// Samples of a site.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-struct Heat {
+pub(crate) struct Heat {
     site: u32,
     samples: u32,
 }
+
+/// Samples by site.
+pub(crate) type HeatMap = [Heat; SITES];
+
+/// No samples.
+pub(crate) const COLD: HeatMap = [Heat { site: 0, samples: 0 }; SITES];
 
 impl Promotion {
     pub(crate) const EMPTY: Self = Self {
@@ -115,7 +120,6 @@ impl Promotion {
         vectors: 0,
         pulled: true,
         on: false,
-        heat: [Heat { site: 0, samples: 0 }; SITES],
     };
 
     /// Notes the exception vectors between samples.
@@ -141,8 +145,8 @@ impl Promotion {
     }
 
     /// Notes a sample; whether the site is to be promoted now.
-    fn is_hot(&mut self, site: u32, threshold: u32) -> bool {
-        let heat = &mut self.heat[(site >> 2) as usize % SITES];
+    fn is_hot(&mut self, heat: &mut HeatMap, site: u32, threshold: u32) -> bool {
+        let heat = &mut heat[(site >> 2) as usize % SITES];
         if heat.site != site {
             if heat.samples == 0 {
                 *heat = Heat { site, samples: 0 };
@@ -163,12 +167,12 @@ impl Promotion {
     }
 
     /// Notes what came of promoting a site: done, to be tried again, or not possible.
-    fn tried(&mut self, site: u32, promoted: Option<bool>) {
+    fn tried(&mut self, heat: &mut HeatMap, site: u32, promoted: Option<bool>) {
         let samples = if promoted.is_some() { 0 } else { REFUSED };
         if promoted == Some(true) {
             self.period = SHORTEST;
         }
-        self.heat[(site >> 2) as usize % SITES] = Heat { site, samples };
+        heat[(site >> 2) as usize % SITES] = Heat { site, samples };
     }
 }
 
@@ -243,6 +247,46 @@ impl Guest {
             promotion.store(shared::DATA_ADDRESS, cp15.dfar);
             promotion.store(shared::FETCH_STATUS, cp15.ifsr);
             promotion.store(shared::FETCH_ADDRESS, cp15.ifar);
+        }
+    }
+
+    /// What it has masked, wherever that is now.
+    #[inline(always)]
+    pub(crate) fn status(&self) -> u32 {
+        let (vcpu, promotion) = (&self.vcpu, &self.promotion);
+        if promotion.pulled || !promotion.on || !vcpu.privileged() {
+            return vcpu.status;
+        }
+        vcpu.status & !psr::I | promotion.load(shared::STATUS) & psr::I
+    }
+
+    /// Takes the pending interrupt. In a kernel whose state is in the shared page, what changes
+    /// is the SPSR and what is masked, `status` before: the other fields stay what they are.
+    #[inline(always)]
+    pub(crate) fn interrupt(&mut self, status: u32) {
+        let shared = !self.promotion.pulled && self.vcpu.privileged();
+        if shared {
+            self.vcpu.status = status;
+            let saved = self.promotion.load(shared::SAVED);
+            let mode = self.vcpu.mode().bank();
+            if let Some(bank) = self.vcpu.banks.get_mut(mode) {
+                bank.spsr = saved;
+            }
+        } else {
+            self.pull();
+        }
+        let before = self.vcpu.enter_pending();
+        if shared {
+            self.promotion.store(shared::SAVED, before);
+            self.promotion.store(shared::STATUS, self.vcpu.status);
+        }
+    }
+
+    /// [`Guest::publish`], unless nothing was pulled.
+    #[inline]
+    pub(crate) fn publish_pulled(&mut self) {
+        if self.promotion.pulled {
+            self.publish();
         }
     }
 
@@ -378,7 +422,7 @@ impl Hypervisor {
         if cp15.sctlr & 1 == 0 || !usual {
             return;
         }
-        if !guest.promotion.is_hot(pc, threshold) {
+        if !guest.promotion.is_hot(&mut guest.heat, pc, threshold) {
             return;
         }
         let mut linear = Self::linear(&mut self.view);
@@ -392,6 +436,6 @@ impl Hypervisor {
                 !permissions(mapping, false, cp15.dacr, afe).execute
             })
             .and_then(|mapping| shadow.promote(&mut linear, cp15, pc, mapping.gpa));
-        guest.promotion.tried(pc, promoted);
+        guest.promotion.tried(&mut guest.heat, pc, promoted);
     }
 }

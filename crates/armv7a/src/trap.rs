@@ -115,7 +115,7 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
-    hypervisor.stopped();
+    hypervisor.stopped_lightly();
     if hypervisor.guest().promotion.on {
         hypervisor.prepare_samples();
     }

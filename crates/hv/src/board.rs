@@ -256,20 +256,18 @@ impl Board {
     #[inline]
     pub fn ring(&mut self) -> bool {
         let [physical, virtual_, _] = &mut self.driven;
-        let irq = match self.only {
+        match core::mem::replace(&mut self.only, Only::Unknown) {
             Only::Unknown => return false,
             Only::Physical => {
                 *physical = true;
-                PHYSICAL_TIMER_IRQ
+                self.gic.raise_line::<PHYSICAL_TIMER_IRQ>();
             }
             Only::Virtual => {
                 *virtual_ = true;
-                VIRTUAL_TIMER_IRQ
+                self.gic.raise_line::<VIRTUAL_TIMER_IRQ>();
             }
-        };
-        self.only = Only::Unknown;
+        }
         self.deadline = None;
-        self.gic.set_line(irq, true);
         true
     }
 

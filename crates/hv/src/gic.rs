@@ -49,22 +49,35 @@ mod groups {
 pub struct Gic {
     distributor: Distributor,
     interface: Interface,
+    /// The most urgent deliverable interrupt, with its level.
+    first: Option<(u32, u32)>,
     /// The interrupt that the vCPU would acknowledge now.
     best: Option<u32>,
-    irq: bool,
-    fiq: bool,
+    /// Inputs of the vCPU that are asserted: [`Gic::IRQ`], [`Gic::FIQ`].
+    inputs: u32,
 }
 
 impl Gic {
+    /// The IRQ input in [`Gic::inputs`], at the place of CPSR.I.
+    pub const IRQ: u32 = 1 << 7;
+    /// The FIQ input, at that of CPSR.F.
+    pub const FIQ: u32 = 1 << 6;
+
+    /// The vCPU's inputs that are asserted.
+    #[must_use]
+    pub const fn inputs(&self) -> u32 {
+        self.inputs
+    }
+
     /// The state after reset: nothing enabled, nothing pending.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             distributor: Distributor::new(),
             interface: Interface::new(),
+            first: None,
             best: None,
-            irq: false,
-            fiq: false,
+            inputs: 0,
         }
     }
 
@@ -75,21 +88,44 @@ impl Gic {
 
     /// Drives the line of a private or shared interrupt. Other numbers have no line.
     pub fn set_line(&mut self, irq: u32, level: bool) {
-        if self.distributor.set_line(irq, level) {
+        if level {
+            self.raise(irq);
+        } else if self.distributor.set_line(irq, false) {
             self.settle();
+        }
+    }
+
+    /// Raises a line whose number is known: shorter than to ask for it.
+    #[inline(never)]
+    pub fn raise_line<const LINE: u32>(&mut self) {
+        self.raise(LINE);
+    }
+
+    #[inline(always)]
+    fn raise(&mut self, irq: u32) {
+        if !self.distributor.set_line(irq, true) {
+            return;
+        }
+        // It makes nothing else less urgent: it competes with the first only.
+        if self.distributor.is_deliverable(irq) {
+            let level = self.distributor.level(irq);
+            if self.first.is_none_or(|(other, urgent)| (level, irq) < (urgent, other)) {
+                self.first = Some((irq, level));
+                self.assert_first();
+            }
         }
     }
 
     /// Whether the vCPU's IRQ input is asserted.
     #[must_use]
     pub const fn asserted(&self) -> bool {
-        self.irq
+        self.inputs & Self::IRQ != 0
     }
 
     /// Whether the vCPU's FIQ input is asserted (group 0 with `GICC_CTLR.FIQEn`).
     #[must_use]
     pub const fn fiq(&self) -> bool {
-        self.fiq
+        self.inputs & Self::FIQ != 0
     }
 
     /// Whether the vCPU's input would be asserted if this interrupt became pending now.
@@ -219,13 +255,20 @@ impl Gic {
     /// Works out what the vCPU would take now.
     #[inline(always)]
     fn settle(&mut self) {
-        (self.best, self.irq, self.fiq) = (None, false, false);
-        let Some((irq, level)) = self.distributor.first() else { return };
+        self.first = self.distributor.first();
+        self.assert_first();
+    }
+
+    /// Asserts what the first interrupt asserts.
+    #[inline(always)]
+    fn assert_first(&mut self) {
+        (self.best, self.inputs) = (None, 0);
+        let Some((irq, level)) = self.first else { return };
         let group_one = self.distributor.group_one(irq);
         if self.interface.accepts(level, group_one) {
             self.best = Some(irq);
-            self.fiq = self.interface.fiq_enabled() && !group_one;
-            self.irq = !self.fiq;
+            let fiq = self.interface.fiq_enabled() && !group_one;
+            self.inputs = if fiq { Self::FIQ } else { Self::IRQ };
         }
     }
 }

@@ -78,16 +78,19 @@ impl Vcpu {
         }
     }
 
-    /// Takes the pending interrupt that [`Vcpu::deliverable`] names, if there is one.
-    #[inline]
-    pub fn enter_pending(&mut self) {
+    /// Takes the pending interrupt that [`Vcpu::deliverable`] names, if there is one. Returns
+    /// the CPSR before, which is the SPSR then.
+    #[inline(always)]
+    pub fn enter_pending(&mut self) -> u32 {
         let due = self.pending & !self.status;
+        let before = self.cpsr();
         if due & psr::F != 0 {
             self.enter(Exception::Fiq);
         } else if due & psr::I != 0 {
             // In line: the one that has to be quick.
             self.take_in_line(Mode::IRQ, psr::A | psr::I, 0x18, 4);
         }
+        before
     }
 
     #[inline(never)]

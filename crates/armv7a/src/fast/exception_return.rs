@@ -19,7 +19,7 @@ use entresol_vcpu::psr;
 pub(super) const TO_A32: u32 = psr::REAL & !(psr::IT | psr::T) | psr::MODE;
 const TO_T32: u32 = psr::REAL | psr::MODE;
 
-/// Trap words of p8. 61 instructions from `movs pc, lr` to the application, the vector's
+/// Trap words of p8. 60 instructions from `movs pc, lr` to the application, the vector's
 /// branch and [`undefined`](super::instruction::undefined) included.
 ///
 /// (1.) Where to: `r3`; 2. from Supervisor to User mode, else [`between_modes`]; 3. the new virtual
@@ -46,8 +46,8 @@ pub(super) unsafe extern "C" fn exception_return() {
         "movw r10, #{VIRTUAL}",
         "and r10, r10, r7",
         "ldr r5, [sp, #{PENDING}]",
-        "add r12, sp, #{FAST}",
-        "ldr r6, [r12]",                // slow
+        "add r12, sp, #{FAST} + {APPLICATION}",
+        "ldr r6, [r12, #-{APPLICATION}]", // slow
         "bic r5, r5, r10",
         "orrs r5, r5, r6",
         "bne {slow}",
@@ -67,12 +67,14 @@ pub(super) unsafe extern "C" fn exception_return() {
         "strd r8, r9, [sp, #{SP_LR}]",
         "str r10, [sp, #{STATUS}]",
         // 6.
-        "ldrd r8, r9, [r12, #{APPLICATION}]",
+        "ldmia r12, {{r8, r9, r11}}",   // the view, and the counters behind it
         "ldr r5, ={core} + {VIEW}",
         "strd r8, r9, [r5]",
         switch_text!("r8", "r9", "r10"),
         // 7.
-        count!("SENSITIVE"),
+        "ldr r5, [r11, #{SENSITIVE}]",
+        "add r5, r5, #1",
+        "str r5, [r11, #{SENSITIVE}]",
         resume!(),
         "8: bic r5, r2, #0xff",
         "ldr r6, ={SUBS}",
@@ -98,7 +100,6 @@ pub(super) unsafe extern "C" fn exception_return() {
         STATUS = const STATUS,
         APPLICATION = const APPLICATION,
         VIEW = const VIEW,
-        COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
         core = sym CORE,
         between = sym between_modes,

@@ -114,6 +114,12 @@ impl Distributor {
         true
     }
 
+    /// Whether an interrupt is pending, enabled, forwarded and not active.
+    #[inline(always)]
+    pub(super) fn is_deliverable(&self, irq: u32) -> bool {
+        self.deliverable.contains(irq)
+    }
+
     /// The most urgent deliverable interrupt with its level: the lowest number of the
     /// lowest level.
     #[inline(always)]
