@@ -110,8 +110,10 @@ fn the_hypervisor_reads_what_the_manifest_says() {
     let vms = abi::table::<abi::Vm>(tables, header.vms).unwrap();
     let [one, two] = vms else { panic!("two VMs, not {}", vms.len()) };
     assert_eq!((one.entry.0, one.r1, one.priority, one.restarts), (0x4000_8001, u32::MAX, 7, 3));
-    assert_eq!(one.flags, abi::flags::AUTOSTART | abi::flags::UART | abi::flags::RTC);
-    assert_eq!((two.flags, two.memory_len), (0, 1 << 20));
+    let adaptive = abi::flags::PROMOTE;
+    let first = abi::flags::AUTOSTART | abi::flags::UART | abi::flags::RTC | adaptive;
+    assert_eq!(one.flags, first);
+    assert_eq!((two.flags, two.memory_len), (adaptive, 1 << 20));
     assert_eq!(two.host.0, one.host.0 + one.memory_len);
     assert_eq!(header.pools.base.0 + header.pools.len, one.host.0);
 
