@@ -104,7 +104,7 @@ pub(crate) struct BootTest {
     folder: PathBuf,
     name: String,
     machine: String,
-    spec: std::rc::Rc<Spec>,
+    spec: std::sync::Arc<Spec>,
 }
 
 /// Finds all tests, or those of the named folders.
@@ -129,7 +129,7 @@ pub(crate) fn find(workspace: &Workspace, names: &[String]) -> Result<Vec<BootTe
         let text = fs::read_to_string(&path)
             .with_context(|| format!("no such test: cannot read {}", path.display()))?;
         let spec: Spec = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
-        let spec = std::rc::Rc::new(spec);
+        let spec = std::sync::Arc::new(spec);
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for machine in &spec.machines {
             tests.push(BootTest {

@@ -14,6 +14,18 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// One of several at once: says nothing until it is done.
+    pub(crate) fn beside(what: &str) -> Self {
+        Self { what: what.to_owned(), begun: Instant::now() }
+    }
+
+    /// Says what it was and how it went, in one line, and names the step in an error.
+    pub(crate) fn end_beside<T>(self, result: Result<T>) -> Result<T> {
+        let how = if result.is_ok() { "ok" } else { "FAILED" };
+        eprintln!("  {} ... {how} ({:.1} s)", self.what, self.begun.elapsed().as_secs_f32());
+        result.context(self.what)
+    }
+
     /// Announces it.
     pub(crate) fn new(what: &str) -> Self {
         eprint!("  {what} ... ");

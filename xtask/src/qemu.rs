@@ -17,6 +17,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+/// How often what was printed is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A QEMU command being put together.
 pub(crate) struct Machine {
     command: Command,
@@ -160,20 +163,35 @@ impl Machine {
         let end = Instant::now() + limit;
         let mut typist = Typist { typed, seen: BTreeMap::new() };
         let mut serial = Vec::new();
+        // Looking at all of the output again costs: not at each piece of it.
+        let mut looked = Instant::now();
+        let mut fresh = false;
         let killed = loop {
-            match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => {
-                    serial.extend(bytes);
-                    if let Some(keys) = typist.keys(&serial) {
-                        let _ = keyboard.write_all(&keys).and_then(|()| keyboard.flush());
-                    }
-                    // Asked here too: a flood leaves no pause in which to time out.
-                    if enough(&serial) || Instant::now() >= end {
-                        child.kill()?;
-                        break true;
-                    }
+            let left = end.saturating_duration_since(Instant::now());
+            let piece = receiver.recv_timeout(if fresh { left.min(LOOK) } else { left });
+            if let Ok(bytes) = &piece {
+                serial.extend(bytes);
+                fresh = true;
+            }
+            if fresh && (looked.elapsed() >= LOOK || piece.is_err()) {
+                (fresh, looked) = (false, Instant::now());
+                if let Some(keys) = typist.keys(&serial) {
+                    let _ = keyboard.write_all(&keys).and_then(|()| keyboard.flush());
                 }
+                if enough(&serial) {
+                    child.kill()?;
+                    break true;
+                }
+            }
+            match piece {
+                // A flood leaves no pause in which to time out.
+                Ok(_) if Instant::now() >= end => {
+                    child.kill()?;
+                    break true;
+                }
+                Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => break false,
+                Err(RecvTimeoutError::Timeout) if Instant::now() < end => {}
                 Err(RecvTimeoutError::Timeout) => {
                     // Asked first: the instrument then still reports.
                     let ask = format!("kill -TERM {}; sleep 1", child.id());

@@ -6,9 +6,13 @@
 use crate::process::{self, Step};
 use crate::workspace::{TARGET, Workspace};
 use crate::{bench, boot_tests, build, layers, setup};
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, anyhow};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+
+/// Most tests on the target at once: their limits are in the host's time.
+const MOST_AT_ONCE: usize = 2;
 
 /// Runs everything.
 ///
@@ -188,8 +192,29 @@ fn target_tests(workspace: &Workspace, names: &[String], summary: &mut Summary) 
         Ok(tests) => tests,
         Err(error) => return summary.fail(&error),
     };
-    for test in tests {
-        summary.check(Step::new(&test.title()).end(test.check(workspace)));
+    // QEMU takes one core: as many at once as there are, but each has its time limit.
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
+    let (next, results) = (Mutex::new(tests.iter()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(test) = next.lock().ok().and_then(|mut tests| tests.next()) {
+                    let step = Step::beside(&test.title());
+                    let result = step.end_beside(test.check(workspace));
+                    if let Ok(mut results) = results.lock() {
+                        results.push(result);
+                    }
+                }
+            });
+        }
+    });
+    let results = results.into_inner().unwrap_or_default();
+    let missing = tests.len() - results.len();
+    for result in results {
+        summary.check(result);
+    }
+    for _ in 0..missing {
+        summary.fail(&anyhow!("a test on the target broke off"));
     }
 }
 
