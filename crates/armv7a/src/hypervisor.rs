@@ -378,7 +378,9 @@ impl Hypervisor {
         observed.vm_switches = observed.vm_switches.wrapping_add(1);
         let old = self.guest();
         old.vcpu.cp15.tpidrurw = cp15::thread_user();
-        // It may come back by a path that puts nothing there.
+        // It may come back by a path that looks at `vcpu` and puts nothing into the page: both
+        // are to be true.
+        old.pull();
         old.publish();
         self.loaded = index;
         self.make_current();
@@ -462,7 +464,7 @@ impl Hypervisor {
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vms[index].injected += 1;
         }
-        guest.publish_pulled();
+        guest.publish();
         let view = guest.fast_view();
         // Each ASID has one table.
         if view.asid != self.view.asid {

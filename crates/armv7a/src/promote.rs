@@ -225,11 +225,14 @@ impl Guest {
         }
     }
 
-    /// Puts what the fast paths and stubs work on into the shared page.
+    /// Puts what the fast paths and stubs work on into the shared page, unless it is there still.
     #[inline]
     pub(crate) fn publish(&mut self) {
         let (vcpu, promotion) = (&self.vcpu, &mut self.promotion);
-        if core::mem::replace(&mut promotion.pulled, false) && vcpu.privileged() {
+        if !core::mem::replace(&mut promotion.pulled, false) {
+            return;
+        }
+        if vcpu.privileged() {
             let user = &vcpu.banks[bank::USER];
             promotion.store(shared::USER, user.sp);
             promotion.store(shared::USER + 4, user.lr);
@@ -279,14 +282,6 @@ impl Guest {
         if shared {
             self.promotion.store(shared::SAVED, before);
             self.promotion.store(shared::STATUS, self.vcpu.status);
-        }
-    }
-
-    /// [`Guest::publish`], unless nothing was pulled.
-    #[inline]
-    pub(crate) fn publish_pulled(&mut self) {
-        if self.promotion.pulled {
-            self.publish();
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Every round it fills the VFP and NEON registers, FPSCR and the thread registers with
 //! values that depend on the VM and the round, works or sleeps for a while, and
-//! compares. Run it in two VMs of the same priority at once: they preempt each other in the
-//! middle of every round.
+//! compares. Its work is to mask and unmask interrupts and to look at what is masked, with the MMU
+//! on: instructions that are promoted. Run it in several VMs at once, one of them more urgent:
+//! whenever that has slept, it preempts the others in the middle of their work.
 //!
 //! ```text
 //! context: rounds=500 errors=0
@@ -13,6 +14,7 @@
 
 use core::arch::asm;
 use entresol_guest::abi::hypercall::Function;
+use entresol_guest::translation::{self, Access, Level1};
 use entresol_guest::{board, cp15, entry, gic, hypercall, println, timer, trap};
 
 /// Rounds until it ends.
@@ -36,6 +38,14 @@ struct Registers {
     tpidrprw: u32,
 }
 
+/// CPSR.I.
+const MASKED: u32 = 1 << 7;
+
+/// How often the mask is looked at after each change: so long others can take their turn.
+const LOOKS: u32 = 50;
+
+static mut TABLE: Level1 = Level1::new();
+
 entry!(main);
 
 fn main(_device_tree: u32) -> u32 {
@@ -43,13 +53,14 @@ fn main(_device_tree: u32) -> u32 {
     gic::init();
     gic::enable(board::TIMER_INTERRUPT);
     enable_vfp();
+    enable_mmu();
     let mut errors = 0;
     for round in 0..ROUNDS {
         let expected = pattern(vm, round);
         load(&expected);
         let until = timer::now() + u64::from(timer::frequency()) * ROUND / 1_000_000;
         if round % 2 == 0 {
-            while timer::now() < until {}
+            errors += toggle(until);
         } else {
             sleep(until);
         }
@@ -61,6 +72,30 @@ fn main(_device_tree: u32) -> u32 {
     }
     println!("context: rounds={ROUNDS} errors={errors}");
     u32::from(errors != 0)
+}
+
+/// Masks and unmasks interrupts, of which none comes; returns how often the mask was not what
+/// it had been made.
+fn toggle(until: u64) -> u32 {
+    let mut errors = 0;
+    while timer::now() < until {
+        trap::unmask_interrupts();
+        errors += (0..LOOKS).filter(|_| status() & MASKED != 0).count();
+        trap::mask_interrupts();
+        errors += (0..LOOKS).filter(|_| status() & MASKED == 0).count();
+    }
+    if errors != 0 {
+        println!("context: {errors} times the interrupt mask was not what it was");
+    }
+    errors as u32
+}
+
+#[inline(always)]
+fn status() -> u32 {
+    let status: u32;
+    // SAFETY: it only reads; not `pure`, so each look is one.
+    unsafe { asm!("mrs {}, cpsr", out(reg) status, options(nomem, nostack, preserves_flags)) }
+    status
 }
 
 /// Interrupts stay masked: a pending one ends the wait all the same.
@@ -99,6 +134,18 @@ fn differing(expected: &Registers, found: &Registers) -> usize {
     ];
     pairs.filter(|(expected, found)| expected != found).count()
         + others.iter().filter(|differs| **differs).count()
+}
+
+/// Memory and devices where they are.
+fn enable_mmu() {
+    // SAFETY: nobody else uses it.
+    let table = unsafe { &mut *core::ptr::addr_of_mut!(TABLE) };
+    table.section(board::MEMORY, board::MEMORY, Access::KERNEL);
+    for device in [board::UART, board::GIC_CPU] {
+        table.section(device, device, Access::DEVICE);
+    }
+    // SAFETY: the table maps the whole guest and its devices.
+    unsafe { translation::enable(table, 1) }
 }
 
 /// CPACR: CP10 and CP11 for all. FPEXC: EN.
