@@ -67,9 +67,8 @@ pub(crate) struct Hypervisor {
     pub(crate) view: View,
     /// DACR that is current.
     pub(crate) dacr: u32,
-    /// Whose registers the floating-point unit holds.
-    pub(crate) float_owner: Option<usize>,
-    /// The same for the entry code: null for nobody's.
+    /// Whose registers the floating-point unit holds; null for nobody's. A pointer for the
+    /// entry code; here it is compared only.
     pub(crate) float_holder: *const Guest,
     /// Whether floating-point instructions run.
     pub(crate) float_open: bool,
@@ -123,7 +122,6 @@ impl Hypervisor {
         loaded: 0,
         view: View { base: 0, asid: 0 },
         dacr: 0,
-        float_owner: None,
         float_holder: core::ptr::null(),
         float_open: false,
         held: 0,
@@ -414,13 +412,14 @@ impl Hypervisor {
             return;
         }
         float::set_enabled(true);
-        if self.float_owner != Some(index) {
-            if let Some(owner) = self.float_owner.and_then(|owner| self.guests.get_mut(owner)) {
+        let (holder, loaded) = (self.float_holder, &raw const self.guests[index]);
+        if holder != loaded {
+            if let Some(owner) = self.guests.iter_mut().find(|guest| core::ptr::eq(*guest, holder))
+            {
                 float::save(&mut owner.vcpu.vfp);
             }
             float::load(&self.guests[index].vcpu.vfp);
-            self.float_owner = Some(index);
-            self.float_holder = &raw const self.guests[index];
+            self.float_holder = loaded;
         }
     }
 

@@ -116,6 +116,13 @@ fn complete_forgetting() {
     cp15::isb();
 }
 
+/// The data-cache lines that hold `[address, address + len)`.
+fn lines(address: u32, len: u32) -> impl Iterator<Item = u32> {
+    /// The smallest line of the processors supported (CTR.DminLine).
+    const LINE: u32 = 32;
+    (address & !(LINE - 1)..address + len).step_by(LINE as usize)
+}
+
 /// Makes instructions that were stored at `[start, start + len)` the ones fetched.
 ///
 /// A3.5.4: clean to the point of unification, invalidate instruction caches and
@@ -123,13 +130,9 @@ fn complete_forgetting() {
 /// the code runs at other virtual addresses than it was written through.
 #[inline]
 pub(crate) fn instructions_written(start: HostPhys, len: u32) {
-    /// The smallest data-cache line of the processors supported (CTR.DminLine).
-    const LINE: u32 = 32;
-    let mut line = start.0 & !(LINE - 1);
-    while line < start.0 + len {
+    for line in lines(start.0, len) {
         // SAFETY: a clean moves data the caller wrote; the linear view maps it.
         unsafe { cp15::clean_data_line(line) };
-        line += LINE;
     }
     cp15::dsb();
     // SAFETY: losing cached instructions costs time only.
@@ -142,13 +145,10 @@ pub(crate) fn instructions_written(start: HostPhys, len: u32) {
 ///
 /// B2.2.7, B2.2.9: clean and invalidate to the point of coherency, then complete that.
 pub(crate) fn for_a_core_without_caches(address: u32, len: u32) {
-    const LINE: u32 = 32;
     cp15::dsb();
-    let mut line = address & !(LINE - 1);
-    while line < address + len {
+    for line in lines(address, len) {
         // SAFETY: writes back what is dirty; the caller's memory is mapped.
         unsafe { cp15::flush_data_line(line) };
-        line += LINE;
     }
     cp15::dsb();
 }

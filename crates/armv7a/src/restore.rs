@@ -121,8 +121,7 @@ impl Hypervisor {
         for line in guest.interrupts.iter_mut().flatten() {
             line.delivered = false;
         }
-        if self.float_owner == Some(self.loaded) {
-            self.float_owner = None;
+        if self.float_holder == &raw const self.guests[self.loaded % MAX_VMS] {
             self.float_holder = core::ptr::null();
         }
         self.counters().starts += 1;

@@ -223,7 +223,7 @@ pub(crate) fn qemu(system: &system::System, more: &[String]) -> Result<Qemu, Pro
         binary: qemu.binary.clone(),
         machine: qemu.machine.clone(),
         cpu: qemu.cpu.clone(),
-        cores: system.vms.iter().map(|vm| vm.core + 1).max().unwrap_or(1),
+        cores: system::cores(&system.vms),
         memory: qemu.memory.clone(),
         args: qemu.args.iter().chain(more).cloned().collect(),
     })

@@ -66,6 +66,12 @@ pub struct System {
     pub warnings: Vec<Problem>,
 }
 
+/// How many cores `vms` run on: those below the highest that one of them has.
+#[must_use]
+pub fn cores(vms: &[Vm]) -> u32 {
+    vms.iter().map(|vm| vm.core + 1).max().unwrap_or(1)
+}
+
 /// How long a VM may run in each period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {

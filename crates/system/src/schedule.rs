@@ -46,7 +46,7 @@ impl Schedule {
     pub fn new(system: &System) -> Self {
         let repeats = repeats(system);
         let mut pieces = Vec::new();
-        let length = (0..timing::cores(&system.vms))
+        let length = (0..crate::cores(&system.vms))
             .map(|core| run(system, core, repeats, &mut pieces))
             .min();
         Self { pieces, length: length.unwrap_or(0), repeats }

@@ -101,7 +101,7 @@ impl Timing {
         Self {
             frame: start,
             slots: slot_timings,
-            utilisation: (0..cores(vms))
+            utilisation: (0..crate::cores(vms))
                 .map(|core| {
                     let own = vms.iter().filter(|vm| vm.core == core);
                     own.filter_map(|vm| vm.budget).map(share).sum()
@@ -121,11 +121,6 @@ impl Timing {
 /// A budget's share of the core.
 pub(crate) fn share(budget: Budget) -> f64 {
     f64::from(budget.budget) / f64::from(budget.period)
-}
-
-/// How many cores VMs run on.
-pub(crate) fn cores(vms: &[Vm]) -> u32 {
-    vms.iter().map(|vm| vm.core + 1).max().unwrap_or(1)
 }
 
 /// The slots that a core keeps: a core none of whose VMs is in one has none.

@@ -5,7 +5,7 @@
 //! branch prediction, VBAR keeps its value.
 
 use crate::arena::{self, CODE, SVC, Tally, UNDEFINED, USR};
-use crate::random::Random;
+use entresol_guest::random::Random;
 use entresol_guest::sandbox::{self, vector};
 use entresol_guest::{cp15, print};
 
@@ -123,9 +123,9 @@ fn special(at: usize) -> bool {
 
 fn value(at: usize, sctlr: u32, random: &mut Random) -> u32 {
     match read(at) & 0x00ef_0fef {
-        0x0001_0f00 => sctlr ^ (random.next() & 0x1804),
+        0x0001_0f00 => sctlr ^ (random.word() & 0x1804),
         0x000c_0f00 => sandbox::vectors_address(),
-        _ => random.next(),
+        _ => random.word(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The virtual board's devices, misused: every register, every kind of access.
 
 use crate::arena::{self, CODE, SVC, Tally, UNDEFINED};
-use crate::random::Random;
 use core::ptr::with_exposed_provenance_mut;
+use entresol_guest::random::Random;
 use entresol_guest::sandbox::State;
 use entresol_guest::{board, console, cp15, gic, print};
 
@@ -26,7 +26,7 @@ pub(crate) fn registers() {
             if base + offset == board::UART {
                 continue;
             }
-            tally.add(&access(0xe587_1000, base + offset, random.next()));
+            tally.add(&access(0xe587_1000, base + offset, random.word()));
             tally.add(&access(0xe597_0000, base + offset, 0));
             quieten();
         }

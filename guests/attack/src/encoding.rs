@@ -8,7 +8,7 @@
 //! ARM DDI 0406C: A5 (A32 encodings), A6 (T32 encodings), B9 (system instructions).
 
 use crate::arena::{self, CODE, SVC, T32, Tally, USR};
-use crate::random::Random;
+use entresol_guest::random::Random;
 use entresol_guest::{cp15, print};
 
 /// Words of each row that are run.
@@ -124,7 +124,7 @@ fn all(rows: &[Row], psr: u32) {
     let mut count = 0;
     for (mask, value) in rows {
         for number in 0..EACH {
-            let mut word = value | (random.next() & !mask);
+            let mut word = value | (random.word() & !mask);
             // Three of four are executed always, the others under any condition.
             if psr & T32 == 0 && mask >> 28 == 0 && number % 4 != 0 {
                 word = word & 0x0fff_ffff | 0xe000_0000;

@@ -2,9 +2,9 @@
 //! bytes that mean something on the line that all consoles share.
 
 use crate::arena::{self, CODE, UNDEFINED, USR};
-use crate::random::Random;
 use entresol_guest::abi::console::MARK;
 use entresol_guest::abi::hypercall::{Function, NOT_SUPPORTED};
+use entresol_guest::random::Random;
 use entresol_guest::{cp15, hypercall, print};
 
 /// How many, unless the build says so: `ATTACK_HYPERCALLS`.
@@ -28,10 +28,10 @@ pub(crate) fn random() {
     let mut supported = 0_u32;
     for _ in 0..CALLS {
         let number = match random.below(4) {
-            0 => random.next(),
+            0 => random.word(),
             1 => 0x8400_0000 | random.below(0x20),
             2 => 0x8600_0000 | random.below(0x20),
-            _ => 0x8000_0000 | random.next(),
+            _ => 0x8000_0000 | random.word(),
         };
         let ends = matches!(
             Function::decode(number),
@@ -44,7 +44,7 @@ pub(crate) fn random() {
                     | Function::ConsolePut
             )
         );
-        let arguments = [random.next(), random.next(), random.next()];
+        let arguments = [random.word(), random.word(), random.word()];
         if !ends && hypercall::raw(number, arguments) != NOT_SUPPORTED {
             supported += 1;
         }

@@ -25,7 +25,6 @@ mod hypercalls;
 mod jump;
 mod leftover;
 mod promote;
-mod random;
 pub mod storm;
 mod walk;
 

@@ -12,9 +12,9 @@
 //!    is not promoted any more.
 
 use crate::arena::{self, CODE, END, KERNEL, SVC, T32, Tally, UNDEFINED, USR};
-use crate::random::Random;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use entresol_guest::random::Random;
 use entresol_guest::sandbox::{State, vector};
 use entresol_guest::translation::{self, Access, Level2};
 use entresol_guest::{board, cp15, print, timer};
@@ -125,9 +125,9 @@ pub(crate) fn jumps() {
     let found = each_stub(|stub, _| {
         for offset in 0..STUB {
             // The other set last: it ends promotion.
-            let mut state = state(SVC | random.next() & 0x8000_0080, stub + offset);
+            let mut state = state(SVC | random.word() & 0x8000_0080, stub + offset);
             for register in [0, 1, 3, 5] {
-                state.r[register] = if random.below(2) == 0 { SVC } else { random.next() };
+                state.r[register] = if random.below(2) == 0 { SVC } else { random.word() };
             }
             tally.add(&arena::run_for(&state, u64::from(random.below(40))));
             count += 1;
@@ -221,10 +221,10 @@ pub(crate) fn shared_page() {
                 cp15::code_written(site, words.len() * 4);
             }
             for _ in 0..4 {
-                let mut state = state(SVC | random.next() & 0x80, site);
+                let mut state = state(SVC | random.word() & 0x80, site);
                 state.r[0] = value(&mut random);
                 state.r[1] = value(&mut random);
-                state.r[5] = SVC | random.next() & 0x80;
+                state.r[5] = SVC | random.word() & 0x80;
                 state.r[7] = field(&mut random, shared);
                 state.r[8] = field(&mut random, shared);
                 tally.add(&arena::run_for(&state, u64::from(random.below(60))));
@@ -238,11 +238,11 @@ pub(crate) fn shared_page() {
 /// Mostly one that means something: a status, nothing, all.
 fn value(random: &mut Random) -> u32 {
     match random.below(5) {
-        0 => SVC | random.next() & 0xe0,
+        0 => SVC | random.word() & 0xe0,
         1 => 0,
         2 => u32::MAX,
         3 => 0x80,
-        _ => random.next(),
+        _ => random.word(),
     }
 }
 

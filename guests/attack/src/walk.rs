@@ -8,8 +8,8 @@
 //! ARM DDI 0406C: B3.5.4 (TTBCR.N).
 
 use crate::arena::{self, CODE, SVC, Tally, UNDEFINED, USR};
-use crate::random::Random;
 use core::ptr;
+use entresol_guest::random::Random;
 use entresol_guest::sandbox::State;
 use entresol_guest::translation::{self, Level1};
 use entresol_guest::{board, cp15, print};
@@ -54,12 +54,12 @@ pub(crate) fn random_descriptors() {
     let mut random = Random::new(0x5eed_7ab1);
     let mut tally = Tally::default();
     for _ in 0..400 {
-        let mut descriptor = random.next();
+        let mut descriptor = random.word();
         // Sections of the virtual board's devices would be legitimate.
         if descriptor >> 24 == 0x08 || descriptor >> 24 == 0x09 || descriptor >> 24 == 0x0a {
             descriptor ^= 0xf000_0000;
         }
-        let address = UPPER | (random.next() & 0x7fff_fffc);
+        let address = UPPER | (random.word() & 0x7fff_fffc);
         with_hostile(|hostile| hostile.set(address as usize, descriptor));
         // Reading only: what it reaches may be this guest.
         tally.add(&run(0xe597_0000, SVC, address));

@@ -55,12 +55,12 @@ fn step(code: &mut Code) {
         }
         19..=21 => {
             let masks = code.random.below(3) + 1;
-            let disable = code.random.next() & 1 << 18;
+            let disable = code.random.word() & 1 << 18;
             code.word(0xf108_0000 | disable | masks << 6); // cpsie, cpsid
         }
         22 => {
             let masks = code.random.below(3) + 1;
-            let disable = code.random.next() & 1 << 18;
+            let disable = code.random.word() & 1 << 18;
             let mode = code.mode(true);
             code.word(0xf10a_0000 | disable | masks << 6 | mode);
         }
@@ -76,7 +76,7 @@ fn step(code: &mut Code) {
         27 if code.has_spsr => user_registers(code, condition),
         28 if code.has_spsr => {
             let mode = crate::code::MODES[code.random.below(5) as usize];
-            let back = code.random.next() & 1 << 21;
+            let back = code.random.word() & 1 << 21;
             code.word(0xf8cd_0500 | back | mode); // srsia sp{!}, #mode
         }
         29 if code.has_spsr => return_by_spsr(code),
@@ -110,7 +110,7 @@ fn common_step(code: &mut Code) {
             code.word(condition | 0x0121_f000 | r); // msr cpsr_c, r
         }
         11..=13 => {
-            let disable = code.random.next() & 1 << 18;
+            let disable = code.random.word() & 1 << 18;
             code.word(0xf108_0080 | disable); // cpsie i, cpsid i
         }
         14 => {
@@ -179,8 +179,8 @@ fn access(code: &mut Code, condition: u32) {
 
 /// LDM and STM with ^, of User mode's registers but its stack pointer and r7.
 fn user_registers(code: &mut Code, condition: u32) {
-    let list = code.random.next() & 0x5f7f | 1;
-    let load = code.random.next() & 1 << 20;
+    let list = code.random.word() & 0x5f7f | 1;
+    let load = code.random.word() & 1 << 20;
     code.word(condition | 0x08c7_0000 | load | list);
     // No banked register is used right behind (B9.3.6).
     code.word(ALWAYS | 0x0320_f000);
@@ -233,11 +233,11 @@ fn abort(code: &mut Code, condition: u32) {
     let (r, rd) = (code.low(), code.low());
     if code.random.once_in(2) {
         code.word(ALWAYS | 0x03a0_0202 | r << 12); // mov r, #0x20000000
-        let store = code.random.next() & 1 << 20;
+        let store = code.random.word() & 1 << 20;
         let rd = if rd == r { 8 } else { rd };
         code.word(condition | 0x0580_0000 | store | r << 16 | rd << 12);
     } else {
-        let store = code.random.next() & 1 << 20;
+        let store = code.random.word() & 1 << 20;
         code.word(condition | 0x04a7_0000 | store | rd << 12); // ldrt or strt rd, [r7], #0
     }
 }

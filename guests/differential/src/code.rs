@@ -7,9 +7,9 @@
 //! - a status is written from a register that was loaded with one just before;
 //! - what needs a saved status is used only in modes that have one, whatever conditions passed.
 
-use crate::random::Random;
 use core::ptr;
 use entresol_guest::cp15;
+use entresol_guest::random::Random;
 
 /// The modes a sequence may be in.
 pub(crate) const MODES: [u32; 6] = [0x11, 0x12, 0x13, 0x17, 0x1b, 0x1f];
@@ -80,12 +80,12 @@ impl Code {
 
     /// A status of the mode it is in already, probably.
     pub(crate) fn same_mode(&mut self) -> u32 {
-        self.mode | self.random.next() & MASKS
+        self.mode | self.random.word() & MASKS
     }
 
     /// A status: a mode and masks.
     pub(crate) fn status(&mut self, certainly: bool) -> u32 {
-        let masks = self.random.next() & MASKS;
+        let masks = self.random.word() & MASKS;
         self.mode(certainly) | masks
     }
 

@@ -18,15 +18,14 @@
 
 mod a32;
 mod code;
-mod random;
 mod t32;
 
 use code::{Code, MODES};
 use core::ptr;
+use entresol_guest::random::Random;
 use entresol_guest::sandbox::{self, Bank, State, vector};
 use entresol_guest::translation::{self, Access, Level1, Level2};
 use entresol_guest::{board, cp15, entry, gic, print, println};
-use random::Random;
 
 /// Sequences of each set, unless the build says so, and in a line of output.
 const SEQUENCES: u32 = number(option_env!("DIFFERENTIAL_SEQUENCES"), 6000);
@@ -92,7 +91,7 @@ fn all(name: &str, set: u32) {
 }
 
 fn sequence(number: u32, set: u32, hash: &mut Hash) {
-    let mut random = Random::new((FIRST + number) << 1 | set >> 5);
+    let mut random = Random::numbered((FIRST + number) << 1 | set >> 5);
     let turn = number as usize;
     let at = CODE + turn % CODE_PAGES * 0x1000 + turn / CODE_PAGES % (0x1000 / PLACE) * PLACE;
     let mode = MODES[random.below(MODES.len() as u32) as usize];
@@ -122,14 +121,14 @@ fn sequence(number: u32, set: u32, hash: &mut Hash) {
 fn initial(random: &mut Random, at: usize, psr: u32) -> State {
     let mut bank = |index: u32| Bank {
         sp: SCRATCH as u32 + STACKS + index * 0x40,
-        lr: random.next(),
-        spsr: random.next() & 0xf80f_00c0 | MODES[random.below(6) as usize],
+        lr: random.word(),
+        spsr: random.word() & 0xf80f_00c0 | MODES[random.below(6) as usize],
     };
     let (svc, abt, und, irq, fiq) = (bank(0), bank(1), bank(2), bank(3), bank(4));
     let mut state = State {
         pc: at as u32,
-        psr: psr | random.next() & (0xf80f_0000 | MASKS),
-        usr_lr: random.next(),
+        psr: psr | random.word() & (0xf80f_0000 | MASKS),
+        usr_lr: random.word(),
         svc,
         abt,
         und,
@@ -138,7 +137,7 @@ fn initial(random: &mut Random, at: usize, psr: u32) -> State {
         ..State::default()
     };
     for register in state.r.iter_mut().chain(&mut state.fiq_r) {
-        *register = random.next();
+        *register = random.word();
     }
     state.r[7] = SCRATCH as u32;
     state

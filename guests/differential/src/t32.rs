@@ -53,12 +53,12 @@ fn step(code: &mut Code) {
         }
         17 | 18 => {
             let masks = code.random.below(3) + 1;
-            let disable = code.random.next() & 1 << 4;
+            let disable = code.random.word() & 1 << 4;
             code.half(0xb660 | disable | masks); // cpsie, cpsid
         }
         19 => {
             let masks = code.random.below(3) + 1;
-            let disable = code.random.next() & 1 << 9;
+            let disable = code.random.word() & 1 << 9;
             let mode = code.mode(true);
             code.wide(0xf3af_8500 | disable | masks << 5 | mode);
         }
@@ -76,13 +76,13 @@ fn step(code: &mut Code) {
         }
         24 if code.has_spsr => {
             let mode = crate::code::MODES[code.random.below(5) as usize];
-            let back = code.random.next() & 1 << 21;
+            let back = code.random.word() & 1 << 21;
             code.wide(0xe98d_c000 | back | mode); // srsia sp{!}, #mode
         }
         25 if code.has_spsr => return_by_spsr(code, r),
         26 => {
             code.wide(0xf04f_5000 | r << 8); // mov.w r, #0x20000000
-            let store = code.random.next() & 1 << 20;
+            let store = code.random.word() & 1 << 20;
             let rd = if r == 0 { 1 } else { 0 };
             code.wide(0xf8c0_0000 | store | r << 16 | rd << 12); // ldr.w, str.w
         }

@@ -76,6 +76,15 @@ static READS: [u8; 128] = {
 
 const _: () = assert!(cp15_at(size_of::<Cp15>()) < 1024, "a word of it has 8 bits");
 
+/// [`Devices::forget`]: no page of a device is known any more. Changes `r3` and `r5`; seven
+/// instructions.
+macro_rules! forget_devices {
+    () => {
+        "mov r5, #0\nmovw r3, #{DEVICES}\nadd r3, r3, sp\nstr r5, [r3]\nstr r5, [r3, #{DEVICE}]\n\
+         str r5, [r3, #{DEVICE} * 2]\nstr r5, [r3, #{DEVICE} * 3]"
+    };
+}
+
 /// MRC of p15. 24 instructions.
 ///
 /// (1.) Is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it.
@@ -228,13 +237,7 @@ unsafe extern "C" fn system_write() {
         "cmp r6, r3",
         "bne {unusual}",
         "str r0, [sp, #{TTBR0}]",
-        "mov r5, #0",
-        "movw r3, #{DEVICES}",
-        "add r3, r3, sp",
-        "str r5, [r3]",
-        "str r5, [r3, #{DEVICE}]",
-        "str r5, [r3, #{DEVICE} * 2]",
-        "str r5, [r3, #{DEVICE} * 3]",
+        forget_devices!(),
         "b 9b",
         // 6. MVA or MVAA, inner shareable or not, of the unified TLB.
         "6: bic r3, r6, #0x44",         // CRm 3 or 7, opc2 1 or 3
@@ -339,13 +342,7 @@ unsafe extern "C" fn context() {
         "strd r8, r9, [r12, #{APPLICATION}]",
         switch_text!("r5", "r6", "r7"),
         // 5.
-        "mov r5, #0",
-        "movw r3, #{DEVICES}",
-        "add r3, r3, sp",
-        "str r5, [r3]",
-        "str r5, [r3, #{DEVICE}]",
-        "str r5, [r3, #{DEVICE} * 2]",
-        "str r5, [r3, #{DEVICE} * 3]",
+        forget_devices!(),
         count!("CP15"),
         resume!(),
         // In the linear view: the first-level entry of the hole.

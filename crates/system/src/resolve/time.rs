@@ -145,7 +145,7 @@ impl Checks<'_> {
     fn overload(&mut self, given: &[&manifest::Vm], vms: &[Vm]) {
         let mut levels: Vec<u32> = vms.iter().map(|vm| vm.priority).collect();
         levels.sort_unstable_by(|a, b| b.cmp(a));
-        let cores = 0..timing::cores(vms);
+        let cores = 0..crate::cores(vms);
         for (core, level) in cores.flat_map(|core| levels.iter().map(move |level| (core, *level))) {
             let urgent = |vm: &Vm| vm.core == core && vm.priority >= level;
             let above = || given.iter().zip(vms).filter(|(_, vm)| urgent(vm));
