@@ -376,10 +376,7 @@ impl Hypervisor {
         observed.vm_switches = observed.vm_switches.wrapping_add(1);
         let old = self.guest();
         old.vcpu.cp15.tpidrurw = cp15::thread_user();
-        // It may come back by a path that looks at `vcpu` and puts nothing into the page: both
-        // are to be true.
-        old.pull();
-        old.publish();
+        old.unload();
         self.loaded = index;
         self.make_current();
         // B2.2: a reservation of the old guest must not let the new one's store succeed.

@@ -253,6 +253,14 @@ impl Guest {
         }
     }
 
+    /// It makes room for another, and may come back by a path that looks at its mask in `vcpu`
+    /// and puts nothing into the page: both are to be true.
+    #[inline]
+    pub(crate) fn unload(&mut self) {
+        self.vcpu.status = self.status();
+        self.publish();
+    }
+
     /// What it has masked, wherever that is now.
     #[inline(always)]
     pub(crate) fn status(&self) -> u32 {
