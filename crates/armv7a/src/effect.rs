@@ -3,12 +3,12 @@
 //! `vcpu` has changed the guest's registers already. Here the shadow, the caches and the
 //! floating-point unit follow.
 
-use crate::code;
 use crate::cp15;
 use crate::guarded;
 use crate::hypervisor::Hypervisor;
 use crate::maintenance;
 use crate::shadow::{Attempt, Shadow};
+use crate::work::Work;
 use entresol_abi::image::MAX_VMS;
 use entresol_vcpu::walk;
 use entresol_vcpu::{CacheOp, Context, Effect, TlbOp};
@@ -27,46 +27,38 @@ impl Hypervisor {
                 let new = guest.vcpu.cp15.dacr;
                 guest.dacr = Shadow::domains(&guest.vcpu.cp15);
                 if guest.shadow.domains_matter(old, new) {
-                    guest.shadow.drop_all(&mut Self::linear(&mut self.view));
+                    self.activate(true);
                 }
             }
             Effect::Context { register, old } => {
                 guest.shadow.check_hole(&mut Self::linear(&mut self.view), &guest.vcpu.cp15);
                 let cp15 = &guest.vcpu.cp15;
-                let on = cp15.sctlr & 1 != 0;
-                let asid = cp15.contextidr as u8;
-                let linear = &mut Self::linear(&mut self.view);
                 match register {
                     Context::Sctlr => {
                         guest.dacr = Shadow::domains(cp15);
                         cp15::set_alignment_check(cp15.sctlr & cp15::SCTLR_A != 0);
-                        if (old ^ cp15.sctlr) & !1 & SCTLR_TRANSLATION != 0 {
-                            guest.shadow.drop_all(linear);
-                        }
-                        if on {
-                            guest.shadow.activate_asid(linear, asid);
-                        } else {
-                            guest.shadow.activate_off(linear);
-                        }
+                        let drop = (old ^ cp15.sctlr) & !1 & SCTLR_TRANSLATION != 0;
+                        self.activate(drop);
                     }
-                    Context::Contextidr if on => guest.shadow.activate_asid(linear, asid),
+                    Context::Contextidr if cp15.sctlr & 1 != 0 => self.activate(false),
                     // The TLB, so the shadow too, is tagged by ASID; a guest that changes tables
                     // under one invalidates.
                     Context::Contextidr | Context::Ttbr0 | Context::Prrr | Context::Nmrr => {}
-                    Context::Ttbr1 | Context::Ttbcr | Context::Dacr => {
-                        guest.shadow.drop_all(linear)
-                    }
+                    Context::Ttbr1 | Context::Ttbcr | Context::Dacr => self.activate(true),
                 }
             }
             Effect::Tlb(op) => {
-                let linear = &mut Self::linear(&mut self.view);
-                guest.shadow.check_hole(linear, &guest.vcpu.cp15);
+                let mut linear = Self::linear(&mut self.view);
+                guest.shadow.check_hole(&mut linear, &guest.vcpu.cp15);
+                if let TlbOp::Address { va, .. } | TlbOp::AddressAllAsids(va) = op {
+                    return guest.shadow.drop_address(&mut linear, va);
+                }
+                drop(linear);
                 match op {
-                    TlbOp::All => guest.shadow.drop_all(linear),
-                    TlbOp::Asid(asid) => guest.shadow.drop_asid(linear, asid),
-                    TlbOp::Address { va, .. } | TlbOp::AddressAllAsids(va) => {
-                        guest.shadow.drop_address(linear, va);
+                    TlbOp::Asid(asid) => {
+                        self.work(Work::DropAsid(asid));
                     }
+                    _ => self.activate(true),
                 }
             }
             Effect::Cache(op) => self.cache(op),
@@ -80,24 +72,41 @@ impl Hypervisor {
         }
     }
 
+    /// Drops all translations of the guest if `drop`, then makes those of its ASID current.
+    fn activate(&mut self, drop: bool) {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let cp15 = &guest.vcpu.cp15;
+        let asid = (cp15.sctlr & 1 != 0).then_some(cp15.contextidr as u8);
+        // Nothing to clear: the commonest case is no work.
+        if !drop && guest.shadow.holds(asid) {
+            let linear = &mut Self::linear(&mut self.view);
+            match asid {
+                Some(asid) => guest.shadow.activate_asid(linear, asid),
+                None => guest.shadow.activate_off(linear),
+            }
+            return;
+        }
+        self.work(Work::Activate { drop, asid });
+    }
+
     /// Maintains caches for the guest.
     fn cache(&mut self, op: CacheOp) {
         match op {
             CacheOp::InstructionAll | CacheOp::InstructionAddress(_) => {
                 let guest = &mut self.guests[self.loaded % MAX_VMS];
                 if guest.shadow.open != [None; 4] {
-                    let linear = &mut Self::linear(&mut self.view);
-                    let shadow = &mut guest.shadow;
+                    let linear = Self::linear(&mut self.view);
                     let page = match op {
                         CacheOp::InstructionAddress(va) => {
-                            let memory = shadow.memory;
+                            let memory = guest.shadow.memory;
                             let cp15 = &guest.vcpu.cp15;
-                            let mapping = memory.walk(linear, cp15, va);
+                            let mapping = memory.walk(&linear, cp15, va);
                             mapping.ok().map(|mapping| mapping.gpa)
                         }
                         _ => None,
                     };
-                    code::close(shadow, linear, page);
+                    drop(linear);
+                    self.work(Work::Close(page));
                 }
                 maintenance::forget_instructions();
             }

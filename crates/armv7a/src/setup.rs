@@ -1,6 +1,6 @@
 //! Takes the machine over: everything from the image, before the first guest runs.
 
-use crate::guest::{Interrupt as Line, Restore, Run};
+use crate::guest::Interrupt as Line;
 use crate::hypervisor::{Hypervisor, core, halt, name};
 use entresol_abi::image::{self, MAX_SLOTS, MAX_VMS};
 use entresol_abi::{HostPhys, window};
@@ -81,8 +81,7 @@ impl Hypervisor {
                     self.turns.set_budget(id, budget, period);
                 }
                 if vm.flags & image::flags::AUTOSTART != 0 {
-                    // First start: memory outside the loads is as the machine left it.
-                    guest.run = Run::Restoring(Restore::Copy { load: 0, from: 0 });
+                    guest.restore(image_at, false);
                     self.turns.ready(id);
                 }
             }

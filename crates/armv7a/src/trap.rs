@@ -12,14 +12,14 @@
 //!   after a walk of its tables.
 //! - No loop here runs longer than [`ATTEMPTS`] times.
 
-use crate::code;
 use crate::cp15;
 use crate::device::Stored;
-use crate::guest::Guest;
+use crate::guest::{Guest, Run};
 use crate::hypervisor::{Hypervisor, core};
 use crate::linear::Linear;
 use crate::promote::Stopped;
 use crate::shadow::{Attempt, Resolved, Side};
+use crate::work::Work;
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::board::Board;
@@ -44,7 +44,10 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
         Stopped::Outside => {
             let pc = hypervisor.guest().vcpu.pc;
             hypervisor.emulate(None);
-            hypervisor.trapped_at(pc);
+            // Unfinished work has its shadow.
+            if let Run::Running = hypervisor.guest().run {
+                hypervisor.trapped_at(pc);
+            }
         }
         Stopped::Before(original) => hypervisor.emulate(Some(original)),
         Stopped::Behind => {}
@@ -190,9 +193,11 @@ impl Hypervisor {
                     return;
                 }
                 Resolved::Unscanned(at) => {
-                    code::scan(&mut guest.shadow, &mut linear, at, set);
                     drop(linear);
                     self.counters().scanned += 1;
+                    if !self.work(Work::Scan(at, set)) {
+                        return;
+                    }
                 }
                 Resolved::Fault(fault) => {
                     drop(linear);
@@ -228,8 +233,9 @@ impl Hypervisor {
                 Resolved::Unchanged => break,
                 Resolved::WritesCode(at) => match self.store_to_code(at, address) {
                     Stored::Done => break,
-                    Stored::Elsewhere => self.take_back(at),
-                    Stored::Cannot => self.open_code(at),
+                    Stored::Elsewhere if self.take_back(at) => {}
+                    Stored::Cannot if self.work(Work::Open(at)) => {}
+                    _ => break,
                 },
                 Resolved::Fault(fault) => {
                     let dfsr = fault.dfsr(attempt == Attempt::Write);
@@ -255,10 +261,8 @@ impl Hypervisor {
     pub(crate) fn data_for_hypervisor(&mut self, address: u32, attempt: Attempt) -> bool {
         match self.resolve_data(address, attempt) {
             Resolved::Filled | Resolved::Unchanged | Resolved::Unscanned(_) => true,
-            Resolved::WritesCode(at) => {
-                self.take_back(at);
-                true
-            }
+            // If it is not done, the guest tries again when it is.
+            Resolved::WritesCode(at) => self.take_back(at),
             Resolved::Fault(fault) => {
                 let dfsr = fault.dfsr(attempt == Attempt::Write);
                 self.inject(Exception::DataAbort { dfsr, dfar: address });
@@ -293,31 +297,28 @@ impl Hypervisor {
         drop(linear);
         if resolved == Resolved::Filled {
             guest.note_baked();
-            self.filled();
+            if self.filled() {
+                // It does not go on at once.
+                return Resolved::Unscanned(GuestPhys(0));
+            }
         }
         resolved
     }
 
-    /// Counts a filled entry, and tells of a pool that it found full.
+    /// Counts a filled entry, and tells of a pool that it found full, if it did.
     #[inline]
-    fn filled(&mut self) {
+    fn filled(&mut self) -> bool {
         self.counters().fills += 1;
-        if let Some(pool) = self.guest().shadow.full.take() {
-            let vm = &self.guest().vm;
-            let limit = if pool == Pool::Sites { vm.sites } else { vm.shadow_tables };
-            self.notice(Notice::PoolFull { pool, limit });
-        }
+        let Some(pool) = self.guest().shadow.full.take() else { return false };
+        let vm = &self.guest().vm;
+        let limit = if pool == Pool::Sites { vm.sites } else { vm.shadow_tables };
+        self.notice(Notice::PoolFull { pool, limit });
+        true
     }
 
-    fn open_code(&mut self, at: GuestPhys) {
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
-        code::open(&mut guest.shadow, &mut Self::linear(&mut self.view), at);
-    }
-
-    fn take_back(&mut self, at: GuestPhys) {
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
-        code::take_back(&mut guest.shadow, &mut Self::linear(&mut self.view), at);
+    fn take_back(&mut self, at: GuestPhys) -> bool {
         self.counters().taken_back += 1;
+        self.work(Work::TakeBack(at))
     }
 
     /// The guest touched the window: its own tables cannot map anything there, so it is

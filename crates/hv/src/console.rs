@@ -25,7 +25,7 @@ pub const INPUT: usize = 64;
 /// Most bytes of a channel before the line goes to the next one.
 pub const TURN: u32 = 96;
 /// Most bytes moved by one call.
-pub const BURST: u32 = 64;
+pub const BURST: u32 = 8;
 
 /// A serial line, never waited for.
 pub trait Serial {
@@ -67,6 +67,25 @@ impl<const N: usize> Ring<N> {
             }
             _ => self.dropped = self.dropped.saturating_add(1),
         }
+    }
+
+    /// As `push` of each byte.
+    fn push_all(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        loop {
+            let end = (self.first + self.len) % N;
+            let room = (N - self.len).min(N - end).min(rest.len());
+            let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
+            if now.is_empty() {
+                break;
+            }
+            if let Some(slots) = self.bytes.get_mut(end..end + room) {
+                slots.copy_from_slice(now);
+            }
+            self.len += room;
+            rest = later;
+        }
+        self.dropped = self.dropped.saturating_add(u32::try_from(rest.len()).unwrap_or(u32::MAX));
     }
 
     fn peek(&self) -> Option<u8> {
@@ -128,6 +147,14 @@ impl Console {
     pub fn put(&mut self, channel: Channel, byte: u8) {
         if let Some(ring) = self.output.get_mut(usize::from(channel.0)) {
             ring.push(byte);
+            self.waiting |= bit(channel.0);
+        }
+    }
+
+    /// Queues a line of a channel, in a few copies.
+    pub fn put_line(&mut self, channel: Channel, line: &[u8]) {
+        if let Some(ring) = self.output.get_mut(usize::from(channel.0)) {
+            ring.push_all(line);
             self.waiting |= bit(channel.0);
         }
     }

@@ -37,6 +37,18 @@ impl Shadow {
         }
     }
 
+    /// Whether there is a pair for a guest ASID, or for none, that needs no clearing.
+    pub(crate) fn holds(&self, asid: Option<u8>) -> bool {
+        let pair = match asid {
+            Some(asid) => match self.pair_of.get(usize::from(asid)) {
+                Some(0) | None => return false,
+                Some(known) => known - 1,
+            },
+            None => 0,
+        };
+        self.pairs.get(usize::from(pair)).is_some_and(|pair| !pair.stale)
+    }
+
     /// A pair for `asid`: a free one, else the one used longest ago.
     #[inline(never)]
     pub(super) fn take_pair(&mut self, linear: &mut Linear<'_>, asid: u8) -> u8 {
