@@ -137,7 +137,7 @@ impl Hypervisor {
             }
             0x0801 if matches!(at.0 & 0xffff, EOIR | DIR) => self.rearm_devices(),
             0x0800 if ICACTIVER.contains(&(at.0 & 0xffff)) => self.rearm_devices(),
-            0x0901 => self.arm(),
+            0x0901 | 0x0902 => self.arm(),
             _ => {}
         }
     }

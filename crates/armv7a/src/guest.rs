@@ -107,7 +107,7 @@ impl Guest {
         shadow: Shadow::EMPTY,
         run: Run::Off { well: true },
         unfinished: Unfinished::NONE,
-        health: Health::from_image(0, 0),
+        health: Health::from_image(&Vm::EMPTY),
         vm: Vm::EMPTY,
         notices: Notices::new(),
         interrupts: [None; 8],

@@ -273,6 +273,10 @@ impl Hypervisor {
             self.arm();
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Working | Run::Restoring | Run::Ending(_)) => self.work_on(),
+                Some(_) if self.guest().board.watchdog.bitten() => {
+                    let pc = self.guest().vcpu.pc;
+                    self.fault(Fault::Watchdog { pc });
+                }
                 _ => {
                     return self.note_turns();
                 }

@@ -12,6 +12,7 @@ use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor, SerialOf};
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::console::channel;
 use entresol_hv::platform::Interrupt;
+use entresol_hv::scheduler::Id;
 
 impl Hypervisor {
     /// Settles one interrupt of the machine.
@@ -55,11 +56,26 @@ impl Hypervisor {
                 guest.board.update(now);
                 self.wake(index);
             }
+            self.hear_bite(index);
         }
         if self.scheduler().deadline().is_some_and(|deadline| deadline <= now) {
             self.reschedule = true;
         }
         self.armed_alone = false;
+    }
+
+    /// A guest whose watchdog bit it takes its turn once more, to be ended.
+    fn hear_bite(&mut self, index: usize) {
+        let Some(guest) = self.guests.get_mut(index) else { return };
+        if guest.board.watchdog.bitten() {
+            if matches!(guest.run, Run::Waiting) {
+                guest.run = Run::Running;
+                if let Some(id) = Id::new(index) {
+                    self.scheduler().ready(id);
+                }
+            }
+            self.reschedule = true;
+        }
     }
 
     fn serial_fired(&mut self) {

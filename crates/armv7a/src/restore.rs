@@ -32,8 +32,9 @@ impl Hypervisor {
         if let End::Fault(_) = end {
             self.counters().faults += 1;
         }
+        let (now, hz) = (self.platform().now(), self.platform().hz());
         let guest = self.guest();
-        let action = guest.health.decide(end);
+        let action = guest.health.decide(end, now, hz);
         guest.board.reset(0, 1, 0);
         guest.give(Work::Say(Said::Report(end, action)));
         guest.run = Run::Ending(action);

@@ -52,7 +52,7 @@ impl Hypervisor {
             guest.vm = vm;
             guest.stack = stack;
             guest.vcpu.cp15.identity = identity;
-            guest.health = entresol_hv::health::Health::from_image(vm.on_fault, vm.restarts);
+            guest.health = entresol_hv::health::Health::from_image(&vm);
             let memory = crate::memory::GuestMemory::new(vm.memory, vm.host, vm.memory_len);
             guest.shadow.set_up(&mut linear, pools, memory, entries);
             let shared = crate::promote::shared_page(index);

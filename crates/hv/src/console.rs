@@ -6,7 +6,7 @@
 //! the end of a text line or of [`TURN`] bytes, so that lines stay whole and a flood
 //! delays the others by one turn each.
 //!
-//! Nothing here loops longer than [`BURST`] bytes: what the line does not take now goes
+//! Nothing here loops longer than [`BURST`] bytes sent or [`RECEIVED`] received: what the line does not take now goes
 //! with the next call ([`Console::pump`]).
 //!
 //! The framing is [`entresol_abi::console`]'s.
@@ -24,8 +24,12 @@ pub const OUTPUT: usize = 512;
 pub const INPUT: usize = 64;
 /// Most bytes of a channel before the line goes to the next one.
 pub const TURN: u32 = 96;
-/// Most bytes moved by one call.
+/// Most bytes sent by one call: it is done with interrupts masked, and the line's next interrupt
+/// goes on.
 pub const BURST: u32 = 8;
+/// Most bytes received by one call: more than a line's FIFO holds, because what stays in it
+/// interrupts no more.
+pub const RECEIVED: u32 = 64;
 
 /// A serial line, never waited for.
 pub trait Serial {
@@ -202,9 +206,9 @@ impl Console {
         self.framed.is_some() || self.waiting != 0
     }
 
-    /// Takes what has arrived, up to [`BURST`] bytes, to be fetched by [`Console::get`].
+    /// Takes what has arrived, up to [`RECEIVED`] bytes, to be fetched by [`Console::get`].
     pub fn receive(&mut self, serial: &mut impl Serial) {
-        for _ in 0..BURST {
+        for _ in 0..RECEIVED {
             let Some(byte) = serial.get() else { return };
             let Some((channel, byte)) = self.demultiplexer.push(byte) else { continue };
             if let Some(ring) = self.input.get_mut(usize::from(channel.0)) {
