@@ -8,7 +8,8 @@
 //! # Invariants
 //!
 //! - Interrupts are masked whenever this code runs: every method runs to its end, and
-//!   each is bounded by the number of VMs, the consoles' burst, or one step of a restore.
+//!   each is bounded by the number of VMs or the consoles' burst. What takes longer is
+//!   [`work`](crate::work).
 //! - `loaded` is the guest the entry code saves; `view` is the view that is current.
 //! - A guest is ready in the scheduler exactly if it is running or being restored; it may
 //!   still have to wait for its budget or its slot.
@@ -19,6 +20,7 @@ use crate::float;
 use crate::guest::{Guest, Run};
 use crate::linear::Linear;
 use crate::maintenance::{self, View};
+use crate::work::{Said, Work};
 use crate::{cp15, entry};
 use core::fmt;
 use core::fmt::Write;
@@ -239,19 +241,18 @@ impl Hypervisor {
         self.guests[index % MAX_VMS].vm.core == self.core
     }
 
-    /// Tells of something that the guest was told by its processor.
+    /// Tells of something that the guest was told by its processor, before it goes on.
     #[cold]
     #[inline(never)]
     pub(crate) fn notice(&mut self, notice: Notice) {
         let (now, hz) = (self.platform().now(), self.platform().hz());
         let guest = self.guest();
-        let Some(before) = guest.notices.admit(&notice, now, hz) else { return };
-        let vm = guest.vm.name;
-        let vm = name(&vm);
-        if before == 0 {
-            self.say(format_args!("vm \"{}\": {notice}", Plain(vm)));
-        } else {
-            self.say(format_args!("vm \"{}\": {notice} ({before} more before)", Plain(vm)));
+        if let Some(before) = guest.notices.admit(&notice, now, hz)
+            && matches!(guest.run, Run::Running)
+        {
+            guest.give(Work::Say(Said::Notice(notice, before)));
+            guest.run = Run::Working;
+            self.reschedule = true;
         }
     }
 
@@ -280,7 +281,15 @@ impl Hypervisor {
     pub(crate) fn wake(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
-        if matches!(guest.run, Run::Waiting) && guest.vcpu.pending != 0 {
+        if guest.vcpu.pending != 0 {
+            self.run_again(index);
+        }
+    }
+
+    /// Ends a guest's wait, if it waits.
+    pub(crate) fn run_again(&mut self, index: usize) {
+        let Some(guest) = self.guests.get_mut(index) else { return };
+        if matches!(guest.run, Run::Waiting) {
             guest.run = Run::Running;
             if let Some(id) = Id::new(index) {
                 self.scheduler().ready(id);
@@ -308,10 +317,10 @@ impl Hypervisor {
             self.load(index);
             self.arm();
             match self.guests.get(index).map(|guest| guest.run) {
-                Some(Run::Restoring(next)) => {
-                    self.restore(next);
-                    // What came meanwhile is settled between two steps.
-                    self.interrupted();
+                Some(Run::Working | Run::Restoring | Run::Ending(_)) => self.work_on(),
+                Some(_) if self.guest().board.watchdog.bitten() => {
+                    let pc = self.guest().vcpu.pc;
+                    self.fault(Fault::Watchdog { pc });
                 }
                 _ => {
                     return self.note_turns();
@@ -390,9 +399,10 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
-        guest.promotion.note_vectors(guest.vectors());
+        let vectors = guest.vectors();
+        guest.promotion.note_vectors(vectors);
         // SAFETY: it handles every exception.
-        unsafe { cp15::set_vector_base(guest.vectors()) };
+        unsafe { cp15::set_vector_base(vectors) };
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
@@ -434,7 +444,7 @@ impl Hypervisor {
     }
 
     #[inline]
-    fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         let counters: *mut VmCounters = self.counters();
         let index = self.loaded;
         self.guest().renew_fast(counters, index);

@@ -29,4 +29,5 @@ pub mod pl011;
 pub mod pl031;
 pub mod platform;
 pub mod scheduler;
+pub mod sp805;
 pub mod timer;

@@ -101,7 +101,7 @@ impl Pl031 {
 
 /// `ticks / hz`, bit by bit: the compiler's own division of double words is a kilobyte of
 /// text, and a clock is read seldom. 0 if `hz` is 0.
-fn quotient(ticks: u64, hz: u32) -> u64 {
+pub(crate) fn quotient(ticks: u64, hz: u32) -> u64 {
     let hz = u64::from(hz);
     let (mut rest, mut quotient) = (0_u64, 0_u64);
     for bit in (0..64).rev() {

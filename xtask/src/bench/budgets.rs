@@ -44,6 +44,18 @@ pub(super) enum How {
     Marks(Stretch),
     /// Between two places.
     Probe(Probe),
+    /// The longest stretch of the hypervisor without interrupts.
+    Masked(Masked),
+}
+
+/// Where stretches without interrupts are measured.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Masked {
+    /// The system, `bench/systems/NAME.toml`.
+    pub(super) system: String,
+    /// The run ends when a probe of the system has so many samples.
+    pub(super) samples: u64,
 }
 
 /// Two places in a system, and which of the counts between them is the cost.
@@ -72,6 +84,8 @@ pub(super) enum Take {
     Least,
     /// The mean.
     Mean,
+    /// What half of the samples do not exceed.
+    Median,
 }
 
 fn vexpress() -> Vec<String> {
@@ -97,6 +111,7 @@ impl Entry {
         match &self.how {
             How::Marks(stretch) => &stretch.system,
             How::Probe(probe) => &probe.system,
+            How::Masked(masked) => &masked.system,
         }
     }
 }
@@ -107,6 +122,7 @@ impl Take {
         match self {
             Self::Most => to_float(samples.most),
             Self::Least => to_float(samples.least),
+            Self::Median => to_float(samples.median),
             Self::Mean => to_float(samples.sum) / to_float(samples.number),
         }
     }

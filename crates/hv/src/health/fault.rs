@@ -90,6 +90,11 @@ pub enum Fault {
         /// The waiting instruction.
         pc: u32,
     },
+    /// Did not answer its watchdog's interrupt in time.
+    Watchdog {
+        /// Where it was when that was noticed.
+        pc: u32,
+    },
     /// Needs more than the manifest gives it, and recycling does not help.
     Exhausted {
         /// Of what.
@@ -220,6 +225,11 @@ impl fmt::Display for Fault {
                 f,
                 "guest kernel waits at pc {pc:#010x} for an interrupt, but none is enabled that \
                  could come: who waits must have armed what wakes it"
+            ),
+            Self::Watchdog { pc } => write!(
+                f,
+                "guest was at pc {pc:#010x} when its watchdog bit: who starts a watchdog must \
+                 answer it in time"
             ),
             Self::Exhausted { pool, limit, pc } => write!(
                 f,

@@ -15,10 +15,11 @@ use std::ops::Range;
 use toml::Spanned;
 
 /// What the virtual board has below its memory: name, addresses, interrupt.
-const BOARD: [(&str, Range<u64>, u32); 4] = [
+const BOARD: [(&str, Range<u64>, u32); 5] = [
     ("the interrupt controller", 0x0800_0000..0x0802_0000, 0),
     ("the board's uart", 0x0900_0000..0x0900_1000, 33),
     ("the board's rtc", 0x0901_0000..0x0901_1000, 34),
+    ("the board's watchdog", 0x0902_0000..0x0902_1000, 35),
     ("virtio", 0x0a00_0000..0x0a00_4000, 0),
 ];
 
@@ -29,9 +30,9 @@ const MOST_DEVICES: usize = 8;
 const SHARED_INTERRUPTS: Range<u32> = 32..128;
 
 impl Checks<'_> {
-    /// Whether the VM has the board's UART and RTC.
-    pub(super) fn board_devices(&mut self, vm: &manifest::Vm) -> (bool, bool) {
-        let Some(devices) = &vm.devices else { return (true, true) };
+    /// Whether the VM has the board's UART, RTC and watchdog.
+    pub(super) fn board_devices(&mut self, vm: &manifest::Vm) -> [bool; 3] {
+        let Some(devices) = &vm.devices else { return [true, true, false] };
         for (index, device) in devices.iter().enumerate() {
             let name = device.get_ref().as_str();
             if let Some(first) = devices.iter().take(index).find(|first| first.get_ref() == name) {
@@ -39,14 +40,15 @@ impl Checks<'_> {
                 let (first, second) = (first.span(), device.span());
                 self.clash("device::twice", first, second, message, "remove one of them");
             }
-            if !["uart", "rtc"].contains(&name) {
+            if !["uart", "rtc", "watchdog"].contains(&name) {
                 let message = format!("the virtual board has no device `{name}`");
-                let help = "use \"uart\" or \"rtc\"; a device of the machine goes to `passthrough`";
+                let help = "use \"uart\", \"rtc\" or \"watchdog\"; a device of the machine goes to \
+                            `passthrough`";
                 self.wrong("device::unknown", device.span(), "unknown device", message, help);
             }
         }
         let has = |name: &str| devices.iter().any(|device| device.get_ref() == name);
-        (has("uart"), has("rtc"))
+        [has("uart"), has("rtc"), has("watchdog")]
     }
 
     /// The machine's devices that the VM gets.
@@ -54,14 +56,15 @@ impl Checks<'_> {
         &mut self,
         vm: &manifest::Vm,
         machine: &Machine,
-        uart: bool,
-        rtc: bool,
+        [uart, rtc, watchdog]: [bool; 3],
         memory: u64,
     ) -> Vec<Passthrough> {
         let mut taken: Vec<(String, Range<u64>, u32)> = BOARD
             .into_iter()
             .filter(|(name, ..)| {
-                (uart || !name.ends_with("uart")) && (rtc || !name.ends_with("rtc"))
+                (uart || !name.ends_with("uart"))
+                    && (rtc || !name.ends_with("rtc"))
+                    && (watchdog || !name.ends_with("watchdog"))
             })
             .map(|(name, range, irq)| (name.to_owned(), range, irq))
             .collect();
