@@ -7,6 +7,7 @@ use entresol_abi::image::{self, MAX_SLOTS, MAX_VMS};
 use entresol_abi::{HostPhys, window};
 use entresol_hv::health::Plain;
 use entresol_hv::platform::Platform;
+use entresol_hv::quotient::quotient;
 use entresol_hv::scheduler::{Id, Slot};
 
 /// What the hypervisor starts from.
@@ -164,5 +165,6 @@ fn ticks(ns: u32, hz: u32) -> u64 {
 fn ticks_of(ns: u64, hz: u32) -> u64 {
     const SECOND: u64 = 1_000_000_000;
     // Not in one product, which need not fit.
-    ns / SECOND * u64::from(hz) + ns % SECOND * u64::from(hz) / SECOND
+    let seconds = quotient(ns, SECOND);
+    seconds * u64::from(hz) + quotient((ns - seconds * SECOND) * u64::from(hz), SECOND)
 }

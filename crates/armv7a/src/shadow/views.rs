@@ -1,6 +1,6 @@
 //! Which pair of first-level tables is current, and which gives way to a new one.
 
-use super::{COMMON, MAX_PAIRS, PIECE, Pair, Shadow, Side, TOP, TOP_GUEST};
+use super::{COMMON, PIECE, Pair, Shadow, Side, TOP, TOP_GUEST, place};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::translation::{self, WINDOW_DOMAIN};
@@ -122,7 +122,7 @@ impl Shadow {
     #[inline]
     pub(super) fn touch(&mut self, pair: u8, index: u32) {
         let piece = index / PIECE;
-        self.touched[usize::from(pair) % MAX_PAIRS][(piece >> 5) as usize & 1] |= 1 << (piece & 31);
+        self.touched[place(pair)][(piece >> 5) as usize & 1] |= 1 << (piece & 31);
     }
 
     /// Puts what is common to kernel views into that of a pair that is empty. As in a TLB, what is
@@ -173,7 +173,7 @@ impl Shadow {
     /// that of the MMU turned off.
     pub(crate) fn link_hole(&mut self, linear: &mut Linear<'_>, entry: u32) {
         for pair in 1..self.pair_count {
-            if !self.pairs[usize::from(pair) % MAX_PAIRS].stale {
+            if !self.pairs[place(pair)].stale {
                 linear.store(self.first_level(pair, Side::Kernel, self.stubs.hole()), entry);
                 self.touch(pair, self.stubs.hole());
             }
