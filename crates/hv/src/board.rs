@@ -122,7 +122,7 @@ impl Board {
         self.gic.reset();
         self.uart.reset();
         self.rtc.reset(now, hz, 0);
-        self.timer.reset();
+        self.timer.reset(flags & flags::CATCH_UP != 0);
         self.flags = flags;
         self.deadline = None;
         self.only = Only::Unknown;
