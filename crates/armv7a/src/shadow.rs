@@ -57,9 +57,6 @@ fn place(pair: u8) -> usize {
 /// First-level entries that are cleared together.
 const PIECE: u32 = 64;
 
-/// Entries that new pairs begin with, at most.
-const COMMON: usize = 64;
-
 /// First-level entry of the megabyte that holds the window.
 const TOP: u32 = window::BASE >> 20;
 
@@ -190,11 +187,9 @@ pub(crate) struct Shadow {
     scattered: [u32; 128],
     /// By pair: which pieces of [`PIECE`] first-level entries may hold any.
     touched: [[u32; 2]; MAX_PAIRS],
-    /// First-level entries of kernel views that every pair may have: index and entry, for global
-    /// sections and shared tables.
-    common: [(u32, u32); COMMON],
-    /// How many of them.
-    commons: usize,
+    /// Pieces in which a kernel view may hold what is not global; what is in the others may be in
+    /// every pair.
+    private_pieces: [u32; 2],
     /// Pages that are open; see [`Pages`].
     pub(crate) open: [Option<u32>; 4],
     /// How many these are, for the fast paths.
@@ -231,8 +226,7 @@ impl Shadow {
         mixed: false,
         scattered: [0; 128],
         touched: [[!0; 2]; MAX_PAIRS],
-        common: [(0, 0); COMMON],
-        commons: 0,
+        private_pieces: [0; 2],
         open: [None; 4],
         opened: 0,
     };

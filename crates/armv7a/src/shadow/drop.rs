@@ -16,7 +16,7 @@ impl Shadow {
         self.flushes = self.flushes.wrapping_add(1);
         self.baked_domains = 0;
         self.scattered = [0; 128];
-        self.commons = 0;
+        self.private_pieces = [0; 2];
         self.tables.free_all();
         self.pages.forget_mappings();
         for pair in 0..self.pair_count {
@@ -88,9 +88,6 @@ impl Shadow {
         while pair < end {
             dropped |= self.drop_in_pair(linear, pair, index, page);
             pair += 1;
-        }
-        if self.is_scattered(index) {
-            self.forget_common(index);
         }
         if dropped {
             maintenance::forget_page(address);

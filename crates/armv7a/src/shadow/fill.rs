@@ -148,14 +148,12 @@ impl Shadow {
             self.scatter(index);
         } else if let Some(pair) = self.pairs.get_mut(usize::from(self.current)) {
             pair.private_entries = true;
+            self.note_private(side, index);
         }
         let host = HostPhys(host.0 & 0xfff0_0000);
         let entry = translation::guest_section(host, domain, rights, Memory::Normal);
         linear.store(at, entry);
         self.touch(self.current, index);
-        if !mapping.attributes.not_global() {
-            self.note_common(side, index, entry);
-        }
         self.written(address, old, entry)
     }
 
@@ -270,10 +268,8 @@ impl Shadow {
         self.touch(self.current, index);
         let shared = !mapping.attributes.not_global();
         if shared && let Some(table) = self.tables.find(linear, mapping.first, index, side) {
-            let entry = translation::table(table, domain);
-            linear.store(at, entry);
+            linear.store(at, translation::table(table, domain));
             maintenance::entries_written();
-            self.note_common(side, index, entry);
             return Some(table);
         }
         let table = match self.tables.take(linear, mapping.first, index, side) {
@@ -285,9 +281,8 @@ impl Shadow {
         };
         if shared {
             self.tables.share(linear, table);
-            self.note_common(side, index, translation::table(table, domain));
         } else {
-            self.forget_common(index);
+            self.note_private(side, index);
             let pair = self.pairs.get_mut(usize::from(self.current))?;
             self.tables.own(linear, table, &mut pair.private);
         }
