@@ -186,7 +186,7 @@ mod tests {
     const WINDOW: Fault = Fault::Window {
         who: Who::Kernel,
         access: Access::Wrote,
-        address: 0xfff0_0000,
+        address: 0xffb0_0000,
         pc: 0x4000_8010,
     };
 
@@ -196,7 +196,7 @@ mod tests {
             Report { vm: "crash", end: End::Fault(WINDOW), action: Action::Stop { well: false } };
         assert_eq!(
             report.to_string(),
-            "vm \"crash\" stopped: guest kernel wrote 0xfff00000 at pc 0x40008010, which is the \
+            "vm \"crash\" stopped: guest kernel wrote 0xffb00000 at pc 0x40008010, which is the \
              hypervisor's window: no guest may touch it"
         );
     }
