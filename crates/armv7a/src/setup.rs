@@ -81,7 +81,7 @@ impl Hypervisor {
             }
             let given = image::table::<image::Passthrough>(image, vm.passthrough).unwrap_or(&[]);
             for (device, line) in given.iter().zip(guest.interrupts.iter_mut()) {
-                guest.shadow.passthrough.add(device.guest, device.host, device.len);
+                guest.shadow.passthrough.add(device);
                 if device.host_irq != 0 {
                     *line = Some(Line {
                         machine: device.host_irq,
@@ -123,6 +123,8 @@ impl Hypervisor {
                 self.platform().route(device.host_irq, vm.core);
             }
         }
+        let shared = header.shared;
+        Self::linear(&mut self.view).zero(shared.base, shared.len);
         let machine = header.machine.name;
         let (count, cores) = (self.count, self.cores);
         self.say(

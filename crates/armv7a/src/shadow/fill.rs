@@ -71,9 +71,12 @@ impl Shadow {
         let side = Side::of(privileged);
         let at = mapping.gpa;
         let Some(page) = memory.page(at) else {
-            let Some(host) = self.passthrough.host(at) else { return Resolved::Board(at) };
-            let rights = Rights { write: allowed.write, execute: false };
-            let entry = Entry { address, side, host, rights, kind: Memory::Device };
+            let Some(given) = self.passthrough.at(at) else { return Resolved::Board(at) };
+            let rights = Rights { write: allowed.write && given.writable(), execute: false };
+            if attempt == Attempt::Fetch || attempt == Attempt::Write && !rights.write {
+                return Resolved::Board(at);
+            }
+            let entry = Entry { address, side, host: given.host, rights, kind: given.kind() };
             return self.fill_page(linear, &mapping, entry);
         };
         let host = memory.page_at(page);
