@@ -31,7 +31,7 @@ impl Clock {
     /// The VM's count.
     #[must_use]
     pub fn count(&self, now: u64) -> u64 {
-        self.stopped.unwrap_or(now) - self.behind
+        self.stopped.unwrap_or(now).wrapping_sub(self.behind)
     }
 
     /// When a count is reached, as far as is known: not while the clock stands.
