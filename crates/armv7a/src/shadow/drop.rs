@@ -1,6 +1,6 @@
 //! What is dropped when the guest invalidates, a page changes its kind, or a pool is full.
 
-use super::{MAX_PAIRS, ROOT_LEN, Shadow, Side, TOP, TOP_GUEST};
+use super::{ROOT_LEN, Shadow, Side, TOP, TOP_GUEST, place};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::memory::GuestMemory;
@@ -97,7 +97,7 @@ impl Shadow {
     /// Drops an entry from both views of a pair; whether there was one.
     #[inline]
     fn drop_in_pair(&mut self, linear: &mut Linear<'_>, pair: u8, index: u32, page: u32) -> bool {
-        if self.pairs[usize::from(pair) % MAX_PAIRS].stale {
+        if self.pairs[place(pair)].stale {
             return false;
         }
         let mut dropped = false;

@@ -1,6 +1,6 @@
 //! Which pair of first-level tables is current, and which gives way to a new one.
 
-use super::{MAX_PAIRS, PIECE, Pair, Shadow, Side, TOP, TOP_GUEST};
+use super::{PIECE, Pair, Shadow, Side, TOP, TOP_GUEST, place};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::translation::{self, WINDOW_DOMAIN};
@@ -122,7 +122,7 @@ impl Shadow {
     #[inline]
     pub(super) fn touch(&mut self, pair: u8, index: u32) {
         let piece = index / PIECE;
-        self.touched[usize::from(pair) % MAX_PAIRS][(piece >> 5) as usize & 1] |= 1 << (piece & 31);
+        self.touched[place(pair)][(piece >> 5) as usize & 1] |= 1 << (piece & 31);
     }
 
     /// Puts what is global in the kernel view of one pair into that of another, which is empty. As
@@ -130,15 +130,15 @@ impl Shadow {
     #[inline(never)]
     fn begin_with_common(&mut self, linear: &mut Linear<'_>, pair: u8, from: u8) {
         let usable = from != pair && from != 0 && pair != 0;
-        if !usable || self.pairs[usize::from(from) % MAX_PAIRS].stale {
+        if !usable || self.pairs[place(from)].stale {
             return;
         }
         let top = self.first_level(pair, Side::Kernel, TOP);
         let own: u32 = linear.load(top);
         for half in 0..2 {
             let common =
-                self.touched[usize::from(from) % MAX_PAIRS][half] & !self.private_pieces[half];
-            self.touched[usize::from(pair) % MAX_PAIRS][half] |= common;
+                self.touched[place(from)][half] & !self.private_pieces[half];
+            self.touched[place(pair)][half] |= common;
             let mut pieces = common;
             while pieces != 0 {
                 let index = (half as u32 * 32 + pieces.trailing_zeros()) * PIECE;
@@ -164,7 +164,7 @@ impl Shadow {
     /// that of the MMU turned off.
     pub(crate) fn link_hole(&mut self, linear: &mut Linear<'_>, entry: u32) {
         for pair in 1..self.pair_count {
-            if !self.pairs[usize::from(pair) % MAX_PAIRS].stale {
+            if !self.pairs[place(pair)].stale {
                 linear.store(self.first_level(pair, Side::Kernel, self.stubs.hole()), entry);
                 self.touch(pair, self.stubs.hole());
             }
