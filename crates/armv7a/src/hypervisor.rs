@@ -31,6 +31,7 @@ use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 use entresol_hv::sentence;
 use entresol_hv::sentence::Value::{self, Count, Text};
+use entresol_vcpu::Mode;
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
@@ -464,6 +465,9 @@ impl Hypervisor {
             observed.vms[index].injected += 1;
         }
         guest.publish();
+        if guest.vcpu.mode() == Mode::FIQ && guest.shadow.forbid_fiq() {
+            guest.shadow.enter_fiq(&mut Linear::enter(&mut self.view));
+        }
         let view = guest.fast_view();
         // Each ASID has one table.
         if view.asid != self.view.asid {

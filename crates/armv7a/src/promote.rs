@@ -22,7 +22,7 @@ use crate::hypervisor::Hypervisor;
 use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, flags};
 use entresol_rewrite::stub::{self, shared};
-use entresol_vcpu::mode::bank;
+use entresol_vcpu::mode::{Mode, bank};
 use entresol_vcpu::{permissions, psr};
 
 /// Of so many calls of handlers one prepares a sample, which costs 700 instructions: a fast
@@ -277,12 +277,13 @@ impl Guest {
     /// is the SPSR and what is masked, `status` before: the other fields stay what they are.
     #[inline(always)]
     pub(crate) fn interrupt(&mut self, status: u32) {
-        let shared = !self.promotion.pulled && self.vcpu.privileged();
+        // System mode's `sp` and `lr` are User mode's, which are about to be banked.
+        let mode = self.vcpu.mode();
+        let shared = !self.promotion.pulled && mode != Mode::USER && mode != Mode::SYSTEM;
         if shared {
             self.vcpu.status = status;
             let saved = self.promotion.load(shared::SAVED);
-            let mode = self.vcpu.mode().bank();
-            if let Some(bank) = self.vcpu.banks.get_mut(mode) {
+            if let Some(bank) = self.vcpu.banks.get_mut(mode.bank()) {
                 bank.spsr = saved;
             }
         } else {
@@ -422,8 +423,10 @@ impl Hypervisor {
     #[inline(never)]
     fn sample(&mut self, pc: u32, threshold: u32) {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
-        let cp15 = &guest.vcpu.cp15;
-        let usual = guest.vcpu.privileged() && !guest.vcpu.thumb() && !guest.vcpu.big_endian();
+        let vcpu = &guest.vcpu;
+        let cp15 = &vcpu.cp15;
+        let usual =
+            vcpu.privileged() && vcpu.mode() != Mode::FIQ && !vcpu.thumb() && !vcpu.big_endian();
         if cp15.sctlr & 1 == 0 || !usual {
             return;
         }

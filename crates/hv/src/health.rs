@@ -180,7 +180,7 @@ mod tests {
     const WINDOW: Fault = Fault::Window {
         who: Who::Kernel,
         access: Access::Wrote,
-        address: 0xfff0_0000,
+        address: 0xffb0_0000,
         pc: 0x4000_8010,
     };
 
@@ -192,7 +192,7 @@ mod tests {
         report.say(&mut said);
         assert_eq!(
             said,
-            "vm \"crash\" stopped: guest kernel wrote 0xfff00000 at pc 0x40008010, which is the \
+            "vm \"crash\" stopped: guest kernel wrote 0xffb00000 at pc 0x40008010, which is the \
              hypervisor's window: no guest may touch it"
         );
     }

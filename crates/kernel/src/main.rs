@@ -53,12 +53,11 @@ mod start {
         // SAFETY: all memory is mapped now, and nothing writes to the image.
         let image = unsafe { boot.image(at, header.image_len) };
         let Some(machine) = Machine::take(&mut boot, load, core, &header.machine) else { halt() };
-        let entries = boot.entries();
         start(Setup {
             image,
             image_at: at,
             platform: machine,
-            window: &entries,
+            window: boot.entry(),
             core,
             cores,
             stack: (&raw const __stack_top) as u32,

@@ -1,6 +1,6 @@
 //! What is dropped when the guest invalidates, a page changes its kind, or a pool is full.
 
-use super::{ROOT_LEN, Shadow, Side, TOP, TOP_GUEST, place};
+use super::{ROOT_LEN, Shadow, Side, WINDOW, place};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::memory::GuestMemory;
@@ -70,7 +70,7 @@ impl Shadow {
     #[inline(never)]
     pub(crate) fn drop_address(&mut self, linear: &mut Linear<'_>, address: u32, asid: Option<u8>) {
         let (index, page) = (address >> 20, address >> 12 & 0xff);
-        if index == TOP && page < TOP_GUEST || index == self.stubs.hole() && index != 0 {
+        if index == WINDOW || index == self.stubs.hole() && index != 0 {
             return;
         }
         let mut dropped = false;
@@ -177,7 +177,7 @@ impl Shadow {
     /// The guest virtual address that a second-level entry maps.
     pub(crate) fn address_of(&self, linear: &Linear<'_>, entry: HostPhys) -> u32 {
         let table = HostPhys(entry.0 & !0x3ff);
-        let index = self.tables.record_of(linear, table).map_or(TOP, |record| record.index);
+        let index = self.tables.record_of(linear, table).map_or(0, |record| record.index);
         index << 20 | (entry.0 & 0x3ff) << 10
     }
 }

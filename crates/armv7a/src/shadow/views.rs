@@ -1,9 +1,8 @@
 //! Which pair of first-level tables is current, and which gives way to a new one.
 
-use super::{PIECE, Pair, Shadow, Side, TOP, TOP_GUEST, place};
+use super::{PIECE, Pair, Shadow, Side, WINDOW, place};
 use crate::linear::Linear;
 use crate::maintenance;
-use crate::translation::{self, WINDOW_DOMAIN};
 use entresol_abi::HostPhys;
 
 impl Shadow {
@@ -95,7 +94,6 @@ impl Shadow {
         let touched = self.touched.get_mut(usize::from(pair)).map_or([!0; 2], core::mem::take);
         for side in Side::BOTH {
             let root = Self::root(pair, side);
-            let top = self.tops.at(root);
             let mut at = self.roots.at(root);
             for mut pieces in touched {
                 // What was never used is skipped: 16 KiB are much to clear for each process.
@@ -107,8 +105,7 @@ impl Shadow {
                 }
                 at = HostPhys(end);
             }
-            linear.zero(HostPhys(top.0 + TOP_GUEST * 4), (256 - TOP_GUEST) * 4);
-            linear.store(self.first_level(pair, side, TOP), translation::table(top, WINDOW_DOMAIN));
+            linear.store(self.first_level(pair, side, WINDOW), self.window);
         }
         if self.stubs.hole() != 0 && pair != 0 {
             let at = self.first_level(pair, Side::Kernel, self.stubs.hole());
@@ -133,11 +130,8 @@ impl Shadow {
         if !usable || self.pairs[place(from)].stale {
             return;
         }
-        let top = self.first_level(pair, Side::Kernel, TOP);
-        let own: u32 = linear.load(top);
         for half in 0..2 {
-            let common =
-                self.touched[place(from)][half] & !self.private_pieces[half];
+            let common = self.touched[place(from)][half] & !self.private_pieces[half];
             self.touched[place(pair)][half] |= common;
             let mut pieces = common;
             while pieces != 0 {
@@ -147,7 +141,6 @@ impl Shadow {
                 pieces &= pieces - 1;
             }
         }
-        linear.store(top, own);
         maintenance::entries_written();
     }
 
