@@ -106,14 +106,15 @@ impl Guest {
     }
 
     /// Bits of DACR that do not change without effect on the shadow: those of domains that were
-    /// baked into entries, and what makes a manager.
+    /// baked into entries, and what makes a manager; all if there is one.
     #[inline]
     fn fixed_domains(&self) -> u32 {
         const NOT_CLIENT: u32 = 0xaaaa_aaaa;
-        if self.vcpu.cp15.sctlr & SCTLR_M == 0 {
+        let cp15 = &self.vcpu.cp15;
+        if cp15.sctlr & SCTLR_M == 0 || cp15.dacr & NOT_CLIENT != 0 {
             return !0;
         }
-        self.shadow.baked_domains | NOT_CLIENT | (self.vcpu.cp15.dacr & NOT_CLIENT) >> 1
+        self.shadow.baked_domains | NOT_CLIENT
     }
 
     /// Whether it was renewed since the guest's start.
