@@ -66,8 +66,6 @@ pub(crate) struct Hypervisor {
     pub(crate) loaded: usize,
     /// The view that is current.
     pub(crate) view: View,
-    /// DACR that is current.
-    pub(crate) dacr: u32,
     /// Whose registers the floating-point unit holds; null for nobody's. A pointer for the
     /// entry code; here it is compared only.
     pub(crate) float_holder: *const Guest,
@@ -122,7 +120,6 @@ impl Hypervisor {
         image: HostPhys(0),
         loaded: 0,
         view: View { base: 0, asid: 0 },
-        dacr: 0,
         float_holder: core::ptr::null(),
         float_open: false,
         held: 0,
@@ -492,10 +489,9 @@ impl Hypervisor {
             unsafe { maintenance::switch(view) };
             self.view = view;
         }
-        if guest.dacr != self.dacr {
+        if guest.dacr != cp15::domain_access() {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.
             unsafe { maintenance::set_domains(guest.dacr) };
-            self.dacr = guest.dacr;
         }
         guest
     }

@@ -89,11 +89,9 @@ pub(super) unsafe extern "C" fn pass_turn() {
         switch_text!("r5", "r6", "r7"),
         // 7.
         "ldr r2, [r8, #{DACR}]",
-        "ldr r3, ={core} + {CORE_DACR}",
-        "ldr r5, [r3]",
+        "mrc p15, 0, r5, c3, c0, 0",
         "cmp r2, r5",
         "beq 1f",
-        "str r2, [r3]",
         "mcr p15, 0, r2, c3, c0, 0",    // DACR
         "isb",
         // 8.
@@ -115,7 +113,6 @@ pub(super) unsafe extern "C" fn pass_turn() {
         DACR = const offset_of!(Guest, dacr),
         LOADED = const offset_of!(Hypervisor, loaded),
         VIEW = const VIEW,
-        CORE_DACR = const offset_of!(Hypervisor, dacr),
         SWITCHES = const offset_of!(Observed, vm_switches),
         core = sym CORE,
         observed = sym ENTRESOL_OBSERVED,
