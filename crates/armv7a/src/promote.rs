@@ -38,7 +38,9 @@ pub(crate) const AGAIN: u32 = 5;
 /// longest; a promotion makes it short again.
 const LONGEST: u32 = 256;
 /// Most traps from a handler to the sample: else it would always see what follows one.
-const MOST_TRAPS: u32 = 15;
+const MOST_TRAPS: u32 = 16;
+/// Spreads the clock over them: 2^32 by the golden ratio.
+const SCATTER: u32 = 0x9e37_79b9;
 /// Samples that make a site hot. Promoting costs some thousand instructions, and there is room
 /// for all that is hot in a kernel.
 const HOT: u32 = 1;
@@ -362,7 +364,7 @@ impl Hypervisor {
     fn prepare_sample(&mut self) {
         let now = self.platform().now() as u32;
         let promotion = &mut self.guest().promotion;
-        promotion.countdown = (now >> 4 ^ now >> 9) % MOST_TRAPS + 1;
+        promotion.countdown = (now.wrapping_mul(SCATTER) >> (MOST_TRAPS.leading_zeros() + 1)) + 1;
         // SAFETY: it handles every exception.
         unsafe { cp15::set_vector_base(entry::vectors_sampling as *const () as u32) };
     }

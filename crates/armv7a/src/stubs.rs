@@ -229,8 +229,8 @@ impl Shadow {
         if !self.runs_only_at(linear, page, pc) {
             // It may do so once the mappings that are not used any more are dropped: a kernel
             // enters its first pages with the MMU off.
-            self.drop_critical(linear, page);
             self.stubs.retry = self.stubs.retry.checked_sub(1)?;
+            self.drop_critical(linear, page);
             return Some(false);
         }
         self.find_hole(linear, cp15, pc)?;
@@ -364,7 +364,6 @@ impl Shadow {
                 && !self.shows(linear, *hole)
         })?;
         self.stubs.hole = hole;
-        self.forget_common(hole);
         self.link_hole(linear, self.stubs.entry());
         Some(())
     }
