@@ -12,6 +12,7 @@
 //! - [`scheduler`]: which vCPU runs.
 //! - [`console`]: how VMs share one serial line without waiting for it.
 //! - [`link`]: how the consoles of other cores reach that line.
+//! - [`locks`]: who waits for whom, where VMs share locks.
 //! - [`hypercall`]: what a guest's call asks for, or why it is refused.
 //! - [`health`]: what ended a VM's run, said in one sentence, and what to do then.
 
@@ -25,6 +26,7 @@ pub mod gic;
 pub mod health;
 pub mod hypercall;
 pub mod link;
+pub mod locks;
 pub mod pl011;
 pub mod pl031;
 pub mod platform;
