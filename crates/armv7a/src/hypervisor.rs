@@ -27,6 +27,7 @@ use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
 use entresol_hv::health::{Fault, Notice};
 use entresol_hv::link::{Relay, State};
+use entresol_hv::locks::Locks;
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 use entresol_hv::sentence;
@@ -59,6 +60,7 @@ pub(crate) struct Hypervisor {
     pub(crate) relays: [Relay; MAX_CORES],
     /// To be asked by [`Hypervisor::scheduler`].
     pub(crate) turns: Scheduler,
+    pub(crate) locks: Locks,
     pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
@@ -115,6 +117,7 @@ impl Hypervisor {
         cores: 1,
         relays: [const { Relay::new() }; MAX_CORES],
         turns: Scheduler::new(1_000_000),
+        locks: Locks::new(),
         console: Console::new(),
         platform: None,
         image: HostPhys(0),
@@ -284,6 +287,11 @@ impl Hypervisor {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
         if matches!(guest.run, Run::Waiting) && guest.vcpu.pending != 0 {
+            let for_lock = self.locks.is_waiting(index);
+            // Only what it takes ends a wait for a lock: else it would ask again at once.
+            if for_lock && guest.vcpu.pending & !guest.status() == 0 {
+                return;
+            }
             guest.run = Run::Running;
             if let Some(id) = Id::new(index) {
                 self.scheduler().ready(id);
@@ -291,6 +299,10 @@ impl Hypervisor {
             }
             if index != self.loaded {
                 self.keep(index);
+            }
+            if for_lock {
+                self.locks.leave(cores::board(), index);
+                self.settle_locks();
             }
         }
     }
