@@ -6,6 +6,7 @@
 //! load              the hypervisor's binary, linked at window::BASE
 //! load + RESERVED   Header, tables, payloads (guest images), 4 KiB aligned
 //! header.pools      page-table pools and per-page records, filled by the hypervisor
+//! header.shared     memory that VMs share, zeros at first
 //! vm.host           guest memory, one range per VM, at multiples of 1 MiB
 //! ```
 //!
@@ -21,7 +22,8 @@
 //! 1. `magic` and `abi` match this crate.
 //! 2. Every table, name and payload lies inside `image_len`.
 //! 3. There are 1 to [`MAX_VMS`] VMs and at most [`MAX_SLOTS`] time slots.
-//! 4. No two ranges of the machine's memory overlap: window, image, pools, VMs.
+//! 4. No two ranges of the machine's memory overlap: window, image, pools,
+//!    shared memory, VMs.
 //! 5. A VM's core is one the machine has, below [`MAX_CORES`].
 //! 6. A load lies inside its VM's memory.
 
@@ -32,7 +34,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
 
 /// Version of the layout described by this crate.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Most VMs in one image.
 pub const MAX_VMS: usize = 8;
@@ -85,6 +87,8 @@ pub struct Header {
     pub load: HostPhys,
     /// Memory for page-table pools and per-page records, a multiple of 1 MiB.
     pub pools: Range,
+    /// Memory that VMs share, whole MiB; [`Passthrough`]s tell who sees which part.
+    pub shared: Range,
     /// The machine's memory, as a table of [`Range`].
     pub ram: Table,
     /// The machine.
@@ -236,7 +240,7 @@ pub struct Vm {
     pub restarts_within: u32,
     /// What to copy into its memory before it starts: a table of [`Load`].
     pub loads: Table,
-    /// Machine devices given to it: a table of [`Passthrough`].
+    /// Machine devices and shared memory given to it: a table of [`Passthrough`].
     pub passthrough: Table,
     /// Address-space views it may keep at once (pairs of kernel and application).
     pub view_pairs: u32,
@@ -294,6 +298,10 @@ pub mod flags {
     pub const PROMOTE: u32 = 1 << 8;
     /// Those that trapped once are, too. Only with [`PROMOTE`].
     pub const EAGER: u32 = 1 << 9;
+    /// Its clock stands while it is kept from running.
+    pub const VIRTUAL_TIME: u32 = 1 << 12;
+    /// Ticks of its timers that were missed come one by one.
+    pub const CATCH_UP: u32 = 1 << 13;
 }
 
 /// Values of [`Vm::on_fault`].
@@ -326,7 +334,7 @@ pub struct Load {
     pub reserved: u32,
 }
 
-/// A device of the machine given to one VM.
+/// A device of the machine given to one VM, or memory it shares with others.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -340,22 +348,34 @@ pub struct Passthrough {
     pub len: u32,
     /// The machine's GIC interrupt number, 0 for none.
     pub host_irq: u32,
-    /// The interrupt number in the VM's GIC.
+    /// The interrupt number in the VM's GIC, 0 for none. That of shared memory is raised by
+    /// the hypervisor.
     pub guest_irq: u32,
-    /// Reserved, 0.
-    pub reserved: u32,
+    /// Bits of [`given`].
+    pub flags: u32,
+}
+
+/// Bits of [`Passthrough::flags`].
+pub mod given {
+    /// Bit *n*: the VM with index *n* may hold locks in this memory.
+    pub const HOLDERS: u32 = 0xff;
+    /// Memory, not a device.
+    pub const MEMORY: u32 = 1 << 8;
+    /// Only to be read.
+    pub const READ_ONLY: u32 = 1 << 9;
+    /// Its locks can be taken from their holders.
+    pub const REVOCABLE: u32 = 1 << 10;
 }
 
 /// Bytes of pool memory that a VM needs, exact: what the hypervisor carves at boot.
 ///
-/// Each pair of views has two first-level tables of 16 KiB, each with one second-level
-/// table of 1 KiB for the megabyte of the window. Shadow tables are 1 KiB with 32 bytes
+/// Each pair of views has two first-level tables of 16 KiB. Shadow tables are 1 KiB with 32 bytes
 /// of record. Sites are 8 bytes. Each page of guest memory has a record of 8 bytes. With
 /// [`flags::PROMOTE`] there are pages of [`STUBS`] stubs of 64 bytes with 16 bytes of record,
 /// one second-level table, and 4 bytes for each page of guest memory.
 #[must_use]
 pub const fn pool_bytes(vm: &Vm) -> u32 {
-    let views = vm.view_pairs * 2 * (0x4000 + 0x400);
+    let views = vm.view_pairs * 2 * 0x4000;
     let tables = vm.shadow_tables * (0x400 + 0x20);
     let sites = vm.sites * 8;
     let pages = (vm.memory_len >> 12) * 8;
@@ -480,7 +500,7 @@ where
     entries().ok_or(BadImage::Table(table))
 }
 
-const _: () = assert!(size_of::<Header>() == 140);
+const _: () = assert!(size_of::<Header>() == 148);
 const _: () = assert!(size_of::<Machine>() == 88);
 const _: () = assert!(size_of::<Vm>() == 112);
 const _: () = assert!(size_of::<Slot>() == 8);

@@ -107,6 +107,8 @@ read! {
     cache_level_id = 0, 1, 0, 1;
     /// VBAR.
     vector_base = 12, 0, 0, 0;
+    /// DACR.
+    domain_access = 3, 0, 0, 0;
     /// DFSR.
     data_fault_status = 5, 0, 0, 0;
     /// IFSR.

@@ -22,17 +22,19 @@ use crate::linear::Linear;
 use crate::maintenance::{self, View};
 use crate::work::{Said, Work};
 use crate::{cp15, entry};
-use core::fmt;
-use core::fmt::Write;
 use entresol_abi::HostPhys;
 use entresol_abi::console::Channel;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
-use entresol_hv::health::{Fault, Notice, Plain};
+use entresol_hv::health::{Fault, Notice};
 use entresol_hv::link::{Relay, State};
+use entresol_hv::locks::Locks;
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
+use entresol_hv::sentence;
+use entresol_hv::sentence::Value::{self, Text};
+use entresol_vcpu::Mode;
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
@@ -60,6 +62,7 @@ pub(crate) struct Hypervisor {
     pub(crate) relays: [Relay; MAX_CORES],
     /// To be asked by [`Hypervisor::scheduler`].
     pub(crate) turns: Scheduler,
+    pub(crate) locks: Locks,
     pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
@@ -67,8 +70,6 @@ pub(crate) struct Hypervisor {
     pub(crate) loaded: usize,
     /// The view that is current.
     pub(crate) view: View,
-    /// DACR that is current.
-    pub(crate) dacr: u32,
     /// Whose registers the floating-point unit holds; null for nobody's. A pointer for the
     /// entry code; here it is compared only.
     pub(crate) float_holder: *const Guest,
@@ -118,12 +119,12 @@ impl Hypervisor {
         cores: 1,
         relays: [const { Relay::new() }; MAX_CORES],
         turns: Scheduler::new(1_000_000),
+        locks: Locks::new(),
         console: Console::new(),
         platform: None,
         image: HostPhys(0),
         loaded: 0,
         view: View { base: 0, asid: 0 },
-        dacr: 0,
         float_holder: core::ptr::null(),
         float_open: false,
         held: 0,
@@ -169,11 +170,14 @@ impl Hypervisor {
     /// Says something on the hypervisor's console.
     #[cold]
     #[inline(never)]
-    pub(crate) fn say(&mut self, text: fmt::Arguments<'_>) {
-        let mut writer = self.console.writer(Channel(0));
-        // A console never fails; it drops.
-        let _ = writer.write_fmt(text);
-        let _ = writer.write_str("\r\n");
+    pub(crate) fn say(&mut self, text: &str, values: &[Value<'_>]) {
+        sentence::say(&mut self.console.writer(Channel(0)), text, values);
+        self.end_line();
+    }
+
+    /// Ends a line of the hypervisor's own console, and sends what it can.
+    pub(crate) fn end_line(&mut self) {
+        sentence::say(&mut self.console.writer(Channel(0)), "\r\n", &[]);
         self.pump();
     }
 
@@ -281,20 +285,35 @@ impl Hypervisor {
     pub(crate) fn wake(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
-        if guest.vcpu.pending != 0 {
-            self.run_again(index);
-        }
-    }
-
-    /// Ends a guest's wait, if it waits.
-    pub(crate) fn run_again(&mut self, index: usize) {
-        let Some(guest) = self.guests.get_mut(index) else { return };
-        if matches!(guest.run, Run::Waiting) {
+        // A bite of its watchdog is heard when its turn comes.
+        let due = guest.vcpu.pending != 0 || guest.board.watchdog.bitten();
+        if matches!(guest.run, Run::Waiting) && due {
+            let for_lock = self.locks.is_waiting(index);
+            // Only what it takes ends a wait for a lock: else it would ask again at once.
+            if for_lock && guest.vcpu.pending & !guest.status() == 0 {
+                return;
+            }
             guest.run = Run::Running;
             if let Some(id) = Id::new(index) {
                 self.scheduler().ready(id);
                 self.reschedule = true;
             }
+            if index != self.loaded {
+                self.keep(index);
+            }
+            if for_lock {
+                self.locks.leave(cores::board(), index);
+                self.settle_locks();
+            }
+        }
+    }
+
+    /// A guest that is ready does not run: its time stands, if it is virtual.
+    fn keep(&mut self, index: usize) {
+        let guest = &mut self.guests[index % MAX_VMS];
+        if guest.board.has_virtual_time() && guest.run == Run::Running {
+            let now = self.platform().now();
+            self.guests[index % MAX_VMS].board.keep(now);
         }
     }
 
@@ -308,6 +327,7 @@ impl Hypervisor {
                 count_exhausted(exhausted);
             }
             let Some(id) = id else {
+                self.keep(self.loaded);
                 self.idle();
                 continue;
             };
@@ -315,6 +335,9 @@ impl Hypervisor {
             // Before the scheduler is asked again: that another guest is loaded than the one it
             // picked means that a turn was passed.
             self.load(index);
+            if self.guest().board.has_virtual_time() {
+                self.guest().board.let_run(now);
+            }
             self.arm();
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Working | Run::Restoring | Run::Ending(_)) => self.work_on(),
@@ -365,10 +388,8 @@ impl Hypervisor {
         }
         if all {
             self.collect();
-            self.say(format_args!(
-                "every vm is off: {}",
-                Plain(if well { "all ended well" } else { "not all ended well" })
-            ));
+            let how = if well { "all ended well" } else { "not all ended well" };
+            self.say("every vm is off: %", &[Text(how)]);
             self.flush();
             self.platform().power_off(well);
         }
@@ -383,6 +404,7 @@ impl Hypervisor {
         // SAFETY: as in `counters`.
         let observed = unsafe { ENTRESOL_OBSERVED.get() };
         observed.vm_switches = observed.vm_switches.wrapping_add(1);
+        self.keep(self.loaded);
         let old = self.guest();
         old.vcpu.cp15.tpidrurw = cp15::thread_user();
         old.unload();
@@ -456,6 +478,16 @@ impl Hypervisor {
         if self.reschedule { self.leave() } else { self.settle() }
     }
 
+    /// The same, after work that may be interrupted.
+    #[cold]
+    #[inline(never)]
+    fn leave_after(&mut self, work: Work) -> *mut Guest {
+        self.guest().give(work);
+        self.guest().run = Run::Working;
+        self.reschedule = true;
+        self.leave()
+    }
+
     /// What interrupts the loaded guest, in which view it goes on.
     #[inline]
     fn settle(&mut self) -> *mut Guest {
@@ -471,6 +503,9 @@ impl Hypervisor {
             observed.vms[index].injected += 1;
         }
         guest.publish();
+        if guest.vcpu.mode() == Mode::FIQ && guest.shadow.forbid_fiq() {
+            return self.leave_after(Work::EnterFiq);
+        }
         let view = guest.fast_view();
         // Each ASID has one table.
         if view.asid != self.view.asid {
@@ -478,10 +513,9 @@ impl Hypervisor {
             unsafe { maintenance::switch(view) };
             self.view = view;
         }
-        if guest.dacr != self.dacr {
+        if guest.dacr != cp15::domain_access() {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.
             unsafe { maintenance::set_domains(guest.dacr) };
-            self.dacr = guest.dacr;
         }
         guest
     }

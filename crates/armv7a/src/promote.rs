@@ -23,7 +23,7 @@ use crate::work::Work;
 use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, flags};
 use entresol_rewrite::stub::{self, shared};
-use entresol_vcpu::mode::bank;
+use entresol_vcpu::mode::{Mode, bank};
 use entresol_vcpu::psr;
 
 /// Of so many calls of handlers one prepares a sample, which costs 700 instructions: a fast
@@ -39,7 +39,9 @@ pub(crate) const AGAIN: u32 = 5;
 /// longest; a promotion makes it short again.
 const LONGEST: u32 = 256;
 /// Most traps from a handler to the sample: else it would always see what follows one.
-const MOST_TRAPS: u32 = 15;
+const MOST_TRAPS: u32 = 16;
+/// Spreads the clock over them: 2^32 by the golden ratio.
+const SCATTER: u32 = 0x9e37_79b9;
 /// Samples that make a site hot. Promoting costs some thousand instructions, and there is room
 /// for all that is hot in a kernel.
 const HOT: u32 = 1;
@@ -274,12 +276,13 @@ impl Guest {
     /// is the SPSR and what is masked, `status` before: the other fields stay what they are.
     #[inline(always)]
     pub(crate) fn interrupt(&mut self, status: u32) {
-        let shared = !self.promotion.pulled && self.vcpu.privileged();
+        // System mode's `sp` and `lr` are User mode's, which are about to be banked.
+        let mode = self.vcpu.mode();
+        let shared = !self.promotion.pulled && mode != Mode::USER && mode != Mode::SYSTEM;
         if shared {
             self.vcpu.status = status;
             let saved = self.promotion.load(shared::SAVED);
-            let mode = self.vcpu.mode().bank();
-            if let Some(bank) = self.vcpu.banks.get_mut(mode) {
+            if let Some(bank) = self.vcpu.banks.get_mut(mode.bank()) {
                 bank.spsr = saved;
             }
         } else {
@@ -360,7 +363,7 @@ impl Hypervisor {
     fn prepare_sample(&mut self) {
         let now = self.platform().now() as u32;
         let promotion = &mut self.guest().promotion;
-        promotion.countdown = (now >> 4 ^ now >> 9) % MOST_TRAPS + 1;
+        promotion.countdown = (now.wrapping_mul(SCATTER) >> (MOST_TRAPS.leading_zeros() + 1)) + 1;
         // SAFETY: it handles every exception.
         unsafe { cp15::set_vector_base(entry::vectors_sampling as *const () as u32) };
     }
@@ -419,8 +422,10 @@ impl Hypervisor {
     #[inline(never)]
     fn sample(&mut self, pc: u32, threshold: u32) {
         let guest = self.guest();
-        let usual = guest.vcpu.privileged() && !guest.vcpu.thumb() && !guest.vcpu.big_endian();
-        if guest.vcpu.cp15.sctlr & 1 == 0 || !usual {
+        let vcpu = &guest.vcpu;
+        let usual =
+            vcpu.privileged() && vcpu.mode() != Mode::FIQ && !vcpu.thumb() && !vcpu.big_endian();
+        if vcpu.cp15.sctlr & 1 == 0 || !usual {
             return;
         }
         if guest.promotion.is_hot(&mut guest.heat, pc, threshold) {

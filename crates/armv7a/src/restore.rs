@@ -3,6 +3,7 @@
 //! A restart clears and copies as much memory as the VM has. That is [`work`](crate::work) of the
 //! VM, so others run as if the VM ran.
 
+use crate::cores;
 use crate::fast::Fast;
 use crate::guest::{Guest, LastException, Run};
 use crate::hypervisor::Hypervisor;
@@ -33,6 +34,7 @@ impl Hypervisor {
             self.counters().faults += 1;
         }
         let (now, hz) = (self.platform().now(), self.platform().hz());
+        let index = self.loaded;
         let guest = self.guest();
         let action = guest.health.decide(end, now, hz);
         guest.board.silence();
@@ -43,6 +45,8 @@ impl Hypervisor {
         for line in lines.iter().flatten() {
             self.platform().mask(line.machine);
         }
+        self.locks.live(cores::board(), index, 0);
+        self.settle_locks();
     }
 
     /// Ends it by a fault.
@@ -92,6 +96,8 @@ impl Hypervisor {
             self.float_holder = core::ptr::null();
         }
         self.counters().starts += 1;
+        let (index, starts) = (self.loaded, self.counters().starts);
+        self.locks.live(cores::board(), index, starts);
         self.make_current();
         let lines = self.guest().interrupts;
         for line in lines.iter().flatten() {

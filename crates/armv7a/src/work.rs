@@ -29,12 +29,13 @@ use crate::trap::ATTEMPTS;
 use crate::{code, cp15, entry, restore};
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
-use core::fmt::{self, Write};
 use entresol_abi::console::Channel;
 use entresol_abi::image::MAX_VMS;
 use entresol_abi::observe::VmCounters;
 use entresol_abi::{GuestPhys, HostPhys};
-use entresol_hv::health::{Action, End, Notice, Plain, Pool, Report};
+use entresol_hv::health::{Action, End, Notice, Pool, Report};
+use entresol_hv::sentence::Value::{Count, Text};
+use entresol_hv::sentence::{Sink, say};
 use entresol_isa::op::InstructionSet;
 use entresol_vcpu::{Cp15, TlbOp};
 
@@ -72,6 +73,8 @@ pub(crate) enum Work {
     Drop(Option<TlbOp>),
     /// Promote the instruction at a virtual address.
     Promote(u32),
+    /// Take stubs back that are wrong in FIQ mode, which the guest is in.
+    EnterFiq,
     /// Put something into words.
     Say(Said),
     /// Make its memory as its image says.
@@ -106,22 +109,12 @@ pub(crate) struct Line {
     len: usize,
 }
 
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for (slot, byte) in self.bytes.iter_mut().skip(self.len).zip(text.bytes()) {
+impl Sink for Line {
+    fn put(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.len) {
             *slot = byte;
             self.len += 1;
         }
-        Ok(())
-    }
-
-    fn write_char(&mut self, char: char) -> fmt::Result {
-        // All sentences are ASCII.
-        if let Some(slot) = self.bytes.get_mut(self.len) {
-            *slot = char as u8;
-            self.len += 1;
-        }
-        Ok(())
     }
 }
 
@@ -251,15 +244,19 @@ impl Hypervisor {
 }
 
 impl Said {
-    fn write(self, line: &mut Line, vm: &str) -> fmt::Result {
+    /// Puts it into a line; a line that is full takes no more.
+    fn say(self, line: &mut Line, vm: &str) {
         match self {
-            Self::Report(end, action) => write!(line, "{}", Report { vm, end, action })?,
-            Self::Notice(notice, 0) => write!(line, "vm \"{}\": {notice}", Plain(vm))?,
+            Self::Report(end, action) => Report { vm, end, action }.say(line),
             Self::Notice(notice, before) => {
-                write!(line, "vm \"{}\": {notice} ({before} more before)", Plain(vm))?;
+                say(line, "vm \"%\": ", &[Text(vm)]);
+                notice.say(line);
+                if before != 0 {
+                    say(line, " (% more before)", &[Count(before)]);
+                }
             }
         }
-        line.write_str("\r\n")
+        say(line, "\r\n", &[]);
     }
 }
 
@@ -308,6 +305,7 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
             // SAFETY: as for the shadow.
             unsafe { (*guest).unfinished.promoted = promoted };
         }
+        Work::EnterFiq => shadow.enter_fiq(linear),
         Work::Restore { image, clear } => {
             // SAFETY: nobody writes it after boot.
             let vm = unsafe { (*guest).vm };
@@ -321,8 +319,7 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
             // SAFETY: nobody writes it after boot.
             let name = unsafe { (*guest).vm.name };
             line.len = 0;
-            // A line never fails; it is cut.
-            let _ = said.write(line, hypervisor::name(&name));
+            said.say(line, hypervisor::name(&name));
         }
     }
 }

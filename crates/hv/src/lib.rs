@@ -9,10 +9,14 @@
 //!
 //! - [`board`]: the virtual board a guest sees, made of [`gic`], [`pl011`], [`pl031`]
 //!   and [`timer`], which speak [`bus`].
+//! - [`clock`]: the time a VM sees.
 //! - [`scheduler`]: which vCPU runs.
 //! - [`console`]: how VMs share one serial line without waiting for it.
 //! - [`link`]: how the consoles of other cores reach that line.
+//! - [`locks`]: who waits for whom, where VMs share locks.
 //! - [`hypercall`]: what a guest's call asks for, or why it is refused.
+//! - [`quotient`](mod@quotient): division of double words.
+//! - [`sentence`]: text with places for values, for [`health`].
 //! - [`health`]: what ended a VM's run, said in one sentence, and what to do then.
 
 #![cfg_attr(not(test), no_std)]
@@ -20,14 +24,18 @@
 
 pub mod board;
 pub mod bus;
+pub mod clock;
 pub mod console;
 pub mod gic;
 pub mod health;
 pub mod hypercall;
 pub mod link;
+pub mod locks;
 pub mod pl011;
 pub mod pl031;
 pub mod platform;
+pub mod quotient;
 pub mod scheduler;
+pub mod sentence;
 pub mod sp805;
 pub mod timer;

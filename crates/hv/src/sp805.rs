@@ -11,7 +11,7 @@
 //! Manual: ARM DDI 0270B, chapter 3.
 
 use crate::bus::{Device, Lanes, Width, index, low_word};
-use crate::pl031::quotient;
+use crate::quotient::quotient;
 
 /// Counts per second: the clock of the board's peripherals.
 pub const HZ: u32 = 24_000_000;
@@ -68,7 +68,7 @@ impl Sp805 {
 
     /// Resets it; the machine's counter has `hz` ticks per second.
     pub fn reset(&mut self, hz: u32) {
-        let factor = low_word(quotient(u64::from(hz) << 16, HZ)).max(1);
+        let factor = low_word(quotient(u64::from(hz) << 16, u64::from(HZ))).max(1);
         *self = Self { factor, ..Self::new() };
     }
 
@@ -113,7 +113,7 @@ impl Sp805 {
         match self.zero {
             Some(zero) => {
                 let left = zero.saturating_sub(now).min(u64::from(u32::MAX) << 8);
-                low_word(quotient(left << 16, self.factor).min(u64::from(u32::MAX)))
+                low_word(quotient(left << 16, u64::from(self.factor)).min(u64::from(u32::MAX)))
             }
             None => self.stopped,
         }

@@ -45,7 +45,7 @@ pub use report::Report;
 
 use entresol_abi::image as abi;
 use layout::Layout;
-use manifest::{Format, OnFault, Rewrite};
+use manifest::{Access, Format, Locks, OnFault, Rewrite, Time};
 use std::{
     ops::Range,
     path::{Path, PathBuf},
@@ -60,6 +60,8 @@ pub struct System {
     pub vms: Vec<Vm>,
     /// The time slots of the major frame; none: no slots.
     pub slots: Vec<Slot>,
+    /// Memory that VMs share.
+    pub shared: Vec<Shared>,
     /// Where everything lies in the machine's memory.
     pub layout: Layout,
     /// What is no mistake, but should be known.
@@ -133,6 +135,8 @@ pub struct Vm {
     pub autostart: bool,
     /// What becomes of instructions that trap.
     pub rewrite: Rewrite,
+    /// What its counters and timers count.
+    pub time: Time,
     /// Pages that are not to be scanned, by guest physical address.
     pub rewritten: Vec<rewritten::Run>,
     /// First instruction; bit 0 means T32.
@@ -149,8 +153,38 @@ pub struct Vm {
     pub device_tree_additions: Option<Vec<u8>>,
     /// Devices of the machine it has.
     pub passthrough: Vec<Passthrough>,
+    /// Memory it shares with others.
+    pub shared: Vec<View>,
     /// Sizes of the hypervisor's pools for it.
     pub pools: Pools,
+}
+
+/// Memory that VMs share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// Its name.
+    pub name: String,
+    /// Length in bytes, whole pages.
+    pub len: u32,
+    /// Offset in [`Layout::shared`].
+    pub offset: u32,
+    /// What happens to holders of its locks; absent: there are none.
+    pub locks: Option<Locks>,
+    /// Who may hold its locks: bit *n* for the VM with index *n*.
+    pub holders: u32,
+}
+
+/// How a VM sees shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Index in [`System::shared`].
+    pub region: usize,
+    /// Its address in the VM.
+    pub at: u32,
+    /// What the VM may do.
+    pub access: Access,
+    /// The interrupt in the VM's GIC by which the VM is told, 0 for none.
+    pub irq: u32,
 }
 
 /// Bytes copied into a guest's memory.
@@ -192,6 +226,18 @@ impl Rewrite {
             Self::Trap => 0,
             Self::Adaptive => abi::flags::PROMOTE,
             Self::Eager => abi::flags::PROMOTE | abi::flags::EAGER,
+        }
+    }
+}
+
+impl Time {
+    /// As bits of [`abi::Vm::flags`].
+    #[must_use]
+    pub const fn flags(self) -> u32 {
+        match self {
+            Self::Physical => 0,
+            Self::Virtual => abi::flags::VIRTUAL_TIME,
+            Self::CatchUp => abi::flags::CATCH_UP,
         }
     }
 }

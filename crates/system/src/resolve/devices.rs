@@ -23,11 +23,23 @@ const BOARD: [(&str, Range<u64>, u32); 5] = [
     ("virtio", 0x0a00_0000..0x0a00_4000, 0),
 ];
 
-/// Most devices of the machine that one VM can have: `armv7a` keeps them in a table.
-const MOST_DEVICES: usize = 8;
+/// Most devices of the machine and shared regions that one VM can have: `armv7a` keeps them
+/// in a table.
+pub(super) const MOST_DEVICES: usize = 8;
 
 /// Shared peripheral interrupts of the virtual board's GIC, which has 128 interrupts.
-const SHARED_INTERRUPTS: Range<u32> = 32..128;
+pub(super) const SHARED_INTERRUPTS: Range<u32> = 32..128;
+
+/// What the board of a VM has: name, addresses, interrupt.
+pub(super) fn board([uart, rtc, watchdog]: [bool; 3]) -> Vec<(String, Range<u64>, u32)> {
+    let has = |name: &str| {
+        (uart || !name.ends_with("uart"))
+            && (rtc || !name.ends_with("rtc"))
+            && (watchdog || !name.ends_with("watchdog"))
+    };
+    let there = BOARD.into_iter().filter(|(name, ..)| has(name));
+    there.map(|(name, range, irq)| (name.to_owned(), range, irq)).collect()
+}
 
 impl Checks<'_> {
     /// Whether the VM has the board's UART, RTC and watchdog.
@@ -56,18 +68,10 @@ impl Checks<'_> {
         &mut self,
         vm: &manifest::Vm,
         machine: &Machine,
-        [uart, rtc, watchdog]: [bool; 3],
+        devices: [bool; 3],
         memory: u64,
     ) -> Vec<Passthrough> {
-        let mut taken: Vec<(String, Range<u64>, u32)> = BOARD
-            .into_iter()
-            .filter(|(name, ..)| {
-                (uart || !name.ends_with("uart"))
-                    && (rtc || !name.ends_with("rtc"))
-                    && (watchdog || !name.ends_with("watchdog"))
-            })
-            .map(|(name, range, irq)| (name.to_owned(), range, irq))
-            .collect();
+        let mut taken = board(devices);
         taken.push(("its memory".into(), super::GUEST_MEMORY..super::GUEST_MEMORY + memory, 0));
         let mut given = Vec::new();
         if let Some(entry) = vm.passthrough.get(MOST_DEVICES) {
@@ -80,9 +84,9 @@ impl Checks<'_> {
             let (at, irq) = (u64::from(passthrough.at), passthrough.irq);
             let range = at..at + passthrough.device.size.0;
             let name = &passthrough.device.name;
-            if at & 0xfff != 0 || range.end > 0xfff0_0000 {
+            if at & 0xfff != 0 || range.end > 0xffb0_0000 {
                 let message = format!("`{name}` cannot be at {at:#010x} in the VM");
-                let help = "set `at` to a multiple of 0x1000 below 0xfff00000";
+                let help = "set `at` to a multiple of 0x1000 below 0xffb00000";
                 self.wrong("device::address", entry.span(), "this device", message, help);
             }
             if irq != 0 && !SHARED_INTERRUPTS.contains(&irq) {
