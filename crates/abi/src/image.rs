@@ -286,6 +286,8 @@ pub mod flags {
     pub const PROMOTE: u32 = 1 << 8;
     /// Those that trapped once are, too. Only with [`PROMOTE`].
     pub const EAGER: u32 = 1 << 9;
+    /// One table for kernel and application, told apart by domains, where that is possible.
+    pub const DOMAINS: u32 = 1 << 10;
 }
 
 /// Values of [`Vm::on_fault`].

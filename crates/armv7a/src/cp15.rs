@@ -65,6 +65,8 @@ macro_rules! write {
 }
 
 read! {
+    /// DACR.
+    domain_access = 3, 0, 0, 0;
     /// CNTP_CTL.
     physical_timer_control = 14, 0, 2, 1;
     /// SCTLR.

@@ -110,7 +110,7 @@ impl Guest {
     #[inline]
     fn fixed_domains(&self) -> u32 {
         const NOT_CLIENT: u32 = 0xaaaa_aaaa;
-        if self.vcpu.cp15.sctlr & SCTLR_M == 0 {
+        if self.vcpu.cp15.sctlr & SCTLR_M == 0 || self.shadow.joint.on {
             return !0;
         }
         self.shadow.baked_domains | NOT_CLIENT | (self.vcpu.cp15.dacr & NOT_CLIENT) >> 1
@@ -128,7 +128,8 @@ impl Guest {
         let cp15 = &self.vcpu.cp15;
         let usual = cp15.sctlr & (SCTLR_UNUSUAL | SCTLR_M) == SCTLR_M
             && cp15.ttbcr == 0
-            && cp15.cpacr & CPACR_FLOAT != CPACR_KERNEL;
+            && cp15.cpacr & CPACR_FLOAT != CPACR_KERNEL
+            && !self.shadow.joint.on;
         self.fast = Fast {
             slow: u32::from(!usual),
             vectors: if cp15.sctlr & SCTLR_V == 0 { cp15.vbar } else { HIGH_VECTORS },

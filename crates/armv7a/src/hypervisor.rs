@@ -65,8 +65,6 @@ pub(crate) struct Hypervisor {
     pub(crate) loaded: usize,
     /// The view that is current.
     pub(crate) view: View,
-    /// DACR that is current.
-    pub(crate) dacr: u32,
     /// Whose registers the floating-point unit holds; null for nobody's. A pointer for the
     /// entry code; here it is compared only.
     pub(crate) float_holder: *const Guest,
@@ -121,7 +119,6 @@ impl Hypervisor {
         image: HostPhys(0),
         loaded: 0,
         view: View { base: 0, asid: 0 },
-        dacr: 0,
         float_holder: core::ptr::null(),
         float_open: false,
         held: 0,
@@ -434,7 +431,7 @@ impl Hypervisor {
     }
 
     #[inline]
-    fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         let counters: *mut VmCounters = self.counters();
         let index = self.loaded;
         self.guest().renew_fast(counters, index);
@@ -461,6 +458,13 @@ impl Hypervisor {
             observed.vms[index].injected += 1;
         }
         guest.publish();
+        self.enter_view()
+    }
+
+    /// Makes the view and the domains of the loaded guest current.
+    #[inline]
+    pub(crate) fn enter_view(&mut self) -> *mut Guest {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
         let view = guest.fast_view();
         // Each ASID has one table.
         if view.asid != self.view.asid {
@@ -468,10 +472,12 @@ impl Hypervisor {
             unsafe { maintenance::switch(view) };
             self.view = view;
         }
-        if guest.dacr != self.dacr {
+        let privileged = guest.vcpu.privileged();
+        let (dacr, besides) = guest.shadow.domains(&guest.vcpu.cp15, privileged);
+        guest.dacr = dacr;
+        if (cp15::domain_access() ^ dacr) & !besides != 0 {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.
-            unsafe { maintenance::set_domains(guest.dacr) };
-            self.dacr = guest.dacr;
+            unsafe { maintenance::set_domains(dacr) };
         }
         guest
     }

@@ -45,7 +45,7 @@ pub use report::Report;
 
 use entresol_abi::image as abi;
 use layout::Layout;
-use manifest::{Format, OnFault, Rewrite};
+use manifest::{Format, OnFault, Protection, Rewrite};
 use std::{
     ops::Range,
     path::{Path, PathBuf},
@@ -127,6 +127,8 @@ pub struct Vm {
     pub autostart: bool,
     /// What becomes of instructions that trap.
     pub rewrite: Rewrite,
+    /// What keeps its kernel from its applications.
+    pub protection: Protection,
     /// Pages that are not to be scanned, by guest physical address.
     pub rewritten: Vec<rewritten::Run>,
     /// First instruction; bit 0 means T32.
@@ -186,6 +188,17 @@ impl Rewrite {
             Self::Trap => 0,
             Self::Adaptive => abi::flags::PROMOTE,
             Self::Eager => abi::flags::PROMOTE | abi::flags::EAGER,
+        }
+    }
+}
+
+impl Protection {
+    /// As bits of [`abi::Vm::flags`].
+    #[must_use]
+    pub const fn flags(self) -> u32 {
+        match self {
+            Self::Tables => 0,
+            Self::Domains | Self::Auto => abi::flags::DOMAINS,
         }
     }
 }

@@ -255,6 +255,7 @@ impl Checks<'_> {
             restarts,
             autostart: vm.autostart.unwrap_or(true),
             rewrite: vm.rewrite,
+            protection: vm.protection,
             rewritten,
             entry: placement.entry,
             cmdline,

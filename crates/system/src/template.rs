@@ -49,6 +49,10 @@ memory = "64M"
 # ("adaptive", default) or once ("eager"), or trap always ("trap").
 # rewrite = "trap"
 
+# What keeps its kernel from its applications: a table for each ("tables", default), or one
+# table with domains where that is possible ("auto").
+# protection = "auto"
+
 # A compiled device tree, merged into the generated one.
 # device-tree = "extra.dtb"
 

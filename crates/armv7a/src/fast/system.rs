@@ -225,11 +225,9 @@ unsafe extern "C" fn system_write() {
         "ldr r3, [sp, #{SHARED}]",
         "str r0, [r3, #{SHARED_DOMAINS}]",
         "ldr r7, =0x55555555",
-        "ldr r3, ={core} + {CORE_DACR}",
         "and r0, r0, r7",
         "orr r0, r0, #0x40000000",      // the window's domain is a client
         "str r0, [sp, #{MACHINE_DACR}]",
-        "str r0, [r3]",
         "mcr p15, 0, r0, c3, c0, 0",    // DACR; the return is a context synchronisation
         "b 9b",
         // 5.
@@ -269,10 +267,8 @@ unsafe extern "C" fn system_write() {
         SHARED = const SHARED,
         SHARED_THREAD = const shared::THREAD,
         SHARED_DOMAINS = const shared::DOMAINS,
-        CORE_DACR = const offset_of!(Hypervisor, dacr),
         COUNTERS = const COUNTERS,
         CP15 = const CP15,
-        core = sym CORE,
         flush = sym guarded::flush_data_line,
         invalidate = sym guarded::invalidate_instruction_line,
         context = sym context,

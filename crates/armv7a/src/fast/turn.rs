@@ -89,15 +89,9 @@ pub(super) unsafe extern "C" fn pass_turn() {
         switch_text!("r5", "r6", "r7"),
         // 7.
         "ldr r2, [r8, #{DACR}]",
-        "ldr r3, ={core} + {CORE_DACR}",
-        "ldr r5, [r3]",
-        "cmp r2, r5",
-        "beq 1f",
-        "str r2, [r3]",
-        "mcr p15, 0, r2, c3, c0, 0",    // DACR
-        "isb",
+        "mcr p15, 0, r2, c3, c0, 0",    // DACR; the return is a context synchronisation
         // 8.
-        "1: mov r0, r8",
+        "mov r0, r8",
         "b {resume}",
         FAST = const FAST,
         NEXT = const offset_of!(Fast, next),
@@ -115,7 +109,6 @@ pub(super) unsafe extern "C" fn pass_turn() {
         DACR = const offset_of!(Guest, dacr),
         LOADED = const offset_of!(Hypervisor, loaded),
         VIEW = const VIEW,
-        CORE_DACR = const offset_of!(Hypervisor, dacr),
         SWITCHES = const offset_of!(Observed, vm_switches),
         core = sym CORE,
         observed = sym ENTRESOL_OBSERVED,
@@ -149,6 +142,7 @@ impl Hypervisor {
                     && next.fast_is_known()
                     && !next.vcpu.float_enabled()
                     && next.promotion.on == promotes
+                    && !next.shadow.joint.on
             });
             let turn = next.map_or(core::ptr::null_mut(), |next| &raw mut *next);
             self.guests[index % MAX_VMS].turn = turn;
