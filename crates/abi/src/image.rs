@@ -6,6 +6,7 @@
 //! load              the hypervisor's binary, linked at window::BASE
 //! load + RESERVED   Header, tables, payloads (guest images), 4 KiB aligned
 //! header.pools      page-table pools and per-page records, filled by the hypervisor
+//! header.shared     memory that VMs share, zeros at first
 //! vm.host           guest memory, one range per VM, at multiples of 1 MiB
 //! ```
 //!
@@ -21,7 +22,8 @@
 //! 1. `magic` and `abi` match this crate.
 //! 2. Every table, name and payload lies inside `image_len`.
 //! 3. There are 1 to [`MAX_VMS`] VMs and at most [`MAX_SLOTS`] time slots.
-//! 4. No two ranges of the machine's memory overlap: window, image, pools, VMs.
+//! 4. No two ranges of the machine's memory overlap: window, image, pools,
+//!    shared memory, VMs.
 //! 5. A VM's core is one the machine has, below [`MAX_CORES`].
 //! 6. A load lies inside its VM's memory.
 
@@ -85,6 +87,8 @@ pub struct Header {
     pub load: HostPhys,
     /// Memory for page-table pools and per-page records, a multiple of 1 MiB.
     pub pools: Range,
+    /// Memory that VMs share, whole MiB; [`Passthrough`]s tell who sees which part.
+    pub shared: Range,
     /// The machine's memory, as a table of [`Range`].
     pub ram: Table,
     /// The machine.
@@ -232,7 +236,7 @@ pub struct Vm {
     pub restarts: u32,
     /// What to copy into its memory before it starts: a table of [`Load`].
     pub loads: Table,
-    /// Machine devices given to it: a table of [`Passthrough`].
+    /// Machine devices and shared memory given to it: a table of [`Passthrough`].
     pub passthrough: Table,
     /// Address-space views it may keep at once (pairs of kernel and application).
     pub view_pairs: u32,
@@ -320,7 +324,7 @@ pub struct Load {
     pub reserved: u32,
 }
 
-/// A device of the machine given to one VM.
+/// A device of the machine given to one VM, or memory it shares with others.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -334,10 +338,23 @@ pub struct Passthrough {
     pub len: u32,
     /// The machine's GIC interrupt number, 0 for none.
     pub host_irq: u32,
-    /// The interrupt number in the VM's GIC.
+    /// The interrupt number in the VM's GIC, 0 for none. That of shared memory is raised by
+    /// the hypervisor.
     pub guest_irq: u32,
-    /// Reserved, 0.
-    pub reserved: u32,
+    /// Bits of [`given`].
+    pub flags: u32,
+}
+
+/// Bits of [`Passthrough::flags`].
+pub mod given {
+    /// Bit *n*: the VM with index *n* may hold locks in this memory.
+    pub const HOLDERS: u32 = 0xff;
+    /// Memory, not a device.
+    pub const MEMORY: u32 = 1 << 8;
+    /// Only to be read.
+    pub const READ_ONLY: u32 = 1 << 9;
+    /// Its locks can be taken from their holders.
+    pub const REVOCABLE: u32 = 1 << 10;
 }
 
 /// Bytes of pool memory that a VM needs, exact: what the hypervisor carves at boot.
@@ -473,7 +490,7 @@ where
     entries().ok_or(BadImage::Table(table))
 }
 
-const _: () = assert!(size_of::<Header>() == 140);
+const _: () = assert!(size_of::<Header>() == 148);
 const _: () = assert!(size_of::<Machine>() == 88);
 const _: () = assert!(size_of::<Vm>() == 104);
 const _: () = assert!(size_of::<Slot>() == 8);

@@ -1,30 +1,86 @@
-//! The machine's devices that a VM may touch directly.
+//! What of the machine a VM may touch beside its own memory: devices, and memory it shares.
+//!
+//! Nothing here is ever executable: a page of code must be writable nowhere while it runs, and
+//! of shared memory only each VM's own mappings are known.
 
+use crate::translation::Memory;
+use entresol_abi::image::{Passthrough, given};
 use entresol_abi::{GuestPhys, HostPhys};
 
-/// Bounded list of devices of the machine that the guest may touch.
+/// Bounded list of what the guest may touch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Passthroughs {
-    list: [(GuestPhys, HostPhys, u32); 8],
+    list: [Given; 8],
     count: u8,
 }
 
-impl Passthroughs {
-    pub(crate) const EMPTY: Self = Self { list: [(GuestPhys(0), HostPhys(0), 0); 8], count: 0 };
+/// One range.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    guest: GuestPhys,
+    pub(crate) host: HostPhys,
+    len: u32,
+    /// Bits of [`given`].
+    flags: u32,
+}
 
-    /// Adds a range; `false` if there is no room.
-    pub(crate) fn add(&mut self, guest: GuestPhys, host: HostPhys, len: u32) -> bool {
-        let Some(slot) = self.list.get_mut(usize::from(self.count)) else { return false };
-        *slot = (guest, host, len);
-        self.count += 1;
-        true
+impl Given {
+    /// What kind of memory it is.
+    pub(crate) const fn kind(self) -> Memory {
+        if self.flags & given::MEMORY != 0 { Memory::Normal } else { Memory::Device }
     }
 
-    /// Where a guest-physical address of such a device lies in the machine.
-    pub(crate) fn host(&self, at: GuestPhys) -> Option<HostPhys> {
-        self.list.iter().take(usize::from(self.count)).find_map(|(guest, host, len)| {
-            let offset = at.0.wrapping_sub(guest.0);
-            (offset < *len).then_some(HostPhys(host.0 + offset))
+    /// Whether it may be written.
+    pub(crate) const fn writable(self) -> bool {
+        self.flags & given::READ_ONLY == 0
+    }
+}
+
+impl Passthroughs {
+    pub(crate) const EMPTY: Self = Self {
+        list: [Given { guest: GuestPhys(0), host: HostPhys(0), len: 0, flags: 0 }; 8],
+        count: 0,
+    };
+
+    /// Adds a range, unless there is no room.
+    pub(crate) fn add(&mut self, range: &Passthrough) {
+        let Some(slot) = self.list.get_mut(usize::from(self.count)) else { return };
+        let Passthrough { host, guest, len, flags, .. } = *range;
+        *slot = Given { guest, host, len, flags };
+        self.count += 1;
+    }
+
+    /// The range of a guest-physical address, with where that address lies in the machine.
+    pub(crate) fn at(&self, at: GuestPhys) -> Option<Given> {
+        self.list.iter().take(usize::from(self.count)).find_map(|given| {
+            let offset = at.0.wrapping_sub(given.guest.0);
+            let host = HostPhys(given.host.0 + offset);
+            (offset < given.len).then_some(Given { host, ..*given })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_memory_is_memory_and_may_be_read_only() {
+        let mut list = Passthroughs::EMPTY;
+        let device =
+            Passthrough { guest: GuestPhys(0x1000), len: 0x1000, ..Passthrough::default() };
+        list.add(&device);
+        list.add(&Passthrough {
+            host: HostPhys(0x6000_0000),
+            guest: GuestPhys(0x3000_0000),
+            len: 0x2000,
+            flags: given::MEMORY | given::READ_ONLY,
+            ..Passthrough::default()
+        });
+        let shared = list.at(GuestPhys(0x3000_1234)).unwrap();
+        assert_eq!(shared.host, HostPhys(0x6000_1234));
+        assert!(shared.kind() == Memory::Normal && !shared.writable());
+        assert!(list.at(GuestPhys(0x1800)).unwrap().kind() == Memory::Device);
+        assert!(list.at(GuestPhys(0x3000_2000)).is_none());
     }
 }

@@ -7,6 +7,7 @@ use crate::fast::Fast;
 use crate::guest::{LastException, Restore, Run};
 use crate::hypervisor::{Hypervisor, name};
 use crate::maintenance;
+use entresol_abi::console::Channel;
 use entresol_abi::image::{Load, MAX_VMS};
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_hv::health::{Action, End, Fault, Notices, Report};
@@ -33,7 +34,9 @@ impl Hypervisor {
             Action::ResetMachine => Run::Off { well: false },
         };
         guest.board.reset(0, 1, 0);
-        self.say(format_args!("{}", Report { vm: name(&vm.name), end, action }));
+        let report = Report { vm: name(&vm.name), end, action };
+        report.say(&mut self.console.writer(Channel(0)));
+        self.end_line();
         if let (Action::Stop { .. }, Some(id)) = (action, Id::new(index)) {
             self.scheduler().block(id);
         }

@@ -5,9 +5,10 @@ use crate::hypervisor::{Hypervisor, core, halt, name};
 use crate::linear::PoolArray;
 use entresol_abi::HostPhys;
 use entresol_abi::image::{self, MAX_SLOTS, MAX_VMS};
-use entresol_hv::health::Plain;
 use entresol_hv::platform::Platform;
+use entresol_hv::quotient::quotient;
 use entresol_hv::scheduler::{Id, Slot};
+use entresol_hv::sentence::Value::{Count, Hex, Text};
 
 /// What the hypervisor starts from.
 pub struct Setup<'a> {
@@ -81,7 +82,7 @@ impl Hypervisor {
             }
             let given = image::table::<image::Passthrough>(image, vm.passthrough).unwrap_or(&[]);
             for (device, line) in given.iter().zip(guest.interrupts.iter_mut()) {
-                guest.shadow.passthrough.add(device.guest, device.host, device.len);
+                guest.shadow.passthrough.add(device);
                 if device.host_irq != 0 {
                     *line = Some(Line {
                         machine: device.host_irq,
@@ -123,16 +124,21 @@ impl Hypervisor {
                 self.platform().route(device.host_irq, vm.core);
             }
         }
+        let shared = header.shared;
+        Self::linear(&mut self.view).zero(shared.base, shared.len);
         let machine = header.machine.name;
         let (count, cores) = (self.count, self.cores);
-        self.say(format_args!(
-            "entresol {} on {}: {count} vm{}{}, image {:08x}",
-            Plain(env!("CARGO_PKG_VERSION")),
-            Plain(name(&machine)),
-            Plain(if count == 1 { "" } else { "s" }),
-            Plain(["", " on 2 cores"][usize::from(cores > 1)]),
-            header.build,
-        ));
+        self.say(
+            "entresol % on %: % vm%%, image %",
+            &[
+                Text(env!("CARGO_PKG_VERSION")),
+                Text(name(&machine)),
+                Count(count as u32),
+                Text(if count == 1 { "" } else { "s" }),
+                Text(["", " on 2 cores"][usize::from(cores > 1)]),
+                Hex(header.build),
+            ],
+        );
         if cores > 1 {
             self.platform().start_cores(cores);
         }
@@ -165,5 +171,6 @@ fn ticks(ns: u32, hz: u32) -> u64 {
 fn ticks_of(ns: u64, hz: u32) -> u64 {
     const SECOND: u64 = 1_000_000_000;
     // Not in one product, which need not fit.
-    ns / SECOND * u64::from(hz) + ns % SECOND * u64::from(hz) / SECOND
+    let seconds = quotient(ns, SECOND);
+    seconds * u64::from(hz) + quotient((ns - seconds * SECOND) * u64::from(hz), SECOND)
 }

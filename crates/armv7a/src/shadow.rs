@@ -52,11 +52,13 @@ use joint::Joint;
 /// Most pairs of one VM.
 pub(crate) const MAX_PAIRS: usize = 17;
 
+/// A pair's place in an array of all, without a check that could fail and without a division.
+fn place(pair: u8) -> usize {
+    usize::from(pair).min(MAX_PAIRS - 1)
+}
+
 /// First-level entries that are cleared together.
 const PIECE: u32 = 64;
-
-/// Entries that new pairs begin with, at most.
-const COMMON: usize = 64;
 
 /// First-level entry of the window.
 const WINDOW: u32 = window::BASE >> 20;
@@ -184,11 +186,9 @@ pub(crate) struct Shadow {
     scattered: [u32; 128],
     /// By pair: which pieces of [`PIECE`] first-level entries may hold any.
     touched: [[u32; 2]; MAX_PAIRS],
-    /// First-level entries of kernel views that every pair may have: index and entry, for global
-    /// sections and shared tables.
-    common: [(u32, u32); COMMON],
-    /// How many of them.
-    commons: usize,
+    /// Pieces in which a kernel view may hold what is not global; what is in the others may be in
+    /// every pair.
+    private_pieces: [u32; 2],
     /// Pages that are open; see [`Pages`].
     pub(crate) open: [Option<u32>; 4],
     /// How many these are, for the fast paths.
@@ -229,8 +229,7 @@ impl Shadow {
         mixed: false,
         scattered: [0; 128],
         touched: [[!0; 2]; MAX_PAIRS],
-        common: [(0, 0); COMMON],
-        commons: 0,
+        private_pieces: [0; 2],
         open: [None; 4],
         opened: 0,
         joint: Joint::OFF,

@@ -15,7 +15,11 @@ use dtoolkit::{
     fdt::Fdt,
     model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty},
 };
-use entresol_system::{Passthrough, Vm, manifest::Property, placement};
+use entresol_system::{
+    Passthrough, Shared, Vm,
+    manifest::{Access, Property},
+    placement,
+};
 
 /// Phandles of nodes that others name.
 const GIC: u32 = 1;
@@ -25,6 +29,7 @@ const FIRST_CLOCK: u32 = 3;
 /// Interrupt cells (`interrupt-controller/arm,gic.yaml`).
 const SHARED: u32 = 0;
 const PRIVATE: u32 = 1;
+const EDGE_RISING: u32 = 1;
 const LEVEL_HIGH: u32 = 4;
 /// Level high, for core 0.
 const TIMER_FLAGS: u32 = 0x100 | LEVEL_HIGH;
@@ -34,7 +39,7 @@ const TIMER_FLAGS: u32 = 0x100 | LEVEL_HIGH;
 /// # Errors
 ///
 /// When the user's additions cannot be read.
-pub fn generate(vm: &Vm) -> Result<Vec<u8>, Error> {
+pub fn generate(vm: &Vm, regions: &[Shared]) -> Result<Vec<u8>, Error> {
     let mut tree = DeviceTree::new();
     let root = &mut tree.root;
     set(root, "compatible", &["entresol,virt", "linux,dummy-virt"][..]);
@@ -54,6 +59,9 @@ pub fn generate(vm: &Vm) -> Result<Vec<u8>, Error> {
     }
     if vm.rtc {
         root.add_child(rtc());
+    }
+    if !vm.shared.is_empty() {
+        root.add_child(shared(vm, regions));
     }
     for (number, given) in (0..).zip(&vm.passthrough) {
         passthrough(root, given, FIRST_CLOCK + number);
@@ -99,6 +107,30 @@ fn memory(len: u32) -> DeviceTreeNode {
     set(&mut memory, "device_type", "memory");
     set(&mut memory, "reg", [u32::try_from(placement::MEMORY).unwrap_or(0), len]);
     memory
+}
+
+/// Memory shared with other VMs (`reserved-memory/reserved-memory.yaml`): outside the
+/// VM's own, so never the kernel's to use.
+fn shared(vm: &Vm, regions: &[Shared]) -> DeviceTreeNode {
+    let mut reserved = node("reserved-memory");
+    set(&mut reserved, "#address-cells", 1_u32);
+    set(&mut reserved, "#size-cells", 1_u32);
+    flag(&mut reserved, "ranges");
+    for view in &vm.shared {
+        let Some(region) = regions.get(view.region) else { continue };
+        let mut child = node(&format!("{}@{:x}", region.name, view.at));
+        set(&mut child, "compatible", "entresol,shared-memory");
+        set(&mut child, "reg", [view.at, region.len]);
+        flag(&mut child, "no-map");
+        if view.access == Access::Read {
+            flag(&mut child, "entresol,read-only");
+        }
+        if let Some(number) = view.irq.checked_sub(32) {
+            set(&mut child, "interrupts", [SHARED, number, EDGE_RISING]);
+        }
+        reserved.add_child(child);
+    }
+    reserved
 }
 
 fn cpus() -> DeviceTreeNode {

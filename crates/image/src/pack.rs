@@ -7,7 +7,13 @@
 
 use crate::{Error, device_tree};
 use entresol_abi::{GuestPhys, HostPhys, image as abi};
-use entresol_system::{System, Vm, layout::Span, machine::padded, manifest::OnFault, placement};
+use entresol_system::{
+    Shared, System, View, Vm,
+    layout::Span,
+    machine::padded,
+    manifest::{Access, Locks, OnFault},
+    placement,
+};
 use std::borrow::Cow;
 use zerocopy::IntoBytes;
 
@@ -26,7 +32,8 @@ struct Payload<'a> {
 ///
 /// A device tree that cannot be merged or is too large.
 pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
-    let payloads = system.vms.iter().map(payloads).collect::<Result<Vec<_>, _>>()?;
+    let payloads =
+        system.vms.iter().map(|vm| payloads(vm, &system.shared)).collect::<Result<Vec<_>, _>>()?;
     let ram: Vec<abi::Range> = system
         .machine
         .ram
@@ -49,7 +56,8 @@ pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
         .zip(&payloads)
         .map(|(vm, payloads)| {
             let loads = cursor.table::<abi::Load>(payloads.len())?;
-            let passthrough = cursor.table::<abi::Passthrough>(vm.passthrough.len())?;
+            let passthrough =
+                cursor.table::<abi::Passthrough>(vm.passthrough.len() + vm.shared.len())?;
             Ok([loads, passthrough, cursor.table::<abi::Rewritten>(vm.rewritten.len())?])
         })
         .collect::<Result<_, Error>>()?;
@@ -70,6 +78,9 @@ pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
         for given in &vm.passthrough {
             entries.extend(passthrough(given).as_bytes());
         }
+        for view in &vm.shared {
+            entries.extend(shared(system, *view)?.as_bytes());
+        }
         for run in &vm.rewritten {
             let base = GuestPhys(run.at);
             let (len, linked, sets) = (run.len, run.linked, run.sets);
@@ -89,6 +100,7 @@ pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
         build: 0,
         load: HostPhys(system.machine.load),
         pools: range(system.layout.pools)?,
+        shared: range(system.layout.shared)?,
         ram: ram_table,
         machine: system.machine.to_abi(),
         vms: vms_table,
@@ -150,8 +162,8 @@ fn range(span: Span) -> Result<abi::Range, Error> {
 }
 
 /// What is copied into a VM's memory: its files and its device tree.
-fn payloads(vm: &Vm) -> Result<Vec<Payload<'_>>, Error> {
-    let tree = device_tree::generate(vm)?;
+fn payloads<'a>(vm: &'a Vm, shared: &[Shared]) -> Result<Vec<Payload<'a>>, Error> {
+    let tree = device_tree::generate(vm, shared)?;
     let room = usize::try_from(vm.device_tree.end - vm.device_tree.start).unwrap_or(0);
     if tree.len() > room {
         return Err(Error::LargeTree { vm: vm.name.clone(), len: tree.len(), room });
@@ -167,8 +179,29 @@ fn passthrough(given: &entresol_system::Passthrough) -> abi::Passthrough {
         len: u32::try_from(given.device.size.0).unwrap_or(u32::MAX),
         host_irq: given.device.irq,
         guest_irq: given.irq,
-        reserved: 0,
+        flags: 0,
     }
+}
+
+/// What a VM sees of memory that it shares.
+fn shared(system: &System, view: View) -> Result<abi::Passthrough, Error> {
+    let region = system.shared.get(view.region).ok_or(Error::TooLarge)?;
+    let abi::Range { base, .. } = range(system.layout.shared)?;
+    let mut flags = abi::given::MEMORY;
+    match (view.access, region.locks) {
+        (Access::Read, _) => flags |= abi::given::READ_ONLY,
+        (_, None) => {}
+        (_, Some(Locks::Inherit)) => flags |= region.holders,
+        (_, Some(Locks::Revocable)) => flags |= region.holders | abi::given::REVOCABLE,
+    }
+    Ok(abi::Passthrough {
+        host: HostPhys(base.0 + region.offset),
+        guest: GuestPhys(view.at),
+        len: region.len,
+        host_irq: 0,
+        guest_irq: view.irq,
+        flags,
+    })
 }
 
 #[expect(clippy::as_conversions, reason = "the number of an enum without fields")]

@@ -45,6 +45,13 @@ load = 0x4000_8000
 memory = "1M"
 devices = []
 autostart = false
+
+[[shared]]
+name = "state"
+size = "8K"
+irq = 112
+locks = "revocable"
+vms = ["one", { vm = "two", at = 0x3800_0000, access = "read" }]
 "#;
 
 /// Builds the manifest's image, with files in a directory that lives as long.
@@ -115,11 +122,19 @@ fn the_hypervisor_reads_what_the_manifest_says() {
     assert_eq!(one.flags, first);
     assert_eq!((two.flags, two.memory_len), (adaptive, 1 << 20));
     assert_eq!(two.host.0, one.host.0 + one.memory_len);
-    assert_eq!(header.pools.base.0 + header.pools.len, one.host.0);
+    assert_eq!(header.pools.base.0 + header.pools.len, header.shared.base.0);
+    assert_eq!(header.shared.base.0 + header.shared.len, one.host.0);
 
     let given = abi::table::<abi::Passthrough>(tables, one.passthrough).unwrap();
     assert_eq!((given[0].host.0, given[0].guest.0), (0xe000_1000, 0xe000_1000));
     assert_eq!((given[0].host_irq, given[0].guest_irq, given[0].len), (82, 82, 0x1000));
+
+    assert_eq!((given[1].host, given[1].guest.0), (header.shared.base, 0x3000_0000));
+    assert_eq!((given[1].len, given[1].guest_irq), (0x2000, 112));
+    assert_eq!(given[1].flags, abi::given::MEMORY | abi::given::REVOCABLE | 0b01);
+    let given = abi::table::<abi::Passthrough>(tables, two.passthrough).unwrap();
+    assert_eq!((given[0].host, given[0].guest.0), (header.shared.base, 0x3800_0000));
+    assert_eq!(given[0].flags, abi::given::MEMORY | abi::given::READ_ONLY);
 
     let loads = abi::table::<abi::Load>(tables, one.loads).unwrap();
     assert_eq!(loads.len(), 3);
@@ -167,6 +182,9 @@ fn a_guest_finds_its_board_in_the_device_tree() {
     assert_eq!(property("/psci", "method"), b"hvc\0");
     assert_eq!(property("/uart1@e0001000", "reg"), [0xe0, 0, 0x10, 0, 0, 0, 0x10, 0]);
     assert_eq!(property("/uart1@e0001000", "interrupts"), [0, 0, 0, 0, 0, 0, 0, 50, 0, 0, 0, 4]);
+    let shared = "/reserved-memory/state@30000000";
+    assert_eq!(property(shared, "reg"), [0x30, 0, 0, 0, 0, 0, 0x20, 0]);
+    assert_eq!(property(shared, "interrupts"), [0, 0, 0, 0, 0, 0, 0, 80, 0, 0, 0, 1]);
     let two = tree(&vms[1]);
     let fdt = Fdt::new(&two).unwrap();
     assert!(fdt.find_node("/pl011@9000000").is_none());

@@ -4,6 +4,7 @@
 //! load              the hypervisor's binary, 1 MiB set aside
 //! load + 1 MiB      tables and payloads
 //! pools             page tables and records of the hypervisor, whole MiB
+//! shared            memory that VMs share, whole MiB
 //! VMs               one range each, whole MiB, in the manifest's order
 //! ```
 //!
@@ -47,6 +48,8 @@ pub struct Layout {
     pub image: Span,
     /// Pools.
     pub pools: Span,
+    /// Memory that VMs share.
+    pub shared: Span,
     /// Memory of each VM.
     pub vms: Vec<Span>,
 }
@@ -73,12 +76,12 @@ pub struct Needs {
     pub memory: u64,
 }
 
-/// Finds a place for everything.
+/// Finds a place for everything; `shared` is how many bytes VMs share.
 ///
 /// # Errors
 ///
 /// The first thing that does not fit.
-pub fn lay_out(machine: &Machine, vms: &[Needs]) -> Result<Layout, Full> {
+pub fn lay_out(machine: &Machine, vms: &[Needs], shared: u64) -> Result<Layout, Full> {
     let load = u64::from(machine.load);
     let mut free: Vec<Span> = machine
         .ram
@@ -94,20 +97,19 @@ pub fn lay_out(machine: &Machine, vms: &[Needs]) -> Result<Layout, Full> {
     let pools_len =
         (POOLS_FIXED + vms.iter().map(|vm| vm.pools).sum::<u64>()).next_multiple_of(MIB);
     let reserved = u64::from(window::RESERVED);
-    let whole = take(&mut free, reserved + image_len + pools_len).map_err(|left| Full {
-        vm: None,
-        wanted: reserved + image_len + pools_len,
-        left,
-    })?;
+    let shared_len = shared.next_multiple_of(MIB);
+    let wanted = reserved + image_len + pools_len + shared_len;
+    let whole = take(&mut free, wanted).map_err(|left| Full { vm: None, wanted, left })?;
     let hypervisor = Span { base: whole.base, len: reserved };
     let image = Span { base: hypervisor.end(), len: image_len };
     let pools = Span { base: image.end(), len: pools_len };
+    let shared = Span { base: pools.end(), len: shared_len };
     let place = |(index, vm): (usize, &Needs)| {
         let full = |left| Full { vm: Some(index), wanted: vm.memory, left };
         take(&mut free, vm.memory).map_err(full)
     };
     let vms = vms.iter().enumerate().map(place).collect::<Result<_, _>>()?;
-    Ok(Layout { hypervisor, image, pools, vms })
+    Ok(Layout { hypervisor, image, pools, shared, vms })
 }
 
 fn from(span: Span, base: u64) -> Span {
@@ -134,7 +136,7 @@ mod tests {
     #[test]
     fn ranges_follow_each_other_without_gaps() {
         let machine = Machine::named("vexpress-a9").unwrap().unwrap();
-        let layout = lay_out(&machine, &[needs(64), needs(1)]).unwrap();
+        let layout = lay_out(&machine, &[needs(64), needs(1)], 0).unwrap();
         assert_eq!(layout.hypervisor, Span { base: 0x6000_0000, len: MIB });
         assert_eq!(layout.image, Span { base: 0x6010_0000, len: MIB });
         assert_eq!(layout.pools, Span { base: 0x6020_0000, len: 3 * MIB });
@@ -145,7 +147,7 @@ mod tests {
     #[test]
     fn the_vm_that_does_not_fit_is_named_with_what_is_left() {
         let machine = Machine::named("vexpress-a9").unwrap().unwrap();
-        let full = lay_out(&machine, &[needs(1000), needs(64)]).unwrap_err();
+        let full = lay_out(&machine, &[needs(1000), needs(64)], 0).unwrap_err();
         assert_eq!(full, Full { vm: Some(1), wanted: 64 * MIB, left: 19 * MIB });
     }
 }

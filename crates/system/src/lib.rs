@@ -45,7 +45,7 @@ pub use report::Report;
 
 use entresol_abi::image as abi;
 use layout::Layout;
-use manifest::{Format, OnFault, Protection, Rewrite};
+use manifest::{Access, Format, Locks, OnFault, Protection, Rewrite};
 use std::{
     ops::Range,
     path::{Path, PathBuf},
@@ -60,6 +60,8 @@ pub struct System {
     pub vms: Vec<Vm>,
     /// The time slots of the major frame; none: no slots.
     pub slots: Vec<Slot>,
+    /// Memory that VMs share.
+    pub shared: Vec<Shared>,
     /// Where everything lies in the machine's memory.
     pub layout: Layout,
     /// What is no mistake, but should be known.
@@ -145,8 +147,38 @@ pub struct Vm {
     pub device_tree_additions: Option<Vec<u8>>,
     /// Devices of the machine it has.
     pub passthrough: Vec<Passthrough>,
+    /// Memory it shares with others.
+    pub shared: Vec<View>,
     /// Sizes of the hypervisor's pools for it.
     pub pools: Pools,
+}
+
+/// Memory that VMs share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// Its name.
+    pub name: String,
+    /// Length in bytes, whole pages.
+    pub len: u32,
+    /// Offset in [`Layout::shared`].
+    pub offset: u32,
+    /// What happens to holders of its locks; absent: there are none.
+    pub locks: Option<Locks>,
+    /// Who may hold its locks: bit *n* for the VM with index *n*.
+    pub holders: u32,
+}
+
+/// How a VM sees shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Index in [`System::shared`].
+    pub region: usize,
+    /// Its address in the VM.
+    pub at: u32,
+    /// What the VM may do.
+    pub access: Access,
+    /// The interrupt in the VM's GIC by which the VM is told, 0 for none.
+    pub irq: u32,
 }
 
 /// Bytes copied into a guest's memory.

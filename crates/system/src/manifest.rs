@@ -20,6 +20,91 @@ pub struct Manifest {
     /// The time slots of the major frame, in order; none: no slots.
     #[serde(default)]
     pub slot: Vec<Spanned<Slot>>,
+    /// Memory that several VMs see.
+    #[serde(default)]
+    pub shared: Vec<Spanned<Shared>>,
+}
+
+/// Memory that several VMs see.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Shared {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// Its size.
+    pub size: Spanned<Size>,
+    /// Its address in every VM that gives no other.
+    pub at: Option<Spanned<u32>>,
+    /// Its interrupt in every VM that gives no other.
+    pub irq: Option<Spanned<u32>>,
+    /// Whether there are locks in it, and what happens to their holders.
+    pub locks: Option<Spanned<Locks>>,
+    /// Who sees it.
+    pub vms: Spanned<Vec<Spanned<Sharer>>>,
+}
+
+/// What follows when an urgent VM waits for a lock.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Locks {
+    /// The holder is as urgent until it releases the lock.
+    Inherit,
+    /// The lock is taken from the holder, which is told.
+    Revocable,
+}
+
+/// What a VM may do with shared memory.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Read and write.
+    #[default]
+    ReadWrite,
+}
+
+/// A VM that sees shared memory: written as its name, or as a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sharer {
+    /// The VM's name.
+    pub vm: String,
+    /// The memory's address in it.
+    pub at: Option<u32>,
+    /// What it may do.
+    pub access: Access,
+    /// The memory's interrupt in the VM's GIC.
+    pub irq: Option<u32>,
+}
+
+impl<'de> Deserialize<'de> for Sharer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            vm: String,
+            at: Option<u32>,
+            #[serde(default)]
+            access: Access,
+            irq: Option<u32>,
+        }
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Sharer;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a VM's name or a table { vm, at, access, irq }")
+            }
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Sharer, E> {
+                Ok(Sharer { vm: name.to_owned(), at: None, access: Access::ReadWrite, irq: None })
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Sharer, A::Error> {
+                let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                let Table { vm, at, access, irq } = table;
+                Ok(Sharer { vm, at, access, irq })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// A time slot.

@@ -3,7 +3,12 @@
 //! [`Report`] is what `entresol check` prints: as text by [`std::fmt::Display`], as
 //! JSON by serde. Addresses are numbers in JSON.
 
-use crate::{System, layout::Span, manifest::Size, timing::Timing};
+use crate::{
+    System,
+    layout::Span,
+    manifest::{Access, Locks, Size},
+    timing::Timing,
+};
 use entresol_abi::window;
 use serde::Serialize;
 use std::fmt;
@@ -109,6 +114,16 @@ impl Report {
             area(layout.image, "tables and guests' files"),
             area(layout.pools, "page-table pools"),
         ];
+        let (start, mut end) = (layout.shared.base, layout.shared.base);
+        for region in &system.shared {
+            let (base, len) = (start + u64::from(region.offset), u64::from(region.len));
+            memory.push(Area { base, len, what: format!("shared: {}", region.name) });
+            end = base + len;
+        }
+        if end < layout.shared.end() {
+            let rest = Span { base: end, len: layout.shared.end() - end };
+            memory.push(area(rest, "shared: rest"));
+        }
         for (vm, span) in system.vms.iter().zip(&layout.vms) {
             memory.push(area(*span, &format!("memory of {}", vm.name)));
         }
@@ -118,7 +133,7 @@ impl Report {
             machine: system.machine.name.clone(),
             memory,
             interrupts: interrupts(system),
-            vms: system.vms.iter().map(VmReport::new).collect(),
+            vms: system.vms.iter().map(|vm| VmReport::new(vm, &system.shared)).collect(),
             timing: Some(Timing::new(&system.vms, &system.slots)).filter(|t| !t.is_trivial()),
             hypervisor: Hypervisor {
                 size,
@@ -176,7 +191,7 @@ fn interrupts(system: &System) -> Vec<Interrupt> {
 }
 
 impl VmReport {
-    fn new(vm: &crate::Vm) -> Self {
+    fn new(vm: &crate::Vm, shared: &[crate::Shared]) -> Self {
         let area = |base: u32, len: u64, what: &str| Area {
             base: u64::from(base),
             len,
@@ -198,6 +213,22 @@ impl VmReport {
                 if given.irq == 0 { String::new() } else { format!(", interrupt {}", given.irq) };
             let what = format!("{} of the machine{irq}", given.device.name);
             memory.push(area(given.at, given.device.size.0, &what));
+        }
+        for view in &vm.shared {
+            let Some(region) = shared.get(view.region) else { continue };
+            let mut what = format!("shared: {}", region.name);
+            if view.access == Access::Read {
+                what += ", read-only";
+            }
+            if view.irq != 0 {
+                what += &format!(", interrupt {}", view.irq);
+            }
+            what += match region.locks {
+                Some(Locks::Inherit) => ", locks",
+                Some(Locks::Revocable) => ", revocable locks",
+                None => "",
+            };
+            memory.push(area(view.at, u64::from(region.len), &what));
         }
         for load in &vm.loads {
             let is_initrd = vm.initrd.as_ref().is_some_and(|initrd| initrd.start == load.to);

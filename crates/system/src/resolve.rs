@@ -6,10 +6,11 @@
 
 mod binary;
 mod devices;
+mod shared;
 mod time;
 
 use crate::{
-    Load, Pools, System, Vm,
+    Load, Pools, Shared, System, Vm,
     layout::{self, Needs},
     machine::Machine,
     manifest::{self, Manifest, OnFault, Size},
@@ -130,13 +131,14 @@ pub fn resolve(
         None => checks.machine(&manifest.machine)?,
     };
     checks.count(manifest);
-    let vms: Vec<Vm> = manifest.vm.iter().map(|vm| checks.vm(vm.get_ref(), &machine)).collect();
+    let mut vms: Vec<Vm> = manifest.vm.iter().map(|vm| checks.vm(vm.get_ref(), &machine)).collect();
     checks.names(manifest);
     checks.pairs_of_all(manifest, &vms);
     checks.devices_given_twice(manifest);
+    let shared = checks.shared(manifest, &mut vms);
     let slots = checks.slots(manifest);
     checks.schedule(manifest, &vms, &slots);
-    let layout = match layout::lay_out(&machine, &needs(&vms)) {
+    let layout = match layout::lay_out(&machine, &needs(&vms), bytes_of(&shared)) {
         Ok(layout) => Some(layout),
         Err(full) => {
             checks.full(manifest, &machine, full);
@@ -145,7 +147,7 @@ pub fn resolve(
     };
     match layout {
         Some(layout) if checks.problems.is_empty() => {
-            Ok(System { machine, vms, slots, layout, warnings: checks.warnings })
+            Ok(System { machine, vms, slots, shared, layout, warnings: checks.warnings })
         }
         _ => Err(Problems(checks.problems)),
     }
@@ -159,6 +161,11 @@ fn override_machine(name: &str) -> Result<Machine, Problem> {
     })
 }
 
+/// Bytes of memory that VMs share.
+fn bytes_of(shared: &[Shared]) -> u64 {
+    shared.iter().map(|region| u64::from(region.len)).sum()
+}
+
 /// What the machine must have for each VM. Files that several VMs load are in the
 /// image once.
 fn needs(vms: &[Vm]) -> Vec<Needs> {
@@ -167,7 +174,7 @@ fn needs(vms: &[Vm]) -> Vec<Needs> {
     let mut needs = Vec::new();
     for vm in vms {
         let entries = vm.loads.len() * size_of::<abi::Load>()
-            + vm.passthrough.len() * size_of::<abi::Passthrough>();
+            + (vm.passthrough.len() + vm.shared.len()) * size_of::<abi::Passthrough>();
         let tree = u64::from(vm.device_tree.end - vm.device_tree.start).next_multiple_of(0x1000);
         let mut payloads = bytes(entries) + tree;
         for load in &vm.loads {
@@ -219,7 +226,7 @@ impl Checks<'_> {
     }
 
     fn vm(&mut self, vm: &manifest::Vm, machine: &Machine) -> Vm {
-        self.name(&vm.name);
+        self.name("VM", &vm.name);
         let memory = self.memory(&vm.memory);
         let cmdline = self.cmdline(vm);
         let (uart, rtc) = self.board_devices(vm);
@@ -264,17 +271,18 @@ impl Checks<'_> {
             device_tree: low(placement.device_tree.start)..low(placement.device_tree.end),
             device_tree_additions: additions,
             passthrough,
+            shared: Vec::new(),
             pools,
         }
     }
 
-    fn name(&mut self, name: &Spanned<String>) {
+    fn name(&mut self, of: &str, name: &Spanned<String>) {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if name.get_ref().is_empty()
             || name.get_ref().len() > 16
             || !name.get_ref().bytes().all(plain)
         {
-            let message = format!("{:?} cannot be a VM's name", name.get_ref());
+            let message = format!("{:?} cannot be a {of}'s name", name.get_ref());
             let help = "use 1 to 16 letters, digits, `-`, `_` and `.`";
             self.wrong("manifest::bad-name", name.span(), "this name", message, help);
         }

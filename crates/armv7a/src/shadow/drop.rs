@@ -1,6 +1,6 @@
 //! What is dropped when the guest invalidates, a page changes its kind, or a pool is full.
 
-use super::{MAX_PAIRS, ROOT_LEN, Shadow, Side, WINDOW};
+use super::{ROOT_LEN, Shadow, Side, WINDOW, place};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::memory::GuestMemory;
@@ -17,7 +17,7 @@ impl Shadow {
         self.baked_domains = 0;
         self.joint.dropped();
         self.scattered = [0; 128];
-        self.commons = 0;
+        self.private_pieces = [0; 2];
         self.tables.free_all();
         self.pages.forget_mappings();
         for pair in 0..self.pair_count {
@@ -90,9 +90,6 @@ impl Shadow {
             dropped |= self.drop_in_pair(linear, pair, index, page);
             pair += 1;
         }
-        if self.is_scattered(index) {
-            self.forget_common(index);
-        }
         if dropped {
             maintenance::forget_page(address);
         }
@@ -101,7 +98,7 @@ impl Shadow {
     /// Drops an entry from both views of a pair; whether there was one.
     #[inline]
     fn drop_in_pair(&mut self, linear: &mut Linear<'_>, pair: u8, index: u32, page: u32) -> bool {
-        if self.pairs[usize::from(pair) % MAX_PAIRS].stale {
+        if self.pairs[place(pair)].stale {
             return false;
         }
         let mut dropped = false;

@@ -95,9 +95,12 @@ impl Shadow {
         }
         let at = mapping.gpa;
         let Some(page) = memory.page(at) else {
-            let Some(host) = self.passthrough.host(at) else { return Resolved::Board(at) };
-            let rights = Rights { write: shown.write, execute: false };
-            let kind = Memory::Device;
+            let Some(given) = self.passthrough.at(at) else { return Resolved::Board(at) };
+            let rights = Rights { write: shown.write && given.writable(), execute: false };
+            if attempt == Attempt::Fetch || attempt == Attempt::Write && !rights.write {
+                return Resolved::Board(at);
+            }
+            let (host, kind) = (given.host, given.kind());
             let entry = Entry { address, side, host, rights, kind, critical: false };
             return self.fill_page(linear, &mapping, entry);
         };
@@ -177,14 +180,12 @@ impl Shadow {
             self.scatter(index);
         } else if let Some(pair) = self.pairs.get_mut(usize::from(self.current)) {
             pair.private_entries = true;
+            self.note_private(side, index);
         }
         let host = HostPhys(host.0 & 0xfff0_0000);
         let entry = translation::guest_section(host, domain, rights, Memory::Normal);
         linear.store(at, entry);
         self.touch(self.current, index);
-        if !mapping.attributes.not_global() {
-            self.note_common(side, index, entry);
-        }
         self.written(address, old, entry)
     }
 
@@ -293,10 +294,8 @@ impl Shadow {
         self.touch(self.current, index);
         let shared = !mapping.attributes.not_global();
         if shared && let Some(table) = self.tables.find(linear, mapping.first, index, side) {
-            let entry = translation::table(table, domain);
-            linear.store(at, entry);
+            linear.store(at, translation::table(table, domain));
             maintenance::entries_written();
-            self.note_common(side, index, entry);
             return Some(table);
         }
         let table = match self.tables.take(linear, mapping.first, index, side) {
@@ -308,9 +307,8 @@ impl Shadow {
         };
         if shared {
             self.tables.share(linear, table);
-            self.note_common(side, index, translation::table(table, domain));
         } else {
-            self.forget_common(index);
+            self.note_private(side, index);
             let pair = self.pairs.get_mut(usize::from(self.current))?;
             self.tables.own(linear, table, &mut pair.private);
         }

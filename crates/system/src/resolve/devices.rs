@@ -22,11 +22,19 @@ const BOARD: [(&str, Range<u64>, u32); 4] = [
     ("virtio", 0x0a00_0000..0x0a00_4000, 0),
 ];
 
-/// Most devices of the machine that one VM can have: `armv7a` keeps them in a table.
-const MOST_DEVICES: usize = 8;
+/// Most devices of the machine and shared regions that one VM can have: `armv7a` keeps them
+/// in a table.
+pub(super) const MOST_DEVICES: usize = 8;
 
 /// Shared peripheral interrupts of the virtual board's GIC, which has 128 interrupts.
-const SHARED_INTERRUPTS: Range<u32> = 32..128;
+pub(super) const SHARED_INTERRUPTS: Range<u32> = 32..128;
+
+/// What the board of a VM has: name, addresses, interrupt.
+pub(super) fn board(uart: bool, rtc: bool) -> Vec<(String, Range<u64>, u32)> {
+    let has = |name: &str| (uart || !name.ends_with("uart")) && (rtc || !name.ends_with("rtc"));
+    let there = BOARD.into_iter().filter(|(name, ..)| has(name));
+    there.map(|(name, range, irq)| (name.to_owned(), range, irq)).collect()
+}
 
 impl Checks<'_> {
     /// Whether the VM has the board's UART and RTC.
@@ -58,13 +66,7 @@ impl Checks<'_> {
         rtc: bool,
         memory: u64,
     ) -> Vec<Passthrough> {
-        let mut taken: Vec<(String, Range<u64>, u32)> = BOARD
-            .into_iter()
-            .filter(|(name, ..)| {
-                (uart || !name.ends_with("uart")) && (rtc || !name.ends_with("rtc"))
-            })
-            .map(|(name, range, irq)| (name.to_owned(), range, irq))
-            .collect();
+        let mut taken = board(uart, rtc);
         taken.push(("its memory".into(), super::GUEST_MEMORY..super::GUEST_MEMORY + memory, 0));
         let mut given = Vec::new();
         if let Some(entry) = vm.passthrough.get(MOST_DEVICES) {

@@ -18,7 +18,7 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         restarts: 0,
         autostart: true,
         rewrite: manifest::Rewrite::Trap,
-        protection: crate::manifest::Protection::default(),
+        protection: manifest::Protection::default(),
         rewritten: vec![],
         entry: 0,
         cmdline: String::new(),
@@ -27,14 +27,15 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         device_tree: 0..0,
         device_tree_additions: None,
         passthrough: vec![],
+        shared: vec![],
         pools: Pools { view_pairs: 2, shadow_tables: 8, sites: 64 },
     }
 }
 
 fn system(vms: Vec<crate::Vm>, slots: Vec<crate::Slot>) -> System {
     let machine = Machine::named("vexpress-a9").unwrap().unwrap();
-    let layout = layout::lay_out(&machine, &[]).unwrap();
-    System { machine, vms, slots, layout, warnings: vec![] }
+    let layout = layout::lay_out(&machine, &[], 0).unwrap();
+    System { machine, vms, slots, shared: vec![], layout, warnings: vec![] }
 }
 
 const US: u32 = 1000;
