@@ -391,14 +391,23 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
-        guest.promotion.note_vectors(guest.vectors());
-        // SAFETY: it handles every exception.
-        unsafe { cp15::set_vector_base(guest.vectors()) };
+        self.renew_vectors();
+        let guest = self.guest();
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
         unsafe { entry::set_guest(guest) };
         self.update_float();
+    }
+
+    /// Lets exceptions lead to what knows the loaded guest's tables.
+    #[inline(never)]
+    pub(crate) fn renew_vectors(&mut self) {
+        let guest = self.guest();
+        let vectors = guest.vectors();
+        guest.promotion.note_vectors(vectors);
+        // SAFETY: it handles every exception.
+        unsafe { cp15::set_vector_base(vectors) };
     }
 
     /// Gives the floating-point unit to the loaded guest, or closes it.
@@ -480,8 +489,8 @@ impl Hypervisor {
             self.view = view;
         }
         let privileged = guest.vcpu.privileged();
-        let (dacr, besides) = guest.shadow.domains(&guest.vcpu.cp15, privileged);
-        guest.dacr = dacr;
+        guest.dacr = guest.shadow.domains(&guest.vcpu.cp15);
+        let (dacr, besides) = guest.shadow.domains_of(guest.dacr, privileged);
         if (cp15::domain_access() ^ dacr) & !besides != 0 {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.
             unsafe { maintenance::set_domains(dacr) };

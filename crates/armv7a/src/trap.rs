@@ -362,6 +362,7 @@ impl Hypervisor {
     fn parted(&mut self) {
         if let Some(why) = self.guest().shadow.joint.parted.take() {
             self.renew();
+            self.renew_vectors();
             self.enter_view();
             self.notice(Notice::TwoTables { why });
         }

@@ -13,10 +13,11 @@
 //! - [`Vcpu::pending`] of every guest is true, loaded or not.
 
 use super::{
-    APPLICATION, COUNTERS, FAST, Fast, HYPERCALLS, KERNEL, PC, PENDING, PSR, STATUS, VIEW, cp15_at,
+    APPLICATION, COUNTERS, FAST, Fast, HYPERCALLS, KERNEL, MACHINE_DACR, PC, PENDING, PSR, STATUS,
+    VIEW, cp15_at,
 };
 use crate::entry;
-use crate::guest::{Guest, Run};
+use crate::guest::Run;
 use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor};
 use crate::maintenance::switch_text;
 use core::arch::naked_asm;
@@ -106,7 +107,7 @@ pub(super) unsafe extern "C" fn pass_turn() {
         PSR = const PSR,
         THREAD_USER = const cp15_at(offset_of!(Cp15, tpidrurw)),
         THREAD = const cp15_at(offset_of!(Cp15, tpidruro)),
-        DACR = const offset_of!(Guest, dacr),
+        DACR = const MACHINE_DACR,
         LOADED = const offset_of!(Hypervisor, loaded),
         VIEW = const VIEW,
         SWITCHES = const offset_of!(Observed, vm_switches),
@@ -134,6 +135,7 @@ impl Hypervisor {
     pub(crate) fn note_turns(&mut self) {
         for index in 0..self.count {
             let promotes = self.guests[index % MAX_VMS].promotion.on;
+            let joint = self.guests[index % MAX_VMS].shadow.joint.on;
             let next = Id::new(index).and_then(|id| self.scheduler().next_of(id));
             let next = next.map(|next| &mut self.guests[next.index() % MAX_VMS]);
             let next = next.filter(|next| {
@@ -142,7 +144,7 @@ impl Hypervisor {
                     && next.fast_is_known()
                     && !next.vcpu.float_enabled()
                     && next.promotion.on == promotes
-                    && !next.shadow.joint.on
+                    && !(next.shadow.joint.on || joint)
             });
             let turn = next.map_or(core::ptr::null_mut(), |next| &raw mut *next);
             self.guests[index % MAX_VMS].turn = turn;

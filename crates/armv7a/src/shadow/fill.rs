@@ -76,7 +76,7 @@ impl Shadow {
         if joint {
             let both = permissions(&mapping, false, cp15.dacr, afe);
             side = Side::Kernel;
-            if both.read {
+            if both.read && !(privileged && self.is_kernels(linear, address >> 20)) {
                 (side, shown) = (Side::Application, both);
             }
             let mixed = if Self::is_beyond(mapping.domain) {

@@ -17,6 +17,7 @@
 use super::{SCTLR_M, Shadow, Side};
 use crate::linear::Linear;
 use crate::translation::WINDOW_DOMAIN;
+use core::mem::offset_of;
 use entresol_hv::health::Mixed;
 use entresol_vcpu::Cp15;
 
@@ -37,24 +38,28 @@ const DOMAIN_FAULT: u32 = 0x9;
 
 /// What is known of a guest with one table. Sets of domains are in the bits of clients in DACR.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Joint {
-    /// The manifest asks for it.
-    pub(crate) wanted: bool,
-    /// It has one table, while its MMU is on.
-    pub(crate) on: bool,
     /// Domains with code that applications run and nobody scanned.
     wild: u32,
     /// Domains that its kernel was seen to close.
     closing: u32,
+    /// The manifest asks for it.
+    pub(crate) wanted: bool,
+    /// It has one table, while its MMU is on.
+    pub(crate) on: bool,
     /// How often a megabyte changed its class.
     changes: u32,
     /// Why it has two tables from now on; to be told.
     pub(crate) parted: Option<Mixed>,
 }
 
+// The entry code opens domains by these two.
+const _: () = assert!(offset_of!(Joint, wild) == 0 && offset_of!(Joint, closing) == 4);
+
 impl Joint {
     pub(crate) const OFF: Self =
-        Self { wanted: false, on: false, wild: 0, closing: 0, changes: 0, parted: None };
+        Self { wild: 0, closing: 0, wanted: false, on: false, changes: 0, parted: None };
 
     /// Begins anew, as at a start of the VM.
     pub(crate) fn reset(&mut self) {
@@ -79,25 +84,52 @@ impl Joint {
 }
 
 impl Shadow {
-    /// DACR the machine must run the guest with, and which bits may be set besides, if they are.
+    /// DACR with which the machine must run the guest, in one table its kernel.
     ///
     /// No access stays no access; a manager is a client whose entries were filled with
     /// every right, so they are dropped when that changes. With the guest's MMU off there are no
     /// domains.
     #[inline]
-    pub(crate) fn domains(&self, cp15: &Cp15, privileged: bool) -> (u32, u32) {
-        const WINDOW: u32 = 1 << (WINDOW_DOMAIN * 2);
-        const STUBS: u32 = 1 << (STUB_DOMAIN * 2);
-        let own = cp15.dacr & OWN;
+    pub(crate) fn domains(&self, cp15: &Cp15) -> u32 {
         if cp15.sctlr & SCTLR_M == 0 {
-            (CLIENTS, 0)
-        } else if !self.joint.on {
-            (cp15.dacr & CLIENTS | WINDOW, 0)
-        } else if privileged {
-            (own | STUBS | WINDOW, own << (BOTH * 2))
+            CLIENTS
         } else {
-            (own << (BOTH * 2) | WINDOW, 0)
+            let passed_on = if self.joint.on { OWN } else { CLIENTS };
+            cp15.dacr & passed_on | self.always_open()
         }
+    }
+
+    /// What is open always while its MMU is on, in one table to its kernel.
+    #[inline]
+    pub(crate) fn always_open(&self) -> u32 {
+        1 << (WINDOW_DOMAIN * 2) | 1 << (self.stub_domain() * 2)
+    }
+
+    /// The same for a level of the guest, given these, and which bits may be set besides, if they
+    /// are.
+    #[inline]
+    pub(crate) fn domains_of(&self, domains: u32, privileged: bool) -> (u32, u32) {
+        // Domains of the kernel's class that are open are those of both, 8 further, that are open
+        // to the application; and that of the stubs becomes the window's.
+        let both = domains << (BOTH * 2);
+        match (self.is_joint(), privileged) {
+            (false, _) => (domains, 0),
+            (true, true) => (domains, both),
+            (true, false) => (both, 0),
+        }
+    }
+
+    /// Bits of DACR that only handlers may change: where entries depend on them, and where it is
+    /// not known yet that the guest's kernel closes domains.
+    #[inline]
+    pub(crate) fn fixed_domains(&self, cp15: &Cp15) -> u32 {
+        const NOT_CLIENT: u32 = 0xaaaa_aaaa;
+        let (fixed, none) = match self.joint.on {
+            true => (!self.joint.closing, !OWN),
+            false => (self.baked_domains | NOT_CLIENT, NOT_CLIENT),
+        };
+        // A manager is slow.
+        if cp15.sctlr & SCTLR_M == 0 || cp15.dacr & none != 0 { !0 } else { fixed }
     }
 
     /// Whether entries must be dropped when DACR changes from `old` to `new`.
@@ -111,6 +143,15 @@ impl Shadow {
     #[inline]
     pub(crate) fn is_joint(&self) -> bool {
         self.joint.on && self.current != 0
+    }
+
+    /// Whether a megabyte of the current table is of the kernel's class. What its application may
+    /// touch can be there, too, as long as the kernel alone does.
+    #[inline]
+    pub(super) fn is_kernels(&self, linear: &Linear<'_>, index: u32) -> bool {
+        const DOMAIN: u32 = BOTH << 5;
+        let entry: u32 = linear.load(self.first_level(self.current, Side::Kernel, index));
+        entry & 3 != 0 && entry & DOMAIN == 0
     }
 
     /// Hardware domain of an entry.

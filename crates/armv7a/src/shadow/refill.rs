@@ -94,8 +94,8 @@ impl Shadow {
         }
         let ap = second >> 7 & 4 | second >> 4 & 3;
         let joint = self.is_joint();
-        let class = if joint { Side::of(APPLICATION_READ >> ap & 1 == 0) } else { side };
-        if record.side != class || class == Side::Kernel && side == Side::Application {
+        let class = record.side;
+        if class != side && (side == Side::Application || APPLICATION_READ >> ap & 1 == 0) {
             return None;
         }
         let (readers, writers) = match class {
