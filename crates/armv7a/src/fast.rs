@@ -233,10 +233,11 @@ macro_rules! count {
 }
 
 /// Resumes the guest behind the instruction that trapped, in its own status: `lr` and SPSR
-/// are as the exception left them. Three instructions.
+/// are as the exception left them. Two instructions: since ARMv6 the one behind a load of User
+/// registers may name a banked register (B9.3.5).
 macro_rules! resume {
     () => {
-        "ldmia sp, {{r0-r14}}^\nnop\nmovs pc, lr"
+        "ldmia sp, {{r0-r14}}^\nmovs pc, lr"
     };
 }
 

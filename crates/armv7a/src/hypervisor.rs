@@ -27,6 +27,7 @@ use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
 use entresol_hv::health::{Fault, Notice};
 use entresol_hv::link::{Relay, State};
+use entresol_hv::locks::Locks;
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 use entresol_hv::sentence;
@@ -59,6 +60,7 @@ pub(crate) struct Hypervisor {
     pub(crate) relays: [Relay; MAX_CORES],
     /// To be asked by [`Hypervisor::scheduler`].
     pub(crate) turns: Scheduler,
+    pub(crate) locks: Locks,
     pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
@@ -115,6 +117,7 @@ impl Hypervisor {
         cores: 1,
         relays: [const { Relay::new() }; MAX_CORES],
         turns: Scheduler::new(1_000_000),
+        locks: Locks::new(),
         console: Console::new(),
         platform: None,
         image: HostPhys(0),
@@ -284,11 +287,32 @@ impl Hypervisor {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
         if matches!(guest.run, Run::Waiting) && guest.vcpu.pending != 0 {
+            let for_lock = self.locks.is_waiting(index);
+            // Only what it takes ends a wait for a lock: else it would ask again at once.
+            if for_lock && guest.vcpu.pending & !guest.status() == 0 {
+                return;
+            }
             guest.run = Run::Running;
             if let Some(id) = Id::new(index) {
                 self.scheduler().ready(id);
                 self.reschedule = true;
             }
+            if index != self.loaded {
+                self.keep(index);
+            }
+            if for_lock {
+                self.locks.leave(cores::board(), index);
+                self.settle_locks();
+            }
+        }
+    }
+
+    /// A guest that is ready does not run: its time stands, if it is virtual.
+    fn keep(&mut self, index: usize) {
+        let guest = &mut self.guests[index % MAX_VMS];
+        if guest.board.has_virtual_time() && guest.run == Run::Running {
+            let now = self.platform().now();
+            self.guests[index % MAX_VMS].board.keep(now);
         }
     }
 
@@ -302,6 +326,7 @@ impl Hypervisor {
                 count_exhausted(exhausted);
             }
             let Some(id) = id else {
+                self.keep(self.loaded);
                 self.idle();
                 continue;
             };
@@ -309,6 +334,9 @@ impl Hypervisor {
             // Before the scheduler is asked again: that another guest is loaded than the one it
             // picked means that a turn was passed.
             self.load(index);
+            if self.guest().board.has_virtual_time() {
+                self.guest().board.let_run(now);
+            }
             self.arm();
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Restoring(next)) => {
@@ -375,6 +403,7 @@ impl Hypervisor {
         // SAFETY: as in `counters`.
         let observed = unsafe { ENTRESOL_OBSERVED.get() };
         observed.vm_switches = observed.vm_switches.wrapping_add(1);
+        self.keep(self.loaded);
         let old = self.guest();
         old.vcpu.cp15.tpidrurw = cp15::thread_user();
         old.unload();

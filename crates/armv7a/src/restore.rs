@@ -3,6 +3,7 @@
 //! A restart clears and copies as much memory as the VM has. It takes the VM's turns for
 //! it, a bounded step at a time, so others run as if the VM ran.
 
+use crate::cores;
 use crate::fast::Fast;
 use crate::guest::{LastException, Restore, Run};
 use crate::hypervisor::{Hypervisor, name};
@@ -34,6 +35,8 @@ impl Hypervisor {
             Action::ResetMachine => Run::Off { well: false },
         };
         guest.board.reset(0, 1, 0);
+        self.locks.live(cores::board(), index, 0);
+        self.settle_locks();
         let report = Report { vm: name(&vm.name), end, action };
         report.say(&mut self.console.writer(Channel(0)));
         self.end_line();
@@ -126,6 +129,8 @@ impl Hypervisor {
             self.float_holder = core::ptr::null();
         }
         self.counters().starts += 1;
+        let (index, starts) = (self.loaded, self.counters().starts);
+        self.locks.live(cores::board(), index, starts);
         self.make_current();
         let lines = self.guest().interrupts;
         for line in lines.iter().flatten() {

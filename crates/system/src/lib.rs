@@ -45,7 +45,7 @@ pub use report::Report;
 
 use entresol_abi::image as abi;
 use layout::Layout;
-use manifest::{Access, Format, Locks, OnFault, Protection, Rewrite};
+use manifest::{Access, Format, Locks, OnFault, Protection, Rewrite, Time};
 use std::{
     ops::Range,
     path::{Path, PathBuf},
@@ -131,6 +131,8 @@ pub struct Vm {
     pub rewrite: Rewrite,
     /// What keeps its kernel from its applications.
     pub protection: Protection,
+    /// What its counters and timers count.
+    pub time: Time,
     /// Pages that are not to be scanned, by guest physical address.
     pub rewritten: Vec<rewritten::Run>,
     /// First instruction; bit 0 means T32.
@@ -231,6 +233,18 @@ impl Protection {
         match self {
             Self::Tables => 0,
             Self::Domains | Self::Auto => abi::flags::DOMAINS,
+        }
+    }
+}
+
+impl Time {
+    /// As bits of [`abi::Vm::flags`].
+    #[must_use]
+    pub const fn flags(self) -> u32 {
+        match self {
+            Self::Physical => 0,
+            Self::Virtual => abi::flags::VIRTUAL_TIME,
+            Self::CatchUp => abi::flags::CATCH_UP,
         }
     }
 }

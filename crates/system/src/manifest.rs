@@ -164,6 +164,9 @@ pub struct Vm {
     /// What keeps its kernel from its applications.
     #[serde(default)]
     pub protection: Protection,
+    /// What its counters and timers count.
+    #[serde(default)]
+    pub time: Time,
     /// Whether pages that were rewritten ahead of time are scanned all the same.
     pub scan: Option<Spanned<Scan>>,
     /// A flattened device tree merged into the generated one.
@@ -236,6 +239,19 @@ pub enum Protection {
     Domains,
     /// What is known to be best, as far as it is possible.
     Auto,
+}
+
+/// What a VM's counters and timers count.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Time {
+    /// Real time.
+    #[default]
+    Physical,
+    /// The time it is not kept from running.
+    Virtual,
+    /// Real time; ticks that were missed come one by one.
+    CatchUp,
 }
 
 /// Whether pages that were rewritten ahead of time are scanned all the same.

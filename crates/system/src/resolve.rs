@@ -263,6 +263,7 @@ impl Checks<'_> {
             autostart: vm.autostart.unwrap_or(true),
             rewrite: vm.rewrite,
             protection: vm.protection,
+            time: vm.time,
             rewritten,
             entry: placement.entry,
             cmdline,

@@ -19,6 +19,7 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         autostart: true,
         rewrite: manifest::Rewrite::Trap,
         protection: manifest::Protection::default(),
+        time: manifest::Time::Physical,
         rewritten: vec![],
         entry: 0,
         cmdline: String::new(),
