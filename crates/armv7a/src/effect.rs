@@ -7,7 +7,6 @@ use crate::cp15;
 use crate::guarded;
 use crate::hypervisor::Hypervisor;
 use crate::maintenance;
-use crate::shadow::Shadow;
 use crate::work::Work;
 use entresol_abi::image::MAX_VMS;
 use entresol_vcpu::walk;
@@ -21,11 +20,13 @@ impl Hypervisor {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         if let Effect::Context { .. } | Effect::Tlb(_) = effect {
             guest.devices.forget();
-            guest.dacr = Shadow::domains(&guest.vcpu.cp15);
         }
         match effect {
             Effect::Context { register, old } => {
                 let cp15 = &guest.vcpu.cp15;
+                if register == Context::Dacr {
+                    guest.shadow.joint.wrote(old, cp15.dacr);
+                }
                 let all = match register {
                     Context::Dacr if !guest.shadow.domains_matter(old, cp15.dacr) => return,
                     Context::Sctlr => {

@@ -82,7 +82,6 @@ impl Hypervisor {
         let vm = guest.vm;
         guest.vcpu.reset(vm.entry.0, 0, vm.r1, vm.r2.0);
         guest.renewed();
-        guest.dacr = Shadow::domains(&guest.vcpu.cp15);
         guest.board.start(now, hz, vm.flags);
         guest.notices = Notices::new();
         guest.last = LastException::default();

@@ -16,6 +16,7 @@ use crate::cp15;
 use crate::guest::{Guest, Run};
 use crate::hypervisor::{Hypervisor, core};
 use crate::linear::Linear;
+use crate::maintenance;
 use crate::promote::Stopped;
 use crate::shadow::{Attempt, Resolved, Side};
 use crate::work::{Access, Work};
@@ -106,6 +107,17 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
         if let Some(guest) = hypervisor.usual_device(address, store) {
             return guest;
         }
+        match hypervisor.opened(status) {
+            None => {}
+            Some(true) => {
+                hypervisor.guest().goes_on();
+                return loaded;
+            }
+            Some(false) => {
+                hypervisor.guest().pull();
+                return hypervisor.leave();
+            }
+        }
         let attempt = if store { Attempt::Write } else { Attempt::Read };
         return hypervisor.data(loaded, address, attempt);
     }
@@ -157,6 +169,14 @@ const fn is_mapping_fault(status: u32) -> bool {
     const KINDS: u32 =
         1 << 0x3 | 1 << 0x5 | 1 << 0x6 | 1 << 0x7 | 1 << 0x9 | 1 << 0xb | 1 << 0xd | 1 << 0xf;
     status & 1 << 10 == 0 && KINDS >> (status & 0xf) & 1 == 1
+}
+
+/// Opens domains; whether any of them was not.
+pub(crate) fn open(bits: u32) -> bool {
+    let now = cp15::domain_access();
+    // SAFETY: the window's domain stays what it is.
+    unsafe { maintenance::set_domains(now | bits) };
+    now & bits != bits
 }
 
 impl Hypervisor {
@@ -241,6 +261,10 @@ impl Hypervisor {
     /// Makes a guarded access at `address` possible; `false` if an exception was injected
     /// instead, or the guest is to try again.
     pub(crate) fn data_for_hypervisor(&mut self, address: u32, attempt: Attempt) -> bool {
+        match self.opened(cp15::data_fault_status()) {
+            None => {}
+            Some(opened) => return opened,
+        }
         match self.resolve(address, attempt, false) {
             Resolved::Filled | Resolved::Unchanged => return true,
             Resolved::Fault(fault) => {
@@ -281,6 +305,35 @@ impl Hypervisor {
             return Resolved::Later;
         }
         self.guest().unfinished.resolved
+    }
+
+    /// Opens what the guest's kernel and application may both touch, if that is all that a fault
+    /// with this status is about; see [`Shadow::to_open`](crate::shadow::Shadow::to_open). `false`:
+    /// it cannot be, and the guest tries again with two tables.
+    #[inline]
+    fn opened(&mut self, status: u32) -> Option<bool> {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        if !guest.vcpu.privileged() {
+            return None;
+        }
+        match guest.shadow.to_open(&guest.vcpu.cp15, status) {
+            Ok(bits) => (bits != 0 && open(bits)).then_some(true),
+            Err(mixed) => {
+                self.work(Work::Part(mixed));
+                Some(false)
+            }
+        }
+    }
+
+    /// Goes on with two tables, if the guest has been given these.
+    #[inline(never)]
+    pub(crate) fn parted(&mut self) {
+        if let Some(why) = self.guest().shadow.joint.parted.take() {
+            self.renew();
+            self.renew_vectors();
+            self.enter_view();
+            self.notice(Notice::TwoTables { why });
+        }
     }
 
     /// The guest touched the window: its own tables cannot map anything there, so it is

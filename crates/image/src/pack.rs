@@ -222,6 +222,7 @@ fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
             | flag(vm.rtc, abi::flags::RTC)
             | flag(vm.watchdog, abi::flags::WATCHDOG)
             | vm.rewrite.flags()
+            | vm.protection.flags()
             | vm.time.flags(),
         on_fault: policy(vm.on_fault),
         on_watchdog: policy(vm.on_watchdog),

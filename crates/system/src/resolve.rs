@@ -267,6 +267,7 @@ impl Checks<'_> {
             restarts_within,
             autostart: vm.autostart.unwrap_or(true),
             rewrite: vm.rewrite,
+            protection: vm.protection,
             time: vm.time,
             rewritten,
             entry: placement.entry,

@@ -21,6 +21,7 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         on_watchdog: manifest::OnFault::Stop,
         autostart: true,
         rewrite: manifest::Rewrite::Trap,
+        protection: manifest::Protection::default(),
         time: manifest::Time::Physical,
         rewritten: vec![],
         entry: 0,
