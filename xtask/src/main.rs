@@ -8,6 +8,7 @@ mod bench;
 mod boot_tests;
 mod build;
 mod demo;
+mod differential;
 mod layers;
 mod linux;
 mod measure;
@@ -56,6 +57,18 @@ enum Chore {
         /// Measure Linux on bare QEMU machines and write bench/native.toml
         #[arg(long, conflicts_with = "json")]
         native: bool,
+    },
+    /// Compare generated kernel code without Entresol, trapping and promoted, for long
+    Differential {
+        /// How many sequences, half A32 and half T32
+        #[arg(long, default_value_t = 1_000_000)]
+        sequences: u32,
+        /// Number of the first of each: where a run was stopped, or what failed
+        #[arg(long, default_value_t = 0)]
+        first: u32,
+        /// The machine under Entresol
+        #[arg(long, default_value = "vexpress-a9")]
+        machine: String,
     },
     /// Check the dependency directions, where `unsafe` may stand, and file headers
     Layers,
@@ -107,6 +120,9 @@ fn run(chore: Chore) -> Result<ExitCode> {
                 build::build(&workspace)?;
                 return bench::bench(&workspace, json);
             }
+        }
+        Chore::Differential { sequences, first, machine } => {
+            return differential::run(&workspace, sequences, first, &machine);
         }
         Chore::Layers => layers::check(&workspace)?,
         Chore::Bless { names } => {

@@ -35,6 +35,16 @@ fn first_vm() -> Vec<u8> {
 }
 
 impl Native {
+    /// A guest of which no line may differ.
+    pub(crate) fn of(image: &Path, channels: &[u8]) -> Self {
+        Self {
+            image: image.to_owned(),
+            channels: channels.to_owned(),
+            differ: Vec::new(),
+            differ_on: BTreeMap::new(),
+        }
+    }
+
     /// Runs the guest without Entresol and compares with `transcript`, a test's output on
     /// `machine`.
     ///

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! out=FILE                 where the report goes (required)
-//! window=LO..HI            the hypervisor's addresses, default 0xfff00000..0xffff0000
+//! window=LO..HI            the hypervisor's addresses, default 0xffb00000..0xffc00000
 //! probe=NAME:FROM:TO       a pair of places; may be repeated
 //! profile=FILE             executions of each address inside the window
 //! sites=FILE               guest addresses that trap, see [`sites`](crate::sites)
@@ -20,7 +20,7 @@
 use core::ops::Range;
 
 /// The default window: the whole of it, devices included.
-const WINDOW: Range<u64> = 0xfff0_0000..0xffff_0000;
+const WINDOW: Range<u64> = 0xffb0_0000..0xffc0_0000;
 
 /// Where a probe starts or ends.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -357,14 +357,13 @@ pub mod given {
 
 /// Bytes of pool memory that a VM needs, exact: what the hypervisor carves at boot.
 ///
-/// Each pair of views has two first-level tables of 16 KiB, each with one second-level
-/// table of 1 KiB for the megabyte of the window. Shadow tables are 1 KiB with 32 bytes
+/// Each pair of views has two first-level tables of 16 KiB. Shadow tables are 1 KiB with 32 bytes
 /// of record. Sites are 8 bytes. Each page of guest memory has a record of 8 bytes. With
 /// [`flags::PROMOTE`] there are pages of [`STUBS`] stubs of 64 bytes with 16 bytes of record,
 /// one second-level table, and 4 bytes for each page of guest memory.
 #[must_use]
 pub const fn pool_bytes(vm: &Vm) -> u32 {
-    let views = vm.view_pairs * 2 * (0x4000 + 0x400);
+    let views = vm.view_pairs * 2 * 0x4000;
     let tables = vm.shadow_tables * (0x400 + 0x20);
     let sites = vm.sites * 8;
     let pages = (vm.memory_len >> 12) * 8;

@@ -1,18 +1,18 @@
-//! Where the hypervisor lives: one window below 1 MiB at the top of every view.
+//! Where the hypervisor lives: one window of 1 MiB near the top of every view.
 //!
 //! A guest cannot use these virtual addresses; a mapping it makes there is never
-//! shadowed. The machine's memory behind the window is physically contiguous,
+//! shadowed. It is a megabyte of its own, because what shares a megabyte shares a domain. The machine's memory behind the window is physically contiguous,
 //! from the address the image was built for.
 
 /// First byte of the window.
-pub const BASE: u32 = 0xfff0_0000;
+pub const BASE: u32 = 0xffb0_0000;
 
 /// First byte after the part of the window that is memory.
-pub const MEMORY_END: u32 = 0xfffe_0000;
+pub const MEMORY_END: u32 = 0xffbe_0000;
 
 /// First byte of the part of the window that each core has for itself: data and stack.
 /// Core *n* has *n* times [`CORE_STRIDE`] bytes further in memory what it sees here.
-pub const CORE_DATA: u32 = 0xfff4_0000;
+pub const CORE_DATA: u32 = 0xffb4_0000;
 
 /// Bytes of memory that each core has for itself.
 pub const CORE_STRIDE: u32 = 0x6_0000;
@@ -23,10 +23,10 @@ const _: () = {
 };
 
 /// First byte of the part of the window that is device registers, 4 KiB each.
-pub const DEVICES: u32 = 0xfffe_0000;
+pub const DEVICES: u32 = 0xffbe_0000;
 
-/// First byte after the window. Guests may use what follows (high vectors).
-pub const END: u32 = 0xffff_0000;
+/// First byte after the window.
+pub const END: u32 = 0xffc0_0000;
 
 /// Bytes of physical memory set aside for the window, at a multiple of 1 MiB.
 /// The image's tables start right behind them.

@@ -42,7 +42,7 @@ pub struct SecondLevel(pub [u32; 256]);
 /// The linear view's first-level table.
 static LINEAR_TABLE: Exclusive<FirstLevel> = Exclusive::new(FirstLevel([0; 4096]));
 
-/// The window's second-level table, as the linear view maps it.
+/// The window's second-level table, in every view.
 static WINDOW_TABLE: Exclusive<SecondLevel> = Exclusive::new(SecondLevel([0; 256]));
 
 /// SCTLR: MMU, caches, branch prediction on; alignment checks, TEX remap, access flag,
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn start() -> ! {
         "str r0, [r6, r1, lsl #2]",
         "ldr r0, ={table}",
         "orr r0, r0, r7",
-        "movw r1, #0x3ffc",
+        "movw r1, #{entry}",
         "str r0, [r6, r1]",
         "ldr r0, ={large}",
         "orr r0, r0, r4",
@@ -205,6 +205,7 @@ pub unsafe extern "C" fn start() -> ! {
         "bx r12",
         start = sym start,
         base = const window::BASE,
+        entry = const (window::BASE >> 20) * 4,
         stride = const window::CORE_STRIDE,
         released = sym cores::RELEASED,
         linear = sym LINEAR_TABLE,
@@ -233,7 +234,7 @@ pub(crate) fn fill(linear: &mut FirstLevel, table: &mut SecondLevel, load: HostP
         linear.0[megabyte as usize % 4096] = BOOT_SECTION | megabyte << 20;
     }
     let at = cores::host(load, core, WINDOW_TABLE.address() as u32);
-    linear.0[4095] = crate::translation::table(at, WINDOW_DOMAIN);
+    linear.0[(window::BASE >> 20) as usize] = crate::translation::table(at, WINDOW_DOMAIN);
     for page in 0..(window::MEMORY_END - window::BASE) >> 12 {
         let first = cores::host(load, core, window::BASE + ((page & !15) << 12));
         table.0[page as usize] = window_large(first, true, true);
@@ -325,7 +326,7 @@ impl Window {
     }
 
     /// Maps the page of device registers at `at`; returns where, or `None` if the
-    /// window's 16 pages for devices are used up.
+    /// window's 32 pages for devices are used up.
     pub fn device(&mut self, at: HostPhys) -> Option<*mut u32> {
         // SAFETY: no other reference to the table exists.
         let window = unsafe { WINDOW_TABLE.get() };
@@ -348,13 +349,10 @@ impl Window {
         Some((address + (at.0 & 0xfff)) as *mut u32)
     }
 
-    /// The window's second-level entries, for the views of guests.
+    /// The window's first-level entry, for the views of guests.
     #[must_use]
-    pub fn entries(&self) -> [u32; 240] {
-        // SAFETY: no other reference to the table exists.
-        let window = unsafe { WINDOW_TABLE.get() };
-        let mut entries = [0; 240];
-        entries.copy_from_slice(&window.0[..240]);
-        entries
+    pub fn entry(&self) -> u32 {
+        let at = cores::host(self.load, self.core, WINDOW_TABLE.address() as u32);
+        crate::translation::table(at, WINDOW_DOMAIN)
     }
 }

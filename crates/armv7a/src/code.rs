@@ -203,6 +203,14 @@ fn restore(shadow: &mut Shadow, linear: &mut Linear<'_>, page: u32) {
     while let Some(site) = shadow.pages.take_site(linear, page) {
         if !open || holds_replacement(linear, host, site) {
             write(linear, host, site.offset, site.width, site.original);
+        } else if site.width == Width::Wide {
+            // The guest may have written the first half only: a breakpoint, or its own half
+            // again. No instruction of an ARMv7-A processor has the second half of a trap word.
+            let at = HostPhys(host.0 + site.offset + 2);
+            let replacement = encode(site.original, site.width).unwrap_or(0) as u16;
+            if linear.load::<u16>(at) == replacement {
+                linear.store(at, site.original as u16);
+            }
         }
     }
 }

@@ -20,18 +20,19 @@ use crate::guest::{Guest, Run};
 use crate::linear::Linear;
 use crate::maintenance::{self, View};
 use crate::{cp15, entry};
-use core::fmt;
-use core::fmt::Write;
 use entresol_abi::HostPhys;
 use entresol_abi::console::Channel;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
-use entresol_hv::health::{Fault, Notice, Plain};
+use entresol_hv::health::{Fault, Notice};
 use entresol_hv::link::{Relay, State};
 use entresol_hv::locks::Locks;
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
+use entresol_hv::sentence;
+use entresol_hv::sentence::Value::{self, Count, Text};
+use entresol_vcpu::Mode;
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
@@ -170,11 +171,14 @@ impl Hypervisor {
     /// Says something on the hypervisor's console.
     #[cold]
     #[inline(never)]
-    pub(crate) fn say(&mut self, text: fmt::Arguments<'_>) {
-        let mut writer = self.console.writer(Channel(0));
-        // A console never fails; it drops.
-        let _ = writer.write_fmt(text);
-        let _ = writer.write_str("\r\n");
+    pub(crate) fn say(&mut self, text: &str, values: &[Value<'_>]) {
+        sentence::say(&mut self.console.writer(Channel(0)), text, values);
+        self.end_line();
+    }
+
+    /// Ends a line of the hypervisor's own console, and sends what it can.
+    pub(crate) fn end_line(&mut self) {
+        sentence::say(&mut self.console.writer(Channel(0)), "\r\n", &[]);
         self.pump();
     }
 
@@ -251,11 +255,13 @@ impl Hypervisor {
         let Some(before) = guest.notices.admit(&notice, now, hz) else { return };
         let vm = guest.vm.name;
         let vm = name(&vm);
-        if before == 0 {
-            self.say(format_args!("vm \"{}\": {notice}", Plain(vm)));
-        } else {
-            self.say(format_args!("vm \"{}\": {notice} ({before} more before)", Plain(vm)));
+        let out = &mut self.console.writer(Channel(0));
+        sentence::say(out, "vm \"%\": ", &[Text(vm)]);
+        notice.say(out);
+        if before != 0 {
+            sentence::say(out, " (% more before)", &[Count(before)]);
         }
+        self.end_line();
     }
 
     /// The loaded guest waits for an interrupt at `pc`, unless one is pending. That none can
@@ -368,10 +374,8 @@ impl Hypervisor {
         }
         if all {
             self.collect();
-            self.say(format_args!(
-                "every vm is off: {}",
-                Plain(if well { "all ended well" } else { "not all ended well" })
-            ));
+            let how = if well { "all ended well" } else { "not all ended well" };
+            self.say("every vm is off: %", &[Text(how)]);
             self.flush();
             self.platform().power_off(well);
         }
@@ -473,6 +477,9 @@ impl Hypervisor {
             observed.vms[index].injected += 1;
         }
         guest.publish();
+        if guest.vcpu.mode() == Mode::FIQ && guest.shadow.forbid_fiq() {
+            guest.shadow.enter_fiq(&mut Linear::enter(&mut self.view));
+        }
         let view = guest.fast_view();
         // Each ASID has one table.
         if view.asid != self.view.asid {

@@ -31,7 +31,7 @@ impl Pools {
             at
         };
         let pools = Self {
-            base: part(vm.view_pairs * 2 * (FIRST_LEVEL_LEN + SECOND_LEVEL_LEN)),
+            base: part(vm.view_pairs * 2 * FIRST_LEVEL_LEN),
             pairs: vm.view_pairs,
             tables_at: part(vm.shadow_tables * (SECOND_LEVEL_LEN + RECORD_LEN)),
             tables: vm.shadow_tables,

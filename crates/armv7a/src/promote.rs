@@ -22,7 +22,7 @@ use crate::hypervisor::Hypervisor;
 use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, flags};
 use entresol_rewrite::stub::{self, shared};
-use entresol_vcpu::mode::bank;
+use entresol_vcpu::mode::{Mode, bank};
 use entresol_vcpu::{permissions, psr};
 
 /// Of so many calls of handlers one prepares a sample, which costs 700 instructions: a fast
@@ -38,7 +38,9 @@ pub(crate) const AGAIN: u32 = 5;
 /// longest; a promotion makes it short again.
 const LONGEST: u32 = 256;
 /// Most traps from a handler to the sample: else it would always see what follows one.
-const MOST_TRAPS: u32 = 15;
+const MOST_TRAPS: u32 = 16;
+/// Spreads the clock over them: 2^32 by the golden ratio.
+const SCATTER: u32 = 0x9e37_79b9;
 /// Samples that make a site hot. Promoting costs some thousand instructions, and there is room
 /// for all that is hot in a kernel.
 const HOT: u32 = 1;
@@ -275,12 +277,13 @@ impl Guest {
     /// is the SPSR and what is masked, `status` before: the other fields stay what they are.
     #[inline(always)]
     pub(crate) fn interrupt(&mut self, status: u32) {
-        let shared = !self.promotion.pulled && self.vcpu.privileged();
+        // System mode's `sp` and `lr` are User mode's, which are about to be banked.
+        let mode = self.vcpu.mode();
+        let shared = !self.promotion.pulled && mode != Mode::USER && mode != Mode::SYSTEM;
         if shared {
             self.vcpu.status = status;
             let saved = self.promotion.load(shared::SAVED);
-            let mode = self.vcpu.mode().bank();
-            if let Some(bank) = self.vcpu.banks.get_mut(mode) {
+            if let Some(bank) = self.vcpu.banks.get_mut(mode.bank()) {
                 bank.spsr = saved;
             }
         } else {
@@ -361,7 +364,7 @@ impl Hypervisor {
     fn prepare_sample(&mut self) {
         let now = self.platform().now() as u32;
         let promotion = &mut self.guest().promotion;
-        promotion.countdown = (now >> 4 ^ now >> 9) % MOST_TRAPS + 1;
+        promotion.countdown = (now.wrapping_mul(SCATTER) >> (MOST_TRAPS.leading_zeros() + 1)) + 1;
         // SAFETY: it handles every exception.
         unsafe { cp15::set_vector_base(entry::vectors_sampling as *const () as u32) };
     }
@@ -420,8 +423,10 @@ impl Hypervisor {
     #[inline(never)]
     fn sample(&mut self, pc: u32, threshold: u32) {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
-        let cp15 = &guest.vcpu.cp15;
-        let usual = guest.vcpu.privileged() && !guest.vcpu.thumb() && !guest.vcpu.big_endian();
+        let vcpu = &guest.vcpu;
+        let cp15 = &vcpu.cp15;
+        let usual =
+            vcpu.privileged() && vcpu.mode() != Mode::FIQ && !vcpu.thumb() && !vcpu.big_endian();
         if cp15.sctlr & 1 == 0 || !usual {
             return;
         }

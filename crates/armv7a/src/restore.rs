@@ -9,6 +9,7 @@ use crate::guest::{LastException, Restore, Run};
 use crate::hypervisor::{Hypervisor, name};
 use crate::maintenance;
 use crate::shadow::Shadow;
+use entresol_abi::console::Channel;
 use entresol_abi::image::{Load, MAX_VMS};
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_hv::health::{Action, End, Fault, Notices, Report};
@@ -37,7 +38,9 @@ impl Hypervisor {
         guest.board.reset(0, 1, 0);
         self.locks.live(cores::board(), index, 0);
         self.settle_locks();
-        self.say(format_args!("{}", Report { vm: name(&vm.name), end, action }));
+        let report = Report { vm: name(&vm.name), end, action };
+        report.say(&mut self.console.writer(Channel(0)));
+        self.end_line();
         if let (Action::Stop { .. }, Some(id)) = (action, Id::new(index)) {
             self.scheduler().block(id);
         }

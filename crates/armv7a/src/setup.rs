@@ -3,11 +3,12 @@
 use crate::guest::{Interrupt as Line, Restore, Run};
 use crate::hypervisor::{Hypervisor, core, halt, name};
 use crate::linear::PoolArray;
+use entresol_abi::HostPhys;
 use entresol_abi::image::{self, MAX_SLOTS, MAX_VMS};
-use entresol_abi::{HostPhys, window};
-use entresol_hv::health::Plain;
 use entresol_hv::platform::Platform;
+use entresol_hv::quotient::quotient;
 use entresol_hv::scheduler::{Id, Slot};
+use entresol_hv::sentence::Value::{Count, Hex, Text};
 
 /// What the hypervisor starts from.
 pub struct Setup<'a> {
@@ -17,8 +18,8 @@ pub struct Setup<'a> {
     pub image_at: HostPhys,
     /// The machine.
     pub platform: &'static mut dyn Platform,
-    /// The window's second-level entries.
-    pub window: &'a [u32; 240],
+    /// The window's first-level entry.
+    pub window: u32,
     /// The core's number.
     pub core: u32,
     /// How many cores run VMs.
@@ -38,7 +39,7 @@ pub fn start(setup: Setup<'_>) -> ! {
 impl Hypervisor {
     /// Sets up everything from the image.
     fn set_up(&mut self, setup: Setup<'_>) {
-        let Setup { image, image_at, platform, window: entries, core, cores, stack } = setup;
+        let Setup { image, image_at, platform, window, core, cores, stack } = setup;
         let Ok(header) = image::Header::check(image) else { halt() };
         let hz = platform.hz();
         self.platform = Some(platform);
@@ -70,12 +71,12 @@ impl Hypervisor {
             guest.vcpu.cp15.identity = identity;
             guest.health = entresol_hv::health::Health::from_image(vm.on_fault, vm.restarts);
             let memory = crate::memory::GuestMemory::new(vm.memory, vm.host, vm.memory_len);
-            guest.shadow.set_up(&mut linear, pools, memory, entries);
+            guest.shadow.set_up(&mut linear, pools, memory, window);
             let rewritten = HostPhys(image_at.0 + vm.rewritten.offset);
             guest.shadow.rewritten = PoolArray::new(rewritten, vm.rewritten.count);
             if vm.flags & image::flags::PROMOTE != 0 {
                 guest.promotion.on = true;
-                let load = HostPhys(image_at.0 - window::RESERVED);
+                let load = HostPhys(image_at.0 - entresol_abi::window::RESERVED);
                 let at = crate::cores::host(load, core, shared as u32);
                 guest.shadow.stubs.set_up(&mut linear, pools.stubs_at, memory.pages(), at);
             }
@@ -127,14 +128,17 @@ impl Hypervisor {
         Self::linear(&mut self.view).zero(shared.base, shared.len);
         let machine = header.machine.name;
         let (count, cores) = (self.count, self.cores);
-        self.say(format_args!(
-            "entresol {} on {}: {count} vm{}{}, image {:08x}",
-            Plain(env!("CARGO_PKG_VERSION")),
-            Plain(name(&machine)),
-            Plain(if count == 1 { "" } else { "s" }),
-            Plain(["", " on 2 cores"][usize::from(cores > 1)]),
-            header.build,
-        ));
+        self.say(
+            "entresol % on %: % vm%%, image %",
+            &[
+                Text(env!("CARGO_PKG_VERSION")),
+                Text(name(&machine)),
+                Count(count as u32),
+                Text(if count == 1 { "" } else { "s" }),
+                Text(["", " on 2 cores"][usize::from(cores > 1)]),
+                Hex(header.build),
+            ],
+        );
         if cores > 1 {
             self.platform().start_cores(cores);
         }
@@ -167,5 +171,6 @@ fn ticks(ns: u32, hz: u32) -> u64 {
 pub(crate) fn ticks_of(ns: u64, hz: u32) -> u64 {
     const SECOND: u64 = 1_000_000_000;
     // Not in one product, which need not fit.
-    ns / SECOND * u64::from(hz) + ns % SECOND * u64::from(hz) / SECOND
+    let seconds = quotient(ns, SECOND);
+    seconds * u64::from(hz) + quotient((ns - seconds * SECOND) * u64::from(hz), SECOND)
 }

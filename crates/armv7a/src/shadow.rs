@@ -21,8 +21,7 @@
 //! - For each page, its record names its one *critical* mapping (writable for data,
 //!   kernel-executable for code), or says there may be many.
 //! - A megabyte that holds code is not mapped as a section.
-//! - Entry 0xfff of each first-level table names a table of its own, whose first 240
-//!   entries are the window's.
+//! - The window's entry is the same in each first-level table.
 //! - Every pool is bounded; when one is full, what was used longest ago is dropped.
 //!
 //! Manual: ARM DDI 0406C, B3.5 and B3.10.
@@ -49,17 +48,17 @@ use entresol_vcpu::{Cp15, WalkFault};
 /// Most pairs of one VM.
 pub(crate) const MAX_PAIRS: usize = 17;
 
+/// A pair's place in an array of all, without a check that could fail and without a division.
+fn place(pair: u8) -> usize {
+    usize::from(pair).min(MAX_PAIRS - 1)
+}
+
 /// First-level entries that are cleared together.
 const PIECE: u32 = 64;
 
-/// Entries that new pairs begin with, at most.
-const COMMON: usize = 64;
-
-/// First-level entry of the megabyte that holds the window.
-const TOP: u32 = window::BASE >> 20;
-
-/// First entry of the top second-level table that belongs to the guest.
-const TOP_GUEST: u32 = (window::END >> 12) & 0xff;
+/// First-level entry of the window.
+const WINDOW: u32 = window::BASE >> 20;
+const _: () = assert!(window::END - window::BASE == 1 << 20);
 
 /// SCTLR.M.
 const SCTLR_M: u32 = 1;
@@ -68,9 +67,6 @@ const SCTLR_AFE: u32 = 1 << 29;
 
 /// Bytes of a first-level table.
 const ROOT_LEN: u32 = 0x4000;
-
-/// Bytes of the second-level table of the top megabyte.
-const TOP_LEN: u32 = 0x400;
 
 // What the fast path of a process switch must know: offsets in [`Shadow`] and in a [`Pair`].
 pub(crate) const PAIR_OF: usize = offset_of!(Shadow, pair_of);
@@ -140,7 +136,7 @@ struct Pair {
     live: bool,
     /// All its tables were freed; clear before use.
     stale: bool,
-    /// Holds sections, or top entries, that are not global.
+    /// Holds sections that are not global.
     private_entries: bool,
     /// First of its private second-level tables, a table number plus 1.
     private: u16,
@@ -164,7 +160,8 @@ pub(crate) struct Shadow {
     /// Pair of each guest ASID plus 1, 0 for none.
     pair_of: [u8; 256],
     roots: PoolArray<ROOT_LEN>,
-    tops: PoolArray<TOP_LEN>,
+    /// The entry [`WINDOW`].
+    window: u32,
     /// ASID of the first root; the others follow.
     first_asid: u32,
     /// Pair that is current.
@@ -185,11 +182,9 @@ pub(crate) struct Shadow {
     scattered: [u32; 128],
     /// By pair: which pieces of [`PIECE`] first-level entries may hold any.
     touched: [[u32; 2]; MAX_PAIRS],
-    /// First-level entries of kernel views that every pair may have: index and entry, for global
-    /// sections and shared tables.
-    common: [(u32, u32); COMMON],
-    /// How many of them.
-    commons: usize,
+    /// Pieces in which a kernel view may hold what is not global; what is in the others may be in
+    /// every pair.
+    private_pieces: [u32; 2],
     /// Pages that are open; see [`Pages`].
     pub(crate) open: [Option<u32>; 4],
     /// How many these are, for the fast paths.
@@ -215,7 +210,7 @@ impl Shadow {
         pair_count: 0,
         pair_of: [0; 256],
         roots: PoolArray::EMPTY,
-        tops: PoolArray::EMPTY,
+        window: 0,
         first_asid: 0,
         current: 0,
         clock: 0,
@@ -226,35 +221,28 @@ impl Shadow {
         mixed: false,
         scattered: [0; 128],
         touched: [[!0; 2]; MAX_PAIRS],
-        common: [(0, 0); COMMON],
-        commons: 0,
+        private_pieces: [0; 2],
         open: [None; 4],
         opened: 0,
     };
 
     /// Takes the pools of a VM: `pairs` pairs and `tables` second-level tables at `pool`,
-    /// laid out as `abi::image::pool_bytes` counts. `top` is the content of the window's
-    /// second-level entries.
+    /// laid out as `abi::image::pool_bytes` counts. `window` is the entry of the window.
     pub(crate) fn set_up(
         &mut self,
         linear: &mut Linear<'_>,
         pools: Pools,
         memory: GuestMemory,
-        window: &[u32; 240],
+        window: u32,
     ) {
         let pairs = pools.pairs.min(MAX_PAIRS as u32);
         self.memory = memory;
         self.pair_count = pairs as u8;
         self.first_asid = pools.first_asid;
         self.roots = PoolArray::new(pools.base, pairs * 2);
-        self.tops = PoolArray::new(self.roots.end(), pairs * 2);
+        self.window = window;
         self.tables.set_up(pools.tables_at, pools.tables);
         self.pages.set_up(pools.pages_at, memory.pages(), pools.sites_at, pools.sites);
-        for root in 0..pairs * 2 {
-            for (entry, value) in (0u32..).zip(window) {
-                linear.store(HostPhys(self.tops.at(root).0 + entry * 4), *value);
-            }
-        }
         self.reset(linear);
     }
 

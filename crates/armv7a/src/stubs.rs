@@ -73,6 +73,16 @@ pub(crate) struct Stubs {
     used: u32,
     /// How often mappings may still be dropped for a page's sake.
     retry: u32,
+    /// Whether there are stubs that load User mode's registers, or may be none any more.
+    users: Users,
+}
+
+/// Stubs that load User mode's registers, for all modes but FIQ, whose `r8` to `r12` are its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Users {
+    None,
+    Some,
+    Never,
 }
 
 /// A stub in use.
@@ -96,6 +106,7 @@ impl Stubs {
         hand: 0,
         used: 0,
         retry: MOST_RETRIES,
+        users: Users::None,
     };
 
     /// Where its hole's megabyte lies in it.
@@ -152,6 +163,7 @@ impl Stubs {
         self.used = 0;
         self.lost = 0;
         self.retry = MOST_RETRIES;
+        self.users = Users::None;
     }
 
     fn record(&self, linear: &Linear<'_>, number: u32) -> Option<Record> {
@@ -203,6 +215,10 @@ impl Shadow {
         let word: u32 = self.memory.load(linear, at)?;
         let own = trapword::decode_a32(word).unwrap_or(word);
         let kind = stub::kind(own)?;
+        let loads_user = matches!(kind, Kind::LoadUser { .. });
+        if loads_user && self.stubs.users == Users::Never {
+            return None;
+        }
         if !self.pages.is_code(linear, page)
             || self.pages.is_open(linear, page)
             || self.mixed
@@ -213,8 +229,8 @@ impl Shadow {
         if !self.runs_only_at(linear, page, pc) {
             // It may do so once the mappings that are not used any more are dropped: a kernel
             // enters its first pages with the MMU off.
-            self.drop_critical(linear, page);
             self.stubs.retry = self.stubs.retry.checked_sub(1)?;
+            self.drop_critical(linear, page);
             return Some(false);
         }
         self.find_hole(linear, cp15, pc)?;
@@ -232,6 +248,9 @@ impl Shadow {
             if !self.pages.add_site(linear, page, site) {
                 return None;
             }
+        }
+        if loads_user {
+            self.stubs.users = Users::Some;
         }
         let host = self.stubs.words.at(number);
         for (n, word) in (0u32..).zip(words) {
@@ -295,6 +314,27 @@ impl Shadow {
         maintenance::instructions_written(site, 4);
     }
 
+    /// Whether there are stubs that are wrong in FIQ mode. A kernel that enters it before all
+    /// else, to give it a stack, has none.
+    #[inline]
+    pub(crate) fn forbid_fiq(&self) -> bool {
+        self.stubs.users == Users::Some
+    }
+
+    /// Takes those back, for ever: the guest is in FIQ mode.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn enter_fiq(&mut self, linear: &mut Linear<'_>) {
+        for number in 1..STUBS {
+            let record = self.stubs.record(linear, number);
+            let kind = record.and_then(|record| stub::kind(record.original));
+            if matches!(kind, Some(Kind::LoadUser { .. })) {
+                self.demote(linear, number);
+            }
+        }
+        self.stubs.users = Users::Never;
+    }
+
     /// Takes the stubs of a page back.
     pub(crate) fn demote_page(&mut self, linear: &mut Linear<'_>, page: u32) {
         if self.stubs.hole == 0 || linear.load::<u32>(self.stubs.homes.at(page)) & 0xfff == 0 {
@@ -324,7 +364,6 @@ impl Shadow {
                 && !self.shows(linear, *hole)
         })?;
         self.stubs.hole = hole;
-        self.forget_common(hole);
         self.link_hole(linear, self.stubs.entry());
         Some(())
     }

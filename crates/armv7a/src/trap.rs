@@ -23,7 +23,8 @@ use crate::shadow::{Attempt, Resolved, Side};
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::board::Board;
-use entresol_hv::health::{Access as Did, Fault, Notice, Plain, Pool, Who};
+use entresol_hv::health::{Access as Did, Fault, Notice, Pool, Who};
+use entresol_hv::sentence::Value::{Hex, Text};
 use entresol_isa::op::InstructionSet;
 use entresol_vcpu::{Cause, Exception, fsr, psr};
 
@@ -134,13 +135,16 @@ pub(crate) extern "C" fn broken(kind: u32, address: u32, status: u32) -> ! {
         7 => "fast interrupt",
         _ => "exception",
     };
-    hypervisor.say(format_args!(
-        "entresol is broken: {} in the hypervisor at {address:#010x}, status {status:#010x}, \
-         DFAR {:#010x}, DFSR {:#x}",
-        Plain(kind),
-        cp15::data_fault_address(),
-        cp15::data_fault_status(),
-    ));
+    hypervisor.say(
+        "entresol is broken: % in the hypervisor at %, status %, DFAR %, DFSR %",
+        &[
+            Text(kind),
+            Hex(address),
+            Hex(status),
+            Hex(cp15::data_fault_address()),
+            Hex(cp15::data_fault_status()),
+        ],
+    );
     hypervisor.flush();
     hypervisor.platform().power_off(false)
 }

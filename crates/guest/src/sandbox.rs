@@ -92,30 +92,33 @@ struct Caller([u32; 10]);
 
 static mut CALLER: Caller = Caller([0; 10]);
 static mut LAUNCH: [u32; 2] = [0; 2];
-static mut FOUND: State = EMPTY;
+static mut FOUND: State = State::EMPTY;
 
-const EMPTY: State = {
-    const BANK: Bank = Bank { sp: 0, lr: 0, spsr: 0 };
-    State {
-        r: [0; 13],
-        pc: 0,
-        psr: 0,
-        usr_sp: 0,
-        usr_lr: 0,
-        svc: BANK,
-        abt: BANK,
-        und: BANK,
-        irq: BANK,
-        fiq: BANK,
-        fiq_r: [0; 5],
-        vector: 0,
-        entry_psr: 0,
-        dfsr: 0,
-        ifsr: 0,
-        dfar: 0,
-        ifar: 0,
-    }
-};
+impl State {
+    /// All zero.
+    pub const EMPTY: Self = {
+        const BANK: Bank = Bank { sp: 0, lr: 0, spsr: 0 };
+        Self {
+            r: [0; 13],
+            pc: 0,
+            psr: 0,
+            usr_sp: 0,
+            usr_lr: 0,
+            svc: BANK,
+            abt: BANK,
+            und: BANK,
+            irq: BANK,
+            fiq: BANK,
+            fiq_r: [0; 5],
+            vector: 0,
+            entry_psr: 0,
+            dfsr: 0,
+            ifsr: 0,
+            dfar: 0,
+            ifar: 0,
+        }
+    };
+}
 
 /// What [`run`] loads into r13 of User and System mode, whatever the state says.
 #[must_use]

@@ -11,7 +11,7 @@
 //!
 //! The framing is [`entresol_abi::console`]'s.
 
-use core::fmt;
+use crate::sentence::Sink;
 use entresol_abi::console::{Channel, Demultiplexer, Framed, Multiplexer};
 use entresol_abi::image::MAX_VMS;
 
@@ -158,7 +158,7 @@ impl Console {
         self.room(channel) > 0
     }
 
-    /// Text for a channel, to be written with `write!`.
+    /// Takes text for a channel.
     pub fn writer(&mut self, channel: Channel) -> Writer<'_> {
         Writer { console: self, channel }
     }
@@ -268,12 +268,9 @@ pub struct Writer<'a> {
     channel: Channel,
 }
 
-impl fmt::Write for Writer<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            self.console.put(self.channel, byte);
-        }
-        Ok(())
+impl Sink for Writer<'_> {
+    fn put(&mut self, byte: u8) {
+        self.console.put(self.channel, byte);
     }
 }
 

@@ -11,7 +11,8 @@
 
 mod fault;
 
-use core::fmt;
+use crate::sentence::Value::{Count, Text};
+use crate::sentence::{Sink, say};
 use entresol_abi::image::OnFault;
 
 pub use fault::{Access, Fault, Notice, Pool, Who};
@@ -97,17 +98,7 @@ impl Health {
     }
 }
 
-/// Text as it is. `str` itself would bring the code that pads it.
-#[derive(Clone, Copy, Debug)]
-pub struct Plain<'a>(pub &'a str);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-/// The sentence that explains the end of a run, for [`fmt::Display`].
+/// The sentence that explains the end of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
     /// The VM's name.
@@ -118,20 +109,23 @@ pub struct Report<'a> {
     pub action: Action,
 }
 
-impl fmt::Display for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "vm \"{}\" ", Plain(self.vm))?;
-        f.write_str(match self.action {
+impl Report<'_> {
+    /// Says it.
+    pub fn say(&self, out: &mut dyn Sink) {
+        let action = match self.action {
             Action::Stop { .. } => "stopped",
             Action::Restart => "restarted",
             Action::ResetMachine => "resets the machine",
-        })?;
+        };
+        say(out, "vm \"%\" %: ", &[Text(self.vm), Text(action)]);
         match self.end {
-            End::Off => write!(f, ": it turned itself off"),
-            End::Reset => write!(f, ": it asked for a reset"),
-            End::Exit(0) => write!(f, ": it ended well"),
-            End::Exit(status) => write!(f, ": it exited with status {status}, and 0 is well"),
-            End::Fault(fault) => write!(f, ": {fault}"),
+            End::Off => say(out, "it turned itself off", &[]),
+            End::Reset => say(out, "it asked for a reset", &[]),
+            End::Exit(0) => say(out, "it ended well", &[]),
+            End::Exit(status) => {
+                say(out, "it exited with status %, and 0 is well", &[Count(status)]);
+            }
+            End::Fault(fault) => fault.say(out),
         }
     }
 }
@@ -186,7 +180,7 @@ mod tests {
     const WINDOW: Fault = Fault::Window {
         who: Who::Kernel,
         access: Access::Wrote,
-        address: 0xfff0_0000,
+        address: 0xffb0_0000,
         pc: 0x4000_8010,
     };
 
@@ -194,9 +188,11 @@ mod tests {
     fn a_report_says_who_did_what_where_and_which_rule_it_broke() {
         let report =
             Report { vm: "crash", end: End::Fault(WINDOW), action: Action::Stop { well: false } };
+        let mut said = String::new();
+        report.say(&mut said);
         assert_eq!(
-            report.to_string(),
-            "vm \"crash\" stopped: guest kernel wrote 0xfff00000 at pc 0x40008010, which is the \
+            said,
+            "vm \"crash\" stopped: guest kernel wrote 0xffb00000 at pc 0x40008010, which is the \
              hypervisor's window: no guest may touch it"
         );
     }
@@ -214,7 +210,9 @@ mod tests {
             Fault::Stuck { pc },
             Fault::Exhausted { pool: Pool::Sites, limit: 3, pc },
         ];
-        for sentence in faults.map(|fault| fault.to_string()) {
+        for fault in faults {
+            let mut sentence = String::new();
+            fault.say(&mut sentence);
             assert!(sentence.contains("at pc 0x40008010"), "{sentence}");
             assert!(sentence.contains(": "), "{sentence}");
             assert!(!sentence.contains('.') && !sentence.contains('\n'), "{sentence}");

@@ -14,6 +14,8 @@
 //! - [`link`]: how the consoles of other cores reach that line.
 //! - [`locks`]: who waits for whom, where VMs share locks.
 //! - [`hypercall`]: what a guest's call asks for, or why it is refused.
+//! - [`quotient`](mod@quotient): division of double words.
+//! - [`sentence`]: text with places for values, for [`health`].
 //! - [`health`]: what ended a VM's run, said in one sentence, and what to do then.
 
 #![cfg_attr(not(test), no_std)]
@@ -30,5 +32,7 @@ pub mod locks;
 pub mod pl011;
 pub mod pl031;
 pub mod platform;
+pub mod quotient;
 pub mod scheduler;
+pub mod sentence;
 pub mod timer;

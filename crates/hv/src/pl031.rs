@@ -9,6 +9,7 @@
 //! Manual: ARM DDI 0224C, chapter 3.
 
 use crate::bus::{Device, Lanes, Width, index, low_word};
+use crate::quotient::quotient;
 
 const DR: u32 = 0x00;
 const MR: u32 = 0x04;
@@ -84,7 +85,7 @@ impl Pl031 {
     }
 
     fn elapsed(&self, now: u64) -> u64 {
-        quotient(now.wrapping_sub(self.since), self.hz)
+        quotient(now.wrapping_sub(self.since), u64::from(self.hz))
     }
 
     /// Works out when the clock equals the match register: from this second on, or
@@ -97,21 +98,6 @@ impl Pl031 {
         let seconds = self.elapsed(now).saturating_add(distance);
         self.alarm = self.since.saturating_add(seconds.saturating_mul(u64::from(self.hz)));
     }
-}
-
-/// `ticks / hz`, bit by bit: the compiler's own division of double words is a kilobyte of
-/// text, and a clock is read seldom. 0 if `hz` is 0.
-fn quotient(ticks: u64, hz: u32) -> u64 {
-    let hz = u64::from(hz);
-    let (mut rest, mut quotient) = (0_u64, 0_u64);
-    for bit in (0..64).rev() {
-        rest = rest << 1 | ticks >> bit & 1;
-        if hz != 0 && rest >= hz {
-            rest -= hz;
-            quotient |= 1 << bit;
-        }
-    }
-    quotient
 }
 
 impl Default for Pl031 {
@@ -183,14 +169,6 @@ mod tests {
 
     fn write(clock: &mut Pl031, offset: u32, value: u32, now: u64) {
         clock.write(offset, Width::Word, value, now);
-    }
-
-    #[test]
-    fn seconds_are_ticks_by_frequency() {
-        for (ticks, hz) in [(0, 1), (99, 100), (100, 100), (u64::MAX, 1), (u64::MAX, u32::MAX)] {
-            assert_eq!(quotient(ticks, hz), ticks / u64::from(hz));
-        }
-        assert_eq!(quotient(1 << 40, 100_000_000), (1 << 40) / 100_000_000);
     }
 
     #[test]

@@ -40,8 +40,10 @@ mod start {
         let head = unsafe { boot.image(at, 0x10_0000) };
         let Ok(header) = Header::read(head) else { halt() };
         let vms = table::<Vm>(head, header.vms).unwrap_or(&[]);
-        let cores = vms.iter().map(|vm| vm.core + 1).max().unwrap_or(1);
-        let cores = cores.min(header.machine.cores);
+        let mut cores = 1;
+        for vm in vms {
+            cores = header.machine.cores.min(vm.core + 1).max(cores);
+        }
         if core == 0 {
             // SAFETY: nothing but zeros was changed yet.
             unsafe { boot.prepare_cores(cores) };
@@ -51,12 +53,11 @@ mod start {
         // SAFETY: all memory is mapped now, and nothing writes to the image.
         let image = unsafe { boot.image(at, header.image_len) };
         let Some(machine) = Machine::take(&mut boot, load, core, &header.machine) else { halt() };
-        let entries = boot.entries();
         start(Setup {
             image,
             image_at: at,
             platform: machine,
-            window: &entries,
+            window: boot.entry(),
             core,
             cores,
             stack: (&raw const __stack_top) as u32,

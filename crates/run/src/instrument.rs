@@ -165,8 +165,8 @@ mod tests {
         let watch = Watch {
             plugin: "plugin.so".into(),
             directory: directory.path().to_owned(),
-            vectors: 0xfff0_0020..0xfff0_0060,
-            counters: 0xfff3_0000,
+            vectors: 0xffb0_0020..0xffb0_0060,
+            counters: 0xffb3_0000,
             shape: [16, 48, 8],
             memory: "3M".into(),
         };
@@ -177,7 +177,7 @@ mod tests {
         assert!(watch.memory(b"MARK", 0x44, 8).is_err());
         assert!(watch.report().is_err());
         let arguments = watch.arguments().join(" ");
-        assert!(arguments.contains("vectors=0xfff00020..0xfff00060"), "{arguments}");
-        assert!(arguments.contains("counters=0xfff30000:0x10:0x30:0x8"), "{arguments}");
+        assert!(arguments.contains("vectors=0xffb00020..0xffb00060"), "{arguments}");
+        assert!(arguments.contains("counters=0xffb30000:0x10:0x30:0x8"), "{arguments}");
     }
 }

@@ -13,10 +13,10 @@ use entresol_guest::{board, cp15, print};
 
 /// Addresses to attack, named.
 const TARGETS: [(&str, u32); 20] = [
-    ("window", 0xfff0_0000),
-    ("window_inside", 0xfff0_8000),
-    ("window_devices", 0xfffe_0000),
-    ("window_last", 0xfffe_fffc),
+    ("window", 0xffb0_0000),
+    ("window_inside", 0xffb0_8000),
+    ("window_devices", 0xffbe_0000),
+    ("window_last", 0xffbf_fffc),
     ("machine_ram_0", 0x0000_0000),
     ("machine_ram_1", 0x0010_0000),
     ("machine_ram_8", 0x0080_0000),

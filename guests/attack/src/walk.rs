@@ -24,19 +24,19 @@ pub(crate) fn hostile_tables() {
     start();
     let own = (&raw const HOSTILE).addr() as u32;
     let mut tally = Tally::default();
-    for table in [0xfff0_0000, 0x0000_0000, 0x2000_0000, 0x6000_0000, 0x0900_0000, CODE as u32, own]
+    for table in [0xffb0_0000, 0x0000_0000, 0x2000_0000, 0x6000_0000, 0x0900_0000, CODE as u32, own]
     {
         // SAFETY: the guest uses the lower half only.
         unsafe { cp15::ttbr1::write(table & 0xffff_c000) }
         translation::invalidate_all();
-        for address in [0x8000_0000, 0x9000_1000, 0xfff0_0000, 0xffff_0000] {
+        for address in [0x8000_0000, 0x9000_1000, 0xffb0_0000, 0xffff_0000] {
             both(address, &mut tally);
         }
     }
     // First-level entries that name second-level tables in such places.
     // SAFETY: the table is this module's.
     unsafe { cp15::ttbr1::write(own) }
-    for table in [0xfff0_0000, 0x0000_0000, 0x2000_0000, 0x6000_0400, 0x0900_0000, own] {
+    for table in [0xffb0_0000, 0x0000_0000, 0x2000_0000, 0x6000_0400, 0x0900_0000, own] {
         with_hostile(|hostile| hostile.set(UPPER as usize, table | 1));
         for address in [0x8000_0000, 0x8001_1000, 0x800f_f000] {
             both(address, &mut tally);

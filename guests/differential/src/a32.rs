@@ -7,8 +7,10 @@
 use crate::code::Code;
 
 const ALWAYS: u32 = 0xe000_0000;
+/// `stm r7, {sp, lr}^`, without its condition.
+pub(crate) const STORE_USER: u32 = 0x08c7_6000;
 /// Ends a sequence: a permanently undefined instruction.
-const END: u32 = 0xe7f5_def5;
+pub(crate) const END: u32 = 0xe7f5_def5;
 
 /// Writes a sequence of so many steps. `common` leaves to it what kernels do most, which a
 /// hypervisor may have rewritten.
@@ -88,7 +90,7 @@ fn step(code: &mut Code) {
 
 fn common_step(code: &mut Code) {
     let condition = condition(code);
-    match code.random.below(19) {
+    match code.random.below(20) {
         0..=3 => {
             let word = data_processing(code);
             code.word(condition | word);
@@ -128,7 +130,12 @@ fn common_step(code: &mut Code) {
             let rd = any(code);
             code.word(condition | 0x014f_0000 | rd << 12); // mrs rd, spsr
         }
-        17 if code.has_spsr => code.word(condition | 0x08c7_6000), // stm r7, {sp, lr}^
+        17 if code.has_spsr => code.word(condition | STORE_USER),
+        18 if code.has_spsr => {
+            code.word(0xe287_6d0b); // add r6, r7, #0x2c0
+            code.word(condition | 0x0956_7fff); // ldmdb r6, {r0-r12, sp, lr}^
+            code.word(ALWAYS | 0x0320_f000);
+        }
         _ => abort(code, condition),
     }
 }

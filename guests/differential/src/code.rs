@@ -7,6 +7,7 @@
 //! - a status is written from a register that was loaded with one just before;
 //! - what needs a saved status is used only in modes that have one, whatever conditions passed.
 
+use crate::PLACE;
 use core::ptr;
 use entresol_guest::cp15;
 use entresol_guest::random::Random;
@@ -18,10 +19,20 @@ const USER: u32 = 0x10;
 /// CPSR.I, CPSR.F.
 const MASKS: u32 = 0xc0;
 
+/// Most instructions of a sequence.
+pub(crate) const MOST: usize = 160;
+
 /// A sequence being written to memory.
 pub(crate) struct Code {
     begin: usize,
     at: usize,
+    /// What was written: what is read back may have been replaced.
+    halves: [u16; PLACE / 2],
+    /// Where instructions begin that are executed for certain, if all before them go on.
+    starts: [u16; MOST],
+    count: usize,
+    /// What comes next is under a condition of an IT block.
+    guarded: bool,
     pub(crate) random: Random,
     /// Whether the mode has a saved status for certain.
     pub(crate) has_spsr: bool,
@@ -32,25 +43,73 @@ pub(crate) struct Code {
 impl Code {
     /// Begins at `at`, to be entered in `mode`.
     pub(crate) fn new(random: Random, at: usize, mode: u32) -> Self {
-        Self { begin: at, at, random, has_spsr: mode != SYSTEM, mode }
+        let has_spsr = mode != SYSTEM;
+        Self {
+            begin: at,
+            at,
+            halves: [0; PLACE / 2],
+            starts: [0; MOST],
+            count: 0,
+            guarded: false,
+            random,
+            has_spsr,
+            mode,
+        }
+    }
+
+    fn start(&mut self) {
+        if !core::mem::take(&mut self.guarded)
+            && let Some(slot) = self.starts.get_mut(self.count)
+        {
+            *slot = (self.at - self.begin) as u16;
+            self.count += 1;
+        }
+    }
+
+    /// Offsets of instructions, but those under an IT block.
+    pub(crate) fn starts(&self) -> &[u16] {
+        &self.starts[..self.count]
+    }
+
+    /// The two halfwords at an offset.
+    pub(crate) fn halves_at(&self, offset: u16) -> [u16; 2] {
+        let half = |index| self.halves.get(index).copied().unwrap_or(0);
+        let index = usize::from(offset) / 2;
+        [half(index), half(index + 1)]
     }
 
     pub(crate) fn word(&mut self, word: u32) {
-        // SAFETY: callers write to the pages of code, which nothing else uses.
-        unsafe { ptr::with_exposed_provenance_mut::<u32>(self.at).write_volatile(word) }
-        self.at += 4;
+        self.start();
+        self.put_half(word);
+        self.put_half(word >> 16);
     }
 
     pub(crate) fn half(&mut self, half: u32) {
-        // SAFETY: as in `word`.
+        self.start();
+        self.put_half(half);
+    }
+
+    fn put_half(&mut self, half: u32) {
+        let index = self.bytes() / 2;
+        if let Some(slot) = self.halves.get_mut(index) {
+            *slot = half as u16;
+        }
+        // SAFETY: callers write to the pages of code, which nothing else uses.
         unsafe { ptr::with_exposed_provenance_mut::<u16>(self.at).write_volatile(half as u16) }
         self.at += 2;
     }
 
     /// A 32-bit T32 instruction, first halfword on top.
     pub(crate) fn wide(&mut self, word: u32) {
-        self.half(word >> 16);
-        self.half(word);
+        self.start();
+        self.put_half(word >> 16);
+        self.put_half(word);
+    }
+
+    /// `it` with a condition.
+    pub(crate) fn if_then(&mut self, condition: u32) {
+        self.half(0xbf08 | condition << 4);
+        self.guarded = true;
     }
 
     /// Makes it safe to execute.

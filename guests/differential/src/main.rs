@@ -4,9 +4,10 @@
 //! ([`a32`], [`t32`]). It runs from a mode of PL1 with the MMU on until an exception. All of the
 //! processor's state then, and all memory it may have changed, is hashed; a call, an interrupt
 //! and a data abort are returned from behind what caused them, and it goes on to the next.
-//! Every sequence runs three times in a row: a hypervisor may by then have rewritten it. The
-//! first half of those in A32 have nothing sensitive but what kernels do most. One
-//! in four has an interrupt pending, which comes with whatever unmasks it.
+//! Every sequence runs three times in a row: a hypervisor may by then have rewritten it. Half
+//! of those in A32 have nothing sensitive but what kernels do most. One
+//! in four has an interrupt pending, which comes with whatever unmasks it; one in 64 is
+//! interrupted anywhere ([`stepped`]).
 //!
 //! The output on bare QEMU and that under Entresol must be the same:
 //!
@@ -18,6 +19,7 @@
 
 mod a32;
 mod code;
+mod stepped;
 mod t32;
 
 use code::{Code, MODES};
@@ -29,9 +31,11 @@ use entresol_guest::{board, cp15, entry, gic, print, println};
 
 /// Sequences of each set, unless the build says so, and in a line of output.
 const SEQUENCES: u32 = number(option_env!("DIFFERENTIAL_SEQUENCES"), 6000);
-/// Number of the first, by which all are generated.
+/// Number of the first, by which all are generated. A multiple of `LINE`.
 const FIRST: u32 = number(option_env!("DIFFERENTIAL_FIRST"), 0);
 const LINE: u32 = 250;
+/// One sequence of so many is interrupted anywhere.
+const STEPPED: u32 = number(option_env!("DIFFERENTIAL_STEPPED"), 64);
 /// Steps of a sequence.
 const STEPS: u32 = 24;
 const TIMES: u32 = 3;
@@ -48,6 +52,8 @@ const SCRATCH: usize = board::MEMORY + 0xf_0000;
 const CHANGED: usize = 0x400;
 /// Where the stacks are in it.
 const STACKS: u32 = 0x2c0;
+/// What is loaded into r7 by an `ldmdb` of all registers from the stacks down.
+const SCRATCH_SLOT: usize = SCRATCH + 0x2a0;
 
 /// CPSR.T, CPSR.I and CPSR.F.
 const T32: u32 = 0x20;
@@ -72,6 +78,7 @@ fn main(_device_tree: u32) -> u32 {
     println!("differential: begin");
     gic::init();
     gic::enable(1);
+    gic::enable(board::TIMER_INTERRUPT);
     mmu_on();
     all("a32", 0);
     all("t32", T32);
@@ -91,7 +98,8 @@ fn all(name: &str, set: u32) {
 }
 
 fn sequence(number: u32, set: u32, hash: &mut Hash) {
-    let mut random = Random::numbered((FIRST + number) << 1 | set >> 5);
+    let number = FIRST + number;
+    let mut random = Random::numbered(number << 1 | set >> 5);
     let turn = number as usize;
     let at = CODE + turn % CODE_PAGES * 0x1000 + turn / CODE_PAGES % (0x1000 / PLACE) * PLACE;
     let mode = MODES[random.below(MODES.len() as u32) as usize];
@@ -99,7 +107,7 @@ fn sequence(number: u32, set: u32, hash: &mut Hash) {
     let pending = random.once_in(4);
     let mut code = Code::new(random, at, mode);
     if set == 0 {
-        a32::write(&mut code, STEPS, number < SEQUENCES / 2);
+        a32::write(&mut code, STEPS, (number / LINE).is_multiple_of(2));
     } else {
         t32::write(&mut code, STEPS);
     }
@@ -114,6 +122,9 @@ fn sequence(number: u32, set: u32, hash: &mut Hash) {
     }
     for _ in 0..TIMES {
         run(number, &state, pending, hash);
+    }
+    if number.is_multiple_of(STEPPED) {
+        stepped::check(number, &state, &code, hash);
     }
 }
 
@@ -145,45 +156,66 @@ fn initial(random: &mut Random, at: usize, psr: u32) -> State {
 
 /// Runs the sequence once, over its exceptions, to its end.
 fn run(number: u32, initial: &State, pending: bool, hash: &mut Hash) {
-    for at in (SCRATCH..SCRATCH + CHANGED).step_by(4) {
-        // SAFETY: only sequences use the scratch page, and none is running.
-        unsafe { ptr::with_exposed_provenance_mut::<u32>(at).write_volatile(at as u32 * 0x11) }
-    }
-    for write in [cp15::tpidrurw::write, cp15::tpidruro::write, cp15::dfsr::write] {
-        // SAFETY: nothing depends on these registers.
-        unsafe { write(0) }
-    }
+    prepare();
     if pending {
         gic::send_to_self(1);
     }
-    let mut state = *initial;
-    for _ in 0..STOPS {
-        // SAFETY: a sequence uses the scratch page only, or faults.
-        let found = unsafe { sandbox::run(&state) };
-        hash.state(&found);
+    let _ = over_exceptions(initial, |found| {
+        hash.state(found);
         if cfg!(feature = "full") {
             println!("{number}: {found:x?}");
         }
-        state = found;
-        match found.vector {
-            vector::SVC => {}
-            vector::DATA => state.pc -= 4,
-            vector::IRQ => {
-                gic::end(gic::acknowledge());
-                state.pc -= 4;
-            }
-            _ => break,
+        if found.vector == vector::IRQ {
+            gic::end(gic::acknowledge());
         }
-    }
-    for at in (SCRATCH..SCRATCH + CHANGED).step_by(4) {
-        // SAFETY: as above.
-        hash.word(unsafe { ptr::with_exposed_provenance::<u32>(at).read_volatile() });
-    }
+        found.vector == vector::IRQ
+    });
+    hash.scratch();
     let left = gic::acknowledge();
     if left != gic::SPURIOUS {
         gic::end(left);
     }
     hash.word(left);
+}
+
+/// What sequences may change, as it is before each.
+fn prepare() {
+    let word = |at: usize| ptr::with_exposed_provenance_mut::<u32>(at);
+    for at in (SCRATCH..SCRATCH + CHANGED).step_by(4) {
+        // SAFETY: only sequences use the scratch page, and none is running.
+        unsafe { word(at).write_volatile(at as u32 * 0x11) }
+    }
+    // SAFETY: as above.
+    unsafe { word(SCRATCH_SLOT).write_volatile(SCRATCH as u32) }
+    for write in [
+        cp15::tpidrurw::write,
+        cp15::tpidruro::write,
+        // Also what an exception into the sandbox leaves in it.
+        cp15::tpidrprw::write,
+        cp15::dfsr::write,
+        cp15::dfar::write,
+    ] {
+        // SAFETY: nothing depends on these registers.
+        unsafe { write(0) }
+    }
+}
+
+/// Runs from exception to exception, each of which `each` sees and says of an interrupt
+/// whether to go on; returns the last.
+fn over_exceptions(initial: &State, mut each: impl FnMut(&State) -> bool) -> State {
+    let mut state = *initial;
+    for _ in 0..STOPS {
+        // SAFETY: a sequence uses the scratch page only, or faults.
+        state = unsafe { sandbox::run(&state) };
+        let goes_on = each(&state);
+        match state.vector {
+            vector::SVC => {}
+            vector::DATA => state.pc -= 4,
+            vector::IRQ if goes_on => state.pc -= 4,
+            _ => break,
+        }
+    }
+    state
 }
 
 /// Everything at its physical address, by pages.
@@ -213,6 +245,14 @@ impl Hash {
 
     fn word(&mut self, word: u32) {
         self.0 = (self.0 ^ word).wrapping_mul(0x0100_0193);
+    }
+
+    /// All that a sequence may have stored.
+    fn scratch(&mut self) {
+        for at in (SCRATCH..SCRATCH + CHANGED).step_by(4) {
+            // SAFETY: memory that only sequences use, and none is running.
+            self.word(unsafe { ptr::with_exposed_provenance::<u32>(at).read_volatile() });
+        }
     }
 
     /// What the exception did not touch of DFSR and the like is not compared.

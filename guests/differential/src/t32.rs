@@ -7,7 +7,7 @@
 use crate::code::Code;
 
 /// Ends a sequence: a permanently undefined instruction.
-const END: u32 = 0xde5d;
+pub(crate) const END: u32 = 0xde5d;
 /// CPSR.T.
 const T32: u32 = 0x20;
 
@@ -94,7 +94,7 @@ fn step(code: &mut Code) {
 fn if_then(code: &mut Code) {
     if code.random.once_in(3) {
         let condition = code.random.below(14);
-        code.half(0xbf08 | condition << 4);
+        code.if_then(condition);
     }
 }
 

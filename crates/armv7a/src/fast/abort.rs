@@ -48,7 +48,8 @@ macro_rules! reflected {
                 "bne {slow}",
                 "tst r9, #0xc",                 // and not alignment, access flag
                 "beq {slow}",
-                "mvns r11, r10, asr #20",       // the window's megabyte
+                "movw r11, #{WINDOW}",
+                "cmp r11, r10, lsr #20",
                 "beq {slow}",
                 // 3.
                 switch_text!("r7", "r8", "r11"),
@@ -140,6 +141,7 @@ macro_rules! reflected {
                 BACK = const $back,
                 VECTOR = const $vector,
                 VIEW = const VIEW,
+                WINDOW = const entresol_abi::window::BASE >> 20,
                 SP_LR = const SP_LR,
                 USER = const USER,
                 BANK_ABORT = const BANK_ABORT,

@@ -1,6 +1,6 @@
 //! What is dropped when the guest invalidates, a page changes its kind, or a pool is full.
 
-use super::{MAX_PAIRS, ROOT_LEN, Shadow, Side, TOP, TOP_GUEST};
+use super::{ROOT_LEN, Shadow, Side, WINDOW, place};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::memory::GuestMemory;
@@ -16,7 +16,7 @@ impl Shadow {
         self.flushes = self.flushes.wrapping_add(1);
         self.baked_domains = 0;
         self.scattered = [0; 128];
-        self.commons = 0;
+        self.private_pieces = [0; 2];
         self.tables.free_all();
         self.pages.forget_mappings();
         for pair in 0..self.pair_count {
@@ -70,7 +70,7 @@ impl Shadow {
     #[inline(never)]
     pub(crate) fn drop_address(&mut self, linear: &mut Linear<'_>, address: u32, asid: Option<u8>) {
         let (index, page) = (address >> 20, address >> 12 & 0xff);
-        if index == TOP && page < TOP_GUEST || index == self.stubs.hole() && index != 0 {
+        if index == WINDOW || index == self.stubs.hole() && index != 0 {
             return;
         }
         let mut dropped = false;
@@ -89,9 +89,6 @@ impl Shadow {
             dropped |= self.drop_in_pair(linear, pair, index, page);
             pair += 1;
         }
-        if self.is_scattered(index) {
-            self.forget_common(index);
-        }
         if dropped {
             maintenance::forget_page(address);
         }
@@ -100,7 +97,7 @@ impl Shadow {
     /// Drops an entry from both views of a pair; whether there was one.
     #[inline]
     fn drop_in_pair(&mut self, linear: &mut Linear<'_>, pair: u8, index: u32, page: u32) -> bool {
-        if self.pairs[usize::from(pair) % MAX_PAIRS].stale {
+        if self.pairs[place(pair)].stale {
             return false;
         }
         let mut dropped = false;
@@ -180,7 +177,7 @@ impl Shadow {
     /// The guest virtual address that a second-level entry maps.
     pub(crate) fn address_of(&self, linear: &Linear<'_>, entry: HostPhys) -> u32 {
         let table = HostPhys(entry.0 & !0x3ff);
-        let index = self.tables.record_of(linear, table).map_or(TOP, |record| record.index);
+        let index = self.tables.record_of(linear, table).map_or(0, |record| record.index);
         index << 20 | (entry.0 & 0x3ff) << 10
     }
 }

@@ -1,11 +1,11 @@
 //! Resolving a fault: the walk of the guest's tables, and the entry that follows from it.
 
-use super::{Attempt, Resolved, SCTLR_AFE, Shadow, Side, TOP};
+use super::{Attempt, Resolved, SCTLR_AFE, Shadow, Side, WINDOW};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::tables::Kind;
 use crate::translation::{self, Memory, Rights, WINDOW_DOMAIN};
-use entresol_abi::{HostPhys, window};
+use entresol_abi::HostPhys;
 use entresol_vcpu::walk::{Mapping, Size};
 use entresol_vcpu::{Cp15, Purpose, check, permissions};
 
@@ -47,7 +47,7 @@ impl Shadow {
         attempt: Attempt,
         privileged: bool,
     ) -> Resolved {
-        if address.wrapping_sub(window::BASE) < window::END - window::BASE {
+        if address >> 20 == WINDOW {
             return Resolved::Window;
         }
         let memory = self.memory;
@@ -93,7 +93,6 @@ impl Shadow {
         let rights = Rights { write: allowed.write && writable, execute };
         let entry = Entry { address, side, host, rights, kind: Memory::Normal };
         if matches!(mapping.size, Size::Section | Size::Supersection | Size::Flat)
-            && address >> 20 != TOP
             && !self.pages.megabyte_has_code(page >> 8)
         {
             self.fill_section(linear, &mapping, entry)
@@ -126,8 +125,8 @@ impl Shadow {
     /// Domain for a first-level entry; 15 is the window's, so what the guest's DACR says of
     /// its own domain 15 is baked into entries.
     #[inline]
-    fn domain(&mut self, mapping: &Mapping, top: bool) -> u8 {
-        if top || mapping.domain == u32::from(WINDOW_DOMAIN) {
+    fn domain(&mut self, mapping: &Mapping) -> u8 {
+        if mapping.domain == u32::from(WINDOW_DOMAIN) {
             self.baked_domains |= 0b11 << (mapping.domain * 2);
         }
         mapping.domain as u8
@@ -146,19 +145,17 @@ impl Shadow {
         if translation::table_of(old).is_some() {
             self.unlink(linear, side, index, old);
         }
-        let domain = self.domain(mapping, false);
+        let domain = self.domain(mapping);
         if !mapping.attributes.not_global() {
             self.scatter(index);
         } else if let Some(pair) = self.pairs.get_mut(usize::from(self.current)) {
             pair.private_entries = true;
+            self.note_private(side, index);
         }
         let host = HostPhys(host.0 & 0xfff0_0000);
         let entry = translation::guest_section(host, domain, rights, Memory::Normal);
         linear.store(at, entry);
         self.touch(self.current, index);
-        if !mapping.attributes.not_global() {
-            self.note_common(side, index, entry);
-        }
         self.written(address, old, entry)
     }
 
@@ -191,8 +188,7 @@ impl Shadow {
     #[inline(always)]
     fn fill_page(&mut self, linear: &mut Linear<'_>, mapping: &Mapping, entry: Entry) -> Resolved {
         let Entry { address, side, host, rights, kind } = entry;
-        let top = address >> 20 == TOP;
-        let linked = if top { None } else { self.linked(linear, address, side, mapping) };
+        let linked = self.linked(linear, address, side, mapping);
         let table = match linked {
             Some(table) => table,
             None => match self.link(linear, address, side, mapping) {
@@ -206,7 +202,7 @@ impl Shadow {
         linear.store(at, entry);
         // A shared table that was only just linked here may well have the entry.
         let resolved = match self.written(address, old, entry) {
-            Resolved::Unchanged if linked.is_none() && !top => Resolved::Filled,
+            Resolved::Unchanged if linked.is_none() => Resolved::Filled,
             resolved => resolved,
         };
         if kind == Memory::Normal
@@ -241,7 +237,7 @@ impl Shadow {
     }
 
     /// Makes the second-level table for an address, or finds a shared one, and links it into
-    /// the current pair. The top megabyte has one of its own always.
+    /// the current pair.
     #[inline(never)]
     fn link(
         &mut self,
@@ -251,15 +247,6 @@ impl Shadow {
         mapping: &Mapping,
     ) -> Option<HostPhys> {
         let index = address >> 20;
-        if index == TOP {
-            self.domain(mapping, true);
-            if mapping.attributes.not_global() {
-                self.pairs.get_mut(usize::from(self.current))?.private_entries = true;
-            } else {
-                self.scatter(index);
-            }
-            return Some(self.tops.at(Self::root(self.current, side)));
-        }
         let at = self.first_level(self.current, side, index);
         let entry: u32 = linear.load(at);
         if translation::table_of(entry).is_some() {
@@ -269,14 +256,12 @@ impl Shadow {
             linear.store(at, 0u32);
             maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
         }
-        let domain = self.domain(mapping, false);
+        let domain = self.domain(mapping);
         self.touch(self.current, index);
         let shared = !mapping.attributes.not_global();
         if shared && let Some(table) = self.tables.find(linear, mapping.first, index, side) {
-            let entry = translation::table(table, domain);
-            linear.store(at, entry);
+            linear.store(at, translation::table(table, domain));
             maintenance::entries_written();
-            self.note_common(side, index, entry);
             return Some(table);
         }
         let table = match self.tables.take(linear, mapping.first, index, side) {
@@ -288,9 +273,8 @@ impl Shadow {
         };
         if shared {
             self.tables.share(linear, table);
-            self.note_common(side, index, translation::table(table, domain));
         } else {
-            self.forget_common(index);
+            self.note_private(side, index);
             let pair = self.pairs.get_mut(usize::from(self.current))?;
             self.tables.own(linear, table, &mut pair.private);
         }

@@ -13,7 +13,7 @@
 //!
 //! Manual: ARM DDI 0406C, B3.5 (descriptors), B3.7.1 (AP), B3.7.3 (domains).
 
-use super::{Attempt, Shadow, Side, TOP};
+use super::{Attempt, Shadow, Side};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::tables::Kind;
@@ -63,7 +63,7 @@ impl Shadow {
     ) -> Option<()> {
         let index = address >> 20;
         let plain = cp15.sctlr & SCTLR_MEANING == SCTLR_M && cp15.ttbcr & TTBCR_SPLIT == 0;
-        if !plain || index == TOP {
+        if !plain {
             return None;
         }
         let linked: u32 = linear.load(self.first_level(self.current, side, index));

@@ -1,9 +1,8 @@
 //! Which pair of first-level tables is current, and which gives way to a new one.
 
-use super::{COMMON, MAX_PAIRS, PIECE, Pair, Shadow, Side, TOP, TOP_GUEST};
+use super::{PIECE, Pair, Shadow, Side, WINDOW, place};
 use crate::linear::Linear;
 use crate::maintenance;
-use crate::translation::{self, WINDOW_DOMAIN};
 use entresol_abi::HostPhys;
 
 impl Shadow {
@@ -23,7 +22,7 @@ impl Shadow {
 
     #[inline(never)]
     pub(super) fn activate(&mut self, linear: &mut Linear<'_>, pair: u8) {
-        self.current = pair;
+        let before = core::mem::replace(&mut self.current, pair);
         self.clock = self.clock.wrapping_add(1);
         let clock = self.clock;
         let mut stale = false;
@@ -34,7 +33,7 @@ impl Shadow {
         }
         if stale {
             self.clear_roots(linear, pair);
-            self.begin_with_common(linear, pair);
+            self.begin_with_common(linear, pair, before);
         }
     }
 
@@ -95,7 +94,6 @@ impl Shadow {
         let touched = self.touched.get_mut(usize::from(pair)).map_or([!0; 2], core::mem::take);
         for side in Side::BOTH {
             let root = Self::root(pair, side);
-            let top = self.tops.at(root);
             let mut at = self.roots.at(root);
             for mut pieces in touched {
                 // What was never used is skipped: 16 KiB are much to clear for each process.
@@ -107,8 +105,7 @@ impl Shadow {
                 }
                 at = HostPhys(end);
             }
-            linear.zero(HostPhys(top.0 + TOP_GUEST * 4), (256 - TOP_GUEST) * 4);
-            linear.store(self.first_level(pair, side, TOP), translation::table(top, WINDOW_DOMAIN));
+            linear.store(self.first_level(pair, side, WINDOW), self.window);
         }
         if self.stubs.hole() != 0 && pair != 0 {
             let at = self.first_level(pair, Side::Kernel, self.stubs.hole());
@@ -122,50 +119,37 @@ impl Shadow {
     #[inline]
     pub(super) fn touch(&mut self, pair: u8, index: u32) {
         let piece = index / PIECE;
-        self.touched[usize::from(pair) % MAX_PAIRS][(piece >> 5) as usize & 1] |= 1 << (piece & 31);
+        self.touched[place(pair)][(piece >> 5) as usize & 1] |= 1 << (piece & 31);
     }
 
-    /// Puts what is common to kernel views into that of a pair that is empty. As in a TLB, what is
-    /// global was filled for all address spaces.
+    /// Puts what is global in the kernel view of one pair into that of another, which is empty. As
+    /// in a TLB, what is global was filled for all address spaces.
     #[inline(never)]
-    fn begin_with_common(&mut self, linear: &mut Linear<'_>, pair: u8) {
-        if pair == 0 {
+    fn begin_with_common(&mut self, linear: &mut Linear<'_>, pair: u8, from: u8) {
+        let usable = from != pair && from != 0 && pair != 0;
+        if !usable || self.pairs[place(from)].stale {
             return;
         }
-        let mut number = 0;
-        while number < self.commons {
-            let (index, entry) = self.common[number % COMMON];
-            linear.store(self.first_level(pair, Side::Kernel, index), entry);
-            self.touch(pair, index);
-            number += 1;
+        for half in 0..2 {
+            let common = self.touched[place(from)][half] & !self.private_pieces[half];
+            self.touched[place(pair)][half] |= common;
+            let mut pieces = common;
+            while pieces != 0 {
+                let index = (half as u32 * 32 + pieces.trailing_zeros()) * PIECE;
+                let source = self.first_level(from, Side::Kernel, index);
+                linear.copy(source, self.first_level(pair, Side::Kernel, index), PIECE * 4);
+                pieces &= pieces - 1;
+            }
         }
         maintenance::entries_written();
     }
 
-    /// Notes an entry that every pair may have, in place of what was noted of its megabyte.
-    #[inline(never)]
-    pub(super) fn note_common(&mut self, side: Side, index: u32, entry: u32) {
-        if side == Side::Application || self.current == 0 {
-            return;
-        }
-        self.forget_common(index);
-        if self.commons < COMMON {
-            self.common[self.commons] = (index, entry);
-            self.commons += 1;
-        }
-    }
-
-    /// Forgets what was noted of a megabyte.
-    #[inline(never)]
-    pub(crate) fn forget_common(&mut self, index: u32) {
-        let mut number = 0;
-        while number < self.commons {
-            if self.common[number % COMMON].0 == index {
-                self.commons -= 1;
-                self.common[number % COMMON] = self.common[self.commons % COMMON];
-            } else {
-                number += 1;
-            }
+    /// Notes that an entry of the current pair that is not global, if it is one of a kernel view.
+    #[inline]
+    pub(super) fn note_private(&mut self, side: Side, index: u32) {
+        if side == Side::Kernel {
+            let piece = index / PIECE;
+            self.private_pieces[(piece >> 5) as usize & 1] |= 1 << (piece & 31);
         }
     }
 
@@ -173,7 +157,7 @@ impl Shadow {
     /// that of the MMU turned off.
     pub(crate) fn link_hole(&mut self, linear: &mut Linear<'_>, entry: u32) {
         for pair in 1..self.pair_count {
-            if !self.pairs[usize::from(pair) % MAX_PAIRS].stale {
+            if !self.pairs[place(pair)].stale {
                 linear.store(self.first_level(pair, Side::Kernel, self.stubs.hole()), entry);
                 self.touch(pair, self.stubs.hole());
             }

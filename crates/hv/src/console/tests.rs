@@ -1,7 +1,7 @@
 //! The shared line, by example and by chance.
 
 use super::*;
-use core::fmt::Write;
+use crate::sentence::say;
 
 /// A line that takes `room` more bytes.
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl Serial for Line {
 #[test]
 fn a_line_that_fills_in_the_middle_of_a_frame_goes_on_where_it_stopped() {
     let mut console = Console::new();
-    write!(console.writer(channel(0)), "hello").unwrap();
+    say(&mut console.writer(channel(0)), "hello", &[]);
     let mut line = Line::default();
     while console.pending() {
         line.room = 1;
@@ -57,7 +57,7 @@ fn a_flood_delays_the_others_by_one_turn_and_loses_only_its_own_bytes() {
     for n in 0..10_000 {
         console.put(channel(0), b'x');
         if n == 5_000 {
-            writeln!(console.writer(channel(1)), "quiet").unwrap();
+            say(&mut console.writer(channel(1)), "quiet\n", &[]);
         }
         line.room += usize::from(n % 4 == 0);
         console.pump(&mut line);
@@ -70,8 +70,8 @@ fn a_flood_delays_the_others_by_one_turn_and_loses_only_its_own_bytes() {
 #[test]
 fn lines_of_two_channels_stay_whole() {
     let mut console = Console::new();
-    write!(console.writer(channel(0)), "one\ntwo\n").unwrap();
-    writeln!(console.writer(channel(1)), "three").unwrap();
+    say(&mut console.writer(channel(0)), "one\ntwo\n", &[]);
+    say(&mut console.writer(channel(1)), "three\n", &[]);
     let mut line = Line::with_room(1000);
     console.pump(&mut line);
     assert_eq!(line.sent, b"\x1e1one\n\x1e2three\n\x1e1two\n");

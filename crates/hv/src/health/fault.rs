@@ -4,7 +4,8 @@
 //! what its processor does about it. Not responsible for detecting anything, nor for
 //! what follows.
 
-use core::fmt;
+use crate::sentence::Value::{self, Count, Hex, Text};
+use crate::sentence::{Sink, say};
 use entresol_abi::GuestPhys;
 
 /// Which part of a guest did something.
@@ -158,18 +159,18 @@ pub enum Notice {
     },
 }
 
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Who {
+    const fn text(self) -> Value<'static> {
+        Text(match self {
             Self::Kernel => "guest kernel",
             Self::Application => "guest application",
         })
     }
 }
 
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Access {
+    const fn text(self) -> Value<'static> {
+        Text(match self {
             Self::Read => "read",
             Self::Wrote => "wrote",
             Self::Executed => "executed",
@@ -177,9 +178,9 @@ impl fmt::Display for Access {
     }
 }
 
-impl fmt::Display for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Pool {
+    const fn text(self) -> Value<'static> {
+        Text(match self {
             Self::Views => "address-space views",
             Self::ShadowTables => "shadow tables",
             Self::Sites => "replaced instructions",
@@ -187,82 +188,91 @@ impl fmt::Display for Pool {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Window { who, access, address, pc } => write!(
-                f,
-                "{who} {access} {address:#010x} at pc {pc:#010x}, which is the hypervisor's \
-                 window: no guest may touch it"
+impl Fault {
+    /// Says it.
+    pub fn say(&self, out: &mut dyn Sink) {
+        match *self {
+            Self::Window { who, access, address, pc } => say(
+                out,
+                "% % % at pc %, which is the hypervisor's window: no guest may touch it",
+                &[who.text(), access.text(), Hex(address), Hex(pc)],
             ),
-            Self::Nothing { who, access, address, pc } => write!(
-                f,
-                "{who} {access} guest-physical {:#010x} at pc {pc:#010x}, where it has neither \
-                 memory nor a device: a guest may touch only what its manifest gives it",
-                address.0
+            Self::Nothing { who, access, address, pc } => say(
+                out,
+                "% % guest-physical % at pc %, where it has neither memory nor a device: a \
+                 guest may touch only what its manifest gives it",
+                &[who.text(), access.text(), Hex(address.0), Hex(pc)],
             ),
-            Self::ExceptionLoop { vector, pc } => write!(
-                f,
-                "guest kernel took an exception at pc {pc:#010x} and its vector at \
-                 {vector:#010x} raises exceptions without end: a vector must be able to run"
+            Self::ExceptionLoop { vector, pc } => say(
+                out,
+                "guest kernel took an exception at pc % and its vector at % raises exceptions \
+                 without end: a vector must be able to run",
+                &[Hex(pc), Hex(vector)],
             ),
-            Self::NoVector { vector, pc } => write!(
-                f,
-                "guest kernel took an exception at pc {pc:#010x} but cannot execute its vector \
-                 at {vector:#010x}: a vector must lie in the guest's memory"
+            Self::NoVector { vector, pc } => say(
+                out,
+                "guest kernel took an exception at pc % but cannot execute its vector at %: a \
+                 vector must lie in the guest's memory",
+                &[Hex(pc), Hex(vector)],
             ),
-            Self::IllegalMode { status, pc } => write!(
-                f,
-                "guest kernel set its status to {status:#010x} at pc {pc:#010x}, which names no \
-                 mode of its processor: a status must name a mode"
+            Self::IllegalMode { status, pc } => say(
+                out,
+                "guest kernel set its status to % at pc %, which names no mode of its \
+                 processor: a status must name a mode",
+                &[Hex(status), Hex(pc)],
             ),
-            Self::Stuck { pc } => write!(
-                f,
-                "guest kernel waits at pc {pc:#010x} for an interrupt, but none is enabled that \
-                 could come: who waits must have armed what wakes it"
+            Self::Stuck { pc } => say(
+                out,
+                "guest kernel waits at pc % for an interrupt, but none is enabled that could \
+                 come: who waits must have armed what wakes it",
+                &[Hex(pc)],
             ),
-            Self::Exhausted { pool, limit, pc } => write!(
-                f,
-                "guest needs more than its {limit} {pool} at pc {pc:#010x}: a guest may use only \
-                 what its manifest gives it"
+            Self::Exhausted { pool, limit, pc } => say(
+                out,
+                "guest needs more than its % % at pc %: a guest may use only what its manifest \
+                 gives it",
+                &[Count(limit), pool.text(), Hex(pc)],
             ),
         }
     }
 }
 
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownRegister { instruction, pc } => write!(
-                f,
-                "guest kernel executed {instruction:#010x} at pc {pc:#010x}, which accesses a \
-                 system register its processor does not have: it is told so"
+impl Notice {
+    /// Says it.
+    pub fn say(&self, out: &mut dyn Sink) {
+        match *self {
+            Self::UnknownRegister { instruction, pc } => say(
+                out,
+                "guest kernel executed % at pc %, which accesses a system register its \
+                 processor does not have: it is told so",
+                &[Hex(instruction), Hex(pc)],
             ),
-            Self::Nothing { who, access, address, pc } => write!(
-                f,
-                "{who} {access} guest-physical {:#010x} at pc {pc:#010x}, where it has neither \
-                 memory nor a device: it takes an abort",
-                address.0
+            Self::Nothing { who, access, address, pc } => say(
+                out,
+                "% % guest-physical % at pc %, where it has neither memory nor a device: it \
+                 takes an abort",
+                &[who.text(), access.text(), Hex(address.0), Hex(pc)],
             ),
-            Self::Window { who, access, address, pc } => write!(
-                f,
-                "{who} {access} {address:#010x} at pc {pc:#010x}, which is the hypervisor's \
-                 window: it takes an abort"
+            Self::Window { who, access, address, pc } => say(
+                out,
+                "% % % at pc %, which is the hypervisor's window: it takes an abort",
+                &[who.text(), access.text(), Hex(address), Hex(pc)],
             ),
-            Self::ForeignMapping { address, to, pc } => write!(
-                f,
-                "guest kernel maps {address:#010x} to guest-physical {:#010x}, which is not its \
-                 own, and used it at pc {pc:#010x}: it takes an abort",
-                to.0
+            Self::ForeignMapping { address, to, pc } => say(
+                out,
+                "guest kernel maps % to guest-physical %, which is not its own, and used it at \
+                 pc %: it takes an abort",
+                &[Hex(address), Hex(to.0), Hex(pc)],
             ),
-            Self::UndefinedCall { number, pc } => write!(
-                f,
-                "guest kernel made call {number:#010x} at pc {pc:#010x}, which is not defined: \
-                 it is told so"
+            Self::UndefinedCall { number, pc } => say(
+                out,
+                "guest kernel made call % at pc %, which is not defined: it is told so",
+                &[Hex(number), Hex(pc)],
             ),
-            Self::PoolFull { pool, limit } => write!(
-                f,
-                "guest uses all of its {limit} {pool}: the oldest are recycled, which costs time"
+            Self::PoolFull { pool, limit } => say(
+                out,
+                "guest uses all of its % %: the oldest are recycled, which costs time",
+                &[Count(limit), pool.text()],
             ),
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! - No slot has length 0; `frame` is the sum of the lengths.
 
+use crate::quotient::quotient;
 use entresol_abi::image::MAX_SLOTS;
 
 /// Every vCPU.
@@ -60,7 +61,7 @@ impl Table {
             return ALL;
         }
         if now.saturating_sub(self.end) >= self.frame {
-            self.end += (now - self.end) / self.frame * self.frame;
+            self.end += quotient(now - self.end, self.frame) * self.frame;
         }
         while now >= self.end {
             self.current += 1;

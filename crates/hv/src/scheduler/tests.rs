@@ -243,10 +243,12 @@ proptest! {
                 Step::Priority(vcpu, priority) => {
                     scheduler.set_priority(id(vcpu), priority);
                     let ready = lists.ring(vcpu).contains(&vcpu);
-                    lists.block(vcpu);
-                    lists.priority[vcpu] = priority.min(31);
-                    if ready {
-                        lists.ready(vcpu);
+                    if lists.priority[vcpu] != priority.min(31) {
+                        lists.block(vcpu);
+                        lists.priority[vcpu] = priority.min(31);
+                        if ready {
+                            lists.ready(vcpu);
+                        }
                     }
                 }
                 Step::Expire => {

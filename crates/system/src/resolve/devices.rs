@@ -79,9 +79,9 @@ impl Checks<'_> {
             let (at, irq) = (u64::from(passthrough.at), passthrough.irq);
             let range = at..at + passthrough.device.size.0;
             let name = &passthrough.device.name;
-            if at & 0xfff != 0 || range.end > 0xfff0_0000 {
+            if at & 0xfff != 0 || range.end > 0xffb0_0000 {
                 let message = format!("`{name}` cannot be at {at:#010x} in the VM");
-                let help = "set `at` to a multiple of 0x1000 below 0xfff00000";
+                let help = "set `at` to a multiple of 0x1000 below 0xffb00000";
                 self.wrong("device::address", entry.span(), "this device", message, help);
             }
             if irq != 0 && !SHARED_INTERRUPTS.contains(&irq) {

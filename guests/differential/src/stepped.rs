@@ -1,0 +1,151 @@
+//! Stops a sequence at each of its instructions, then interrupts it anywhere and compares.
+//!
+//! What a kernel sees of an interrupt is the state between two of its instructions, whatever
+//! a hypervisor made of these. So first the sequence is run to each of its instructions, where
+//! an undefined one is put: these states are hashed, to be compared between hypervisors and
+//! none. Then, put back as it was and run until it is rewritten, it is interrupted by the timer
+//! after any time, also one that is over within what stands for one of its instructions; each
+//! state found must be the one of that place. Where interrupts strike differs between machines,
+//! so nothing is hashed: a difference is printed, which none is without a hypervisor.
+//!
+//! # Invariants
+//!
+//! 1. Banked `lr` and SPSR that the stop or the interrupt itself writes are not compared.
+//! 2. A store of several registers may be interrupted between two of them and is begun again
+//!    (ARM DDI 0406C, A3.5.3): memory is not compared there.
+
+use crate::code::{Code, MOST};
+use crate::{Hash, TIMES, a32, over_exceptions, prepare, t32};
+use core::hint::black_box;
+use core::ptr;
+use entresol_guest::random::Random;
+use entresol_guest::sandbox::{State, vector};
+use entresol_guest::{cp15, gic, println, timer};
+
+/// Interrupts of one sequence.
+const INTERRUPTS: u32 = 32;
+/// CPSR.T.
+const T32: u32 = 0x20;
+/// CPSR.M, and User mode.
+const MODE: u32 = 0x1f;
+const USER: u32 = 0x10;
+/// Ticks of the counter within which a sequence ends.
+const LONG: u64 = 10_000_000;
+
+/// A stop at an instruction, if it got there.
+struct Stop {
+    state: State,
+    memory: u32,
+    reached: bool,
+    /// It may be interrupted between two stores.
+    stores: bool,
+}
+
+static mut STOPS: [Stop; MOST] =
+    [const { Stop { state: State::EMPTY, memory: 0, reached: false, stores: false } }; MOST];
+
+/// Makes both for a sequence that was just written.
+pub(crate) fn check(number: u32, initial: &State, code: &Code, hash: &mut Hash) {
+    // SAFETY: the only user, and it does not call itself.
+    let stops = unsafe { &mut *ptr::addr_of_mut!(STOPS) };
+    for (stop, offset) in stops.iter_mut().zip(code.starts()) {
+        stop_at(stop, initial, code, *offset);
+        if cfg!(feature = "full") {
+            println!("{number} stopped at {offset:x}: {:x?} memory {:x}", stop.state, stop.memory);
+        }
+        hash.state(&stop.state);
+        hash.word(stop.memory);
+    }
+    let mut ticks = 0;
+    for _ in 0..TIMES {
+        prepare();
+        let begin = timer::now();
+        timer::arm(begin + LONG);
+        let _ = over_exceptions(initial, |_| false);
+        ticks = timer::now() - begin;
+        timer::disarm();
+    }
+    let mut random = Random::numbered(number);
+    for _ in 0..INTERRUPTS {
+        prepare();
+        timer::arm(timer::now() + u64::from(random.below(ticks as u32 + 1)));
+        // Instructions are shorter than ticks.
+        for round in 0..random.below(16) {
+            black_box(round);
+        }
+        let found = over_exceptions(initial, |_| false);
+        timer::disarm();
+        if found.vector == vector::IRQ {
+            gic::end(gic::acknowledge());
+            judge(number, &found, &*stops, code, initial);
+        }
+    }
+}
+
+/// Runs to the instruction at `offset`, without executing it.
+fn stop_at(stop: &mut Stop, initial: &State, code: &Code, offset: u16) {
+    let at = initial.pc as usize + usize::from(offset);
+    let own = code.halves_at(offset);
+    let (end, bytes) = if initial.psr & T32 == 0 {
+        ([a32::END as u16, (a32::END >> 16) as u16], 4)
+    } else {
+        ([t32::END as u16, own[1]], 2)
+    };
+    let put = |halves: [u16; 2]| {
+        for (half, at) in halves.into_iter().zip([at, at + 2]) {
+            // SAFETY: halfwords of the sequence, or right behind it.
+            unsafe { ptr::with_exposed_provenance_mut::<u16>(at).write_volatile(half) }
+        }
+        cp15::code_written(at, 4);
+    };
+    put(end);
+    prepare();
+    stop.state = over_exceptions(initial, |_| false);
+    put(own);
+    stop.reached = stop.state.vector == vector::UNDEFINED && stop.state.pc as usize == at + bytes;
+    stop.memory = memory();
+    stop.stores = bytes == 4 && own[1] & 0xfff == (a32::STORE_USER >> 16) as u16;
+}
+
+fn memory() -> u32 {
+    let mut hash = Hash::new();
+    hash.scratch();
+    hash.0
+}
+
+/// Compares what an interrupt found with the stop at that place.
+fn judge(number: u32, found: &State, stops: &[Stop], code: &Code, initial: &State) {
+    let at = found.pc - 4;
+    let offset = at.wrapping_sub(initial.pc);
+    if found.psr & MODE == USER {
+        // Which cannot execute the sequence: it did not even stop there.
+        return;
+    }
+    let mut known = code.starts().iter().zip(stops);
+    let Some((_, stop)) = known.find(|(start, _)| u32::from(**start) == offset) else {
+        // Inside of an IT block, or nowhere.
+        if offset as usize >= code.bytes() || initial.psr & T32 == 0 {
+            println!("differential: {number} interrupted at {at:08x}");
+        }
+        return;
+    };
+    let there = &stop.state;
+    let same = |get: fn(&State) -> [u32; 13]| get(found) == get(there);
+    let banks = |state: &State| {
+        let (svc, abt, fiq) = (state.svc, state.abt, state.fiq);
+        [
+            [svc.sp, svc.lr, svc.spsr, state.und.sp],
+            [abt.sp, abt.lr, abt.spsr, state.irq.sp],
+            [fiq.sp, fiq.lr, fiq.spsr, state.psr],
+        ]
+    };
+    let registers = same(|state| state.r) && found.fiq_r == there.fiq_r;
+    let user = (found.usr_sp, found.usr_lr) == (there.usr_sp, there.usr_lr);
+    let memory = stop.stores || memory() == stop.memory;
+    if !(stop.reached && registers && user && banks(found) == banks(there) && memory) {
+        println!("differential: {number} interrupted at {at:08x} is not as stopped there");
+        if cfg!(feature = "full") {
+            println!("{found:x?}\n{there:x?} memory {memory} reached {}", stop.reached);
+        }
+    }
+}
