@@ -106,14 +106,15 @@ impl Guest {
     }
 
     /// Bits of DACR that do not change without effect on the shadow: those of domains that were
-    /// baked into entries, and what makes a manager.
+    /// baked into entries, and what makes a manager; all if there is one.
     #[inline]
     fn fixed_domains(&self) -> u32 {
         const NOT_CLIENT: u32 = 0xaaaa_aaaa;
-        if self.vcpu.cp15.sctlr & SCTLR_M == 0 {
+        let cp15 = &self.vcpu.cp15;
+        if cp15.sctlr & SCTLR_M == 0 || cp15.dacr & NOT_CLIENT != 0 {
             return !0;
         }
-        self.shadow.baked_domains | NOT_CLIENT | (self.vcpu.cp15.dacr & NOT_CLIENT) >> 1
+        self.shadow.baked_domains | NOT_CLIENT
     }
 
     /// Whether it was renewed since the guest's start.
@@ -232,10 +233,11 @@ macro_rules! count {
 }
 
 /// Resumes the guest behind the instruction that trapped, in its own status: `lr` and SPSR
-/// are as the exception left them. Three instructions.
+/// are as the exception left them. Two instructions: since ARMv6 the one behind a load of User
+/// registers may name a banked register (B9.3.5).
 macro_rules! resume {
     () => {
-        "ldmia sp, {{r0-r14}}^\nnop\nmovs pc, lr"
+        "ldmia sp, {{r0-r14}}^\nmovs pc, lr"
     };
 }
 

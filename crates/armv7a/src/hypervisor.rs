@@ -68,8 +68,6 @@ pub(crate) struct Hypervisor {
     pub(crate) loaded: usize,
     /// The view that is current.
     pub(crate) view: View,
-    /// DACR that is current.
-    pub(crate) dacr: u32,
     /// Whose registers the floating-point unit holds; null for nobody's. A pointer for the
     /// entry code; here it is compared only.
     pub(crate) float_holder: *const Guest,
@@ -125,7 +123,6 @@ impl Hypervisor {
         image: HostPhys(0),
         loaded: 0,
         view: View { base: 0, asid: 0 },
-        dacr: 0,
         float_holder: core::ptr::null(),
         float_open: false,
         held: 0,
@@ -300,10 +297,22 @@ impl Hypervisor {
                 self.scheduler().ready(id);
                 self.reschedule = true;
             }
+            if index != self.loaded {
+                self.keep(index);
+            }
             if for_lock {
                 self.locks.leave(cores::board(), index);
                 self.settle_locks();
             }
+        }
+    }
+
+    /// A guest that is ready does not run: its time stands, if it is virtual.
+    pub(crate) fn keep(&mut self, index: usize) {
+        let guest = &mut self.guests[index % MAX_VMS];
+        if guest.board.has_virtual_time() && guest.run == Run::Running {
+            let now = self.platform().now();
+            self.guests[index % MAX_VMS].board.keep(now);
         }
     }
 
@@ -317,6 +326,7 @@ impl Hypervisor {
                 count_exhausted(exhausted);
             }
             let Some(id) = id else {
+                self.keep(self.loaded);
                 self.idle();
                 continue;
             };
@@ -324,6 +334,9 @@ impl Hypervisor {
             // Before the scheduler is asked again: that another guest is loaded than the one it
             // picked means that a turn was passed.
             self.load(index);
+            if self.guest().board.has_virtual_time() {
+                self.guest().board.let_run(now);
+            }
             self.arm();
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Restoring(next)) => {
@@ -390,6 +403,7 @@ impl Hypervisor {
         // SAFETY: as in `counters`.
         let observed = unsafe { ENTRESOL_OBSERVED.get() };
         observed.vm_switches = observed.vm_switches.wrapping_add(1);
+        self.keep(self.loaded);
         let old = self.guest();
         old.vcpu.cp15.tpidrurw = cp15::thread_user();
         old.unload();
@@ -487,10 +501,9 @@ impl Hypervisor {
             unsafe { maintenance::switch(view) };
             self.view = view;
         }
-        if guest.dacr != self.dacr {
+        if guest.dacr != cp15::domain_access() {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.
             unsafe { maintenance::set_domains(guest.dacr) };
-            self.dacr = guest.dacr;
         }
         guest
     }

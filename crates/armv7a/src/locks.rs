@@ -66,10 +66,12 @@ impl Hypervisor {
         self.scheduler();
         let (guests, turns) = (&mut self.guests, &mut self.turns);
         let mut linear = Linear::enter(&mut self.view);
+        let mut woken = 0_u32;
         let call = self.locks.settle(cores::board(), &mut linear, now, &mut |vm, result| {
             let guest = &mut guests[vm % MAX_VMS];
             guest.vcpu.regs[0] = result;
             guest.run = Run::Running;
+            woken |= 1 << vm;
             if let Some(id) = Id::new(vm) {
                 turns.ready(id);
             }
@@ -78,6 +80,9 @@ impl Hypervisor {
         for index in 0..self.count {
             if let Some(id) = Id::new(index).filter(|_| self.is_own(index)) {
                 self.turns.set_priority(id, self.locks.urgency(index));
+                if woken >> index & 1 == 1 && index != self.loaded {
+                    self.keep(index);
+                }
                 if cores::board().take_lost(index) {
                     self.tell_of_locks(index);
                 }

@@ -135,9 +135,7 @@ pub(super) unsafe extern "C" fn system() {
 unsafe extern "C" fn system_write() {
     naked_asm!(
         // 1.
-        "ubfx r0, r2, #12, #4",
-        "cmp r0, #15",
-        "beq {unusual}",
+        "ubfx r0, r2, #12, #4",         // pc is UNPREDICTABLE
         "ldr r0, [sp, r0, lsl #2]",
         "bic r6, r2, #0xf000",
         "ubfx r3, r2, #16, #4",
@@ -200,38 +198,32 @@ unsafe extern "C" fn system_write() {
         "bne 31f",
         "str r0, [sp, #{THREAD}]",
         "mcr p15, 0, r0, c13, c0, 3",   // TPIDRURO
-        "9:",
-        count!("CP15"),
-        resume!(),
+        "b 9f",
         "31: ldr r3, ={TPIDRPRW}",
         "cmp r6, r3",
         "bne {context}",
         "str r0, [sp, #{KERNEL_THREAD}]",
         "ldr r3, [sp, #{SHARED}]",
         "str r0, [r3, #{SHARED_THREAD}]",
-        "b 9b",
+        "b 9f",
         // 4.
         "4: ldr r3, ={DOMAINS}",
         "cmp r6, r3",
         "bne {unusual}",
         "ldr r3, [sp, #{DACR}]",
-        "add r12, sp, #{FAST}",
-        "ldr r7, [r12, #{FIXED}]",
-        "eors r5, r0, r3",
-        "beq 9b",
+        "ldr r7, [sp, #{FAST} + {FIXED}]",
+        "eor r5, r0, r3",
         "tst r5, r7",
         "bne {slow}",
         "str r0, [sp, #{DACR}]",
         "ldr r3, [sp, #{SHARED}]",
         "str r0, [r3, #{SHARED_DOMAINS}]",
-        "ldr r7, =0x55555555",
-        "ldr r3, ={core} + {CORE_DACR}",
-        "and r0, r0, r7",
-        "orr r0, r0, #0x40000000",      // the window's domain is a client
+        "orr r0, r0, #0x40000000",      // the window's domain is a client, others are or are shut
         "str r0, [sp, #{MACHINE_DACR}]",
-        "str r0, [r3]",
         "mcr p15, 0, r0, c3, c0, 0",    // DACR; the return is a context synchronisation
-        "b 9b",
+        "9:",
+        count!("CP15"),
+        resume!(),
         // 5.
         "5: ldr r3, ={TABLE}",
         "cmp r6, r3",
@@ -269,10 +261,8 @@ unsafe extern "C" fn system_write() {
         SHARED = const SHARED,
         SHARED_THREAD = const shared::THREAD,
         SHARED_DOMAINS = const shared::DOMAINS,
-        CORE_DACR = const offset_of!(Hypervisor, dacr),
         COUNTERS = const COUNTERS,
         CP15 = const CP15,
-        core = sym CORE,
         flush = sym guarded::flush_data_line,
         invalidate = sym guarded::invalidate_instruction_line,
         context = sym context,
@@ -572,6 +562,7 @@ impl Hypervisor {
         }
         let now = hypervisor.platform().now();
         let guest = hypervisor.guest();
+        let now = guest.board.count(now);
         guest.vcpu.regs[low as usize] = now as u32;
         guest.vcpu.regs[high as usize] = (now >> 32) as u32;
         hypervisor.counters().cp15 += 1;
