@@ -61,6 +61,8 @@ pub(crate) struct Hypervisor {
     /// To be asked by [`Hypervisor::scheduler`].
     pub(crate) turns: Scheduler,
     pub(crate) locks: Locks,
+    /// Ticks in a microsecond, in 65536ths.
+    pub(crate) microsecond: u32,
     pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
@@ -118,6 +120,7 @@ impl Hypervisor {
         relays: [const { Relay::new() }; MAX_CORES],
         turns: Scheduler::new(1_000_000),
         locks: Locks::new(),
+        microsecond: 0,
         console: Console::new(),
         platform: None,
         image: HostPhys(0),
