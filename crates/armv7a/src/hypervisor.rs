@@ -423,14 +423,23 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
-        guest.promotion.note_vectors(guest.vectors());
-        // SAFETY: it handles every exception.
-        unsafe { cp15::set_vector_base(guest.vectors()) };
+        self.renew_vectors();
+        let guest = self.guest();
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
         unsafe { entry::set_guest(guest) };
         self.update_float();
+    }
+
+    /// Lets exceptions lead to what knows the loaded guest's tables.
+    #[inline(never)]
+    pub(crate) fn renew_vectors(&mut self) {
+        let guest = self.guest();
+        let vectors = guest.vectors();
+        guest.promotion.note_vectors(vectors);
+        // SAFETY: it handles every exception.
+        unsafe { cp15::set_vector_base(vectors) };
     }
 
     /// Gives the floating-point unit to the loaded guest, or closes it.
@@ -467,7 +476,7 @@ impl Hypervisor {
     }
 
     #[inline]
-    fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         let counters: *mut VmCounters = self.counters();
         let index = self.loaded;
         self.guest().renew_fast(counters, index);
@@ -497,6 +506,13 @@ impl Hypervisor {
         if guest.vcpu.mode() == Mode::FIQ && guest.shadow.forbid_fiq() {
             guest.shadow.enter_fiq(&mut Linear::enter(&mut self.view));
         }
+        self.enter_view()
+    }
+
+    /// Makes the view and the domains of the loaded guest current.
+    #[inline]
+    pub(crate) fn enter_view(&mut self) -> *mut Guest {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
         let view = guest.fast_view();
         // Each ASID has one table.
         if view.asid != self.view.asid {
@@ -504,9 +520,12 @@ impl Hypervisor {
             unsafe { maintenance::switch(view) };
             self.view = view;
         }
-        if guest.dacr != cp15::domain_access() {
+        let privileged = guest.vcpu.privileged();
+        guest.dacr = guest.shadow.domains(&guest.vcpu.cp15);
+        let (dacr, besides) = guest.shadow.domains_of(guest.dacr, privileged);
+        if (cp15::domain_access() ^ dacr) & !besides != 0 {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.
-            unsafe { maintenance::set_domains(guest.dacr) };
+            unsafe { maintenance::set_domains(dacr) };
         }
         guest
     }

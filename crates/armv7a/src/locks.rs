@@ -69,27 +69,25 @@ impl Hypervisor {
         self.scheduler();
         let (guests, turns) = (&mut self.guests, &mut self.turns);
         let mut linear = Linear::enter(&mut self.view);
-        let mut woken = 0_u32;
+        let mut woken = false;
         let call = self.locks.settle(cores::board(), &mut linear, now, &mut |vm, result| {
             let guest = &mut guests[vm % MAX_VMS];
             guest.vcpu.regs[0] = result;
             // Who only just asked runs still.
             if guest.run == Run::Waiting {
                 guest.run = Run::Running;
-                woken |= 1 << vm;
+                guest.board.keep(now);
+                woken = true;
                 if let Some(id) = Id::new(vm) {
                     turns.ready(id);
                 }
             }
         });
         drop(linear);
-        let mut changed = woken != 0;
+        let mut changed = woken;
         for index in 0..self.count {
             if let Some(id) = Id::new(index).filter(|_| self.is_own(index)) {
                 changed |= self.turns.set_priority(id, self.locks.urgency(index));
-                if woken >> index & 1 == 1 && index != self.loaded {
-                    self.keep(index);
-                }
                 if cores::board().take_lost(index) {
                     self.tell_of_locks(index);
                 }

@@ -8,7 +8,6 @@ use crate::fast::Fast;
 use crate::guest::{LastException, Restore, Run};
 use crate::hypervisor::{Hypervisor, name};
 use crate::maintenance;
-use crate::shadow::Shadow;
 use entresol_abi::console::Channel;
 use entresol_abi::image::{Load, MAX_VMS};
 use entresol_abi::{GuestPhys, HostPhys};
@@ -117,7 +116,6 @@ impl Hypervisor {
         let vm = guest.vm;
         guest.vcpu.reset(vm.entry.0, 0, vm.r1, vm.r2.0);
         guest.renewed();
-        guest.dacr = Shadow::domains(&guest.vcpu.cp15);
         guest.board.reset(now, hz, vm.flags);
         guest.notices = Notices::new();
         guest.last = LastException::default();

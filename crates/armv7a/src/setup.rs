@@ -75,6 +75,7 @@ impl Hypervisor {
             guest.shadow.set_up(&mut linear, pools, memory, window);
             let rewritten = HostPhys(image_at.0 + vm.rewritten.offset);
             guest.shadow.rewritten = PoolArray::new(rewritten, vm.rewritten.count);
+            guest.shadow.joint.wanted = vm.flags & image::flags::DOMAINS != 0;
             if vm.flags & image::flags::PROMOTE != 0 {
                 guest.promotion.on = true;
                 let load = HostPhys(image_at.0 - entresol_abi::window::RESERVED);
