@@ -63,6 +63,8 @@ pub(crate) struct Hypervisor {
     /// To be asked by [`Hypervisor::scheduler`].
     pub(crate) turns: Scheduler,
     pub(crate) locks: Locks,
+    /// Ticks in a microsecond, in 65536ths.
+    pub(crate) microsecond: u32,
     pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
@@ -120,6 +122,7 @@ impl Hypervisor {
         relays: [const { Relay::new() }; MAX_CORES],
         turns: Scheduler::new(1_000_000),
         locks: Locks::new(),
+        microsecond: 0,
         console: Console::new(),
         platform: None,
         image: HostPhys(0),
@@ -309,7 +312,7 @@ impl Hypervisor {
     }
 
     /// A guest that is ready does not run: its time stands, if it is virtual.
-    fn keep(&mut self, index: usize) {
+    pub(crate) fn keep(&mut self, index: usize) {
         let guest = &mut self.guests[index % MAX_VMS];
         if guest.board.has_virtual_time() && guest.run == Run::Running {
             let now = self.platform().now();
