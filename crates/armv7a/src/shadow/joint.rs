@@ -105,18 +105,10 @@ impl Shadow {
         1 << (WINDOW_DOMAIN * 2) | 1 << (self.stub_domain() * 2)
     }
 
-    /// The same for a level of the guest, given these, and which bits may be set besides, if they
-    /// are.
-    #[inline]
-    pub(crate) fn domains_of(&self, domains: u32, privileged: bool) -> (u32, u32) {
-        // Domains of the kernel's class that are open are those of both, 8 further, that are open
-        // to the application; and that of the stubs becomes the window's.
-        let both = domains << (BOTH * 2);
-        match (self.is_joint(), privileged) {
-            (false, _) => (domains, 0),
-            (true, true) => (domains, both),
-            (true, false) => (both, 0),
-        }
+    /// The same in one table, given these: those of the class of both. That of the stubs becomes
+    /// the window's.
+    pub(crate) const fn of_both(domains: u32) -> u32 {
+        domains << (BOTH * 2)
     }
 
     /// Bits of DACR that only handlers may change: where entries depend on them, and where it is
