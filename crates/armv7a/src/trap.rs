@@ -165,9 +165,12 @@ const fn is_mapping_fault(status: u32) -> bool {
 /// Opens domains; whether any of them was not.
 fn open(bits: u32) -> bool {
     let now = cp15::domain_access();
+    if now & bits == bits {
+        return false;
+    }
     // SAFETY: the window's domain stays what it is.
     unsafe { maintenance::set_domains(now | bits) };
-    now & bits != bits
+    true
 }
 
 impl Hypervisor {
@@ -328,10 +331,7 @@ impl Hypervisor {
         }
         let resolved = shadow.resolve(&mut linear, cp15, address, attempt, privileged);
         drop(linear);
-        let opens = core::mem::take(&mut guest.shadow.opens);
-        if opens != 0 {
-            open(opens);
-        }
+        open(core::mem::take(&mut guest.shadow.opens));
         if resolved == Resolved::Filled {
             guest.note_baked();
             self.filled();
@@ -347,14 +347,7 @@ impl Hypervisor {
         if !guest.vcpu.privileged() {
             return false;
         }
-        match guest.shadow.to_open(&guest.vcpu.cp15, status) {
-            Ok(bits) => open(bits),
-            Err(mixed) => {
-                guest.shadow.part(&mut Self::linear(&mut self.view), mixed);
-                self.parted();
-                true
-            }
-        }
+        open(guest.shadow.to_open(&guest.vcpu.cp15, status))
     }
 
     /// Goes on with two tables, if the guest has been given these.
