@@ -31,6 +31,8 @@ mod fill;
 mod refill;
 mod views;
 
+pub(crate) use refill::{APPLICATION_READ, APPLICATION_WRITE, KERNEL_READ, KERNEL_WRITE};
+
 use crate::linear::{Linear, PoolArray};
 use crate::maintenance::View;
 use crate::memory::GuestMemory;
@@ -75,6 +77,7 @@ pub(crate) const PAIR: usize = size_of::<Pair>();
 pub(crate) const PAIR_STALE: usize = offset_of!(Pair, stale);
 pub(crate) const PAIR_USED: usize = offset_of!(Pair, used);
 pub(crate) const HOLE: usize = offset_of!(Shadow, stubs) + Stubs::HOLE;
+pub(crate) const TABLES: usize = offset_of!(Shadow, tables);
 pub(crate) const CURRENT: usize = offset_of!(Shadow, current);
 pub(crate) const CLOCK: usize = offset_of!(Shadow, clock);
 pub(crate) const ROOTS: usize = offset_of!(Shadow, roots) + PoolArray::<ROOT_LEN>::BASE;

@@ -66,6 +66,14 @@ impl Tables {
         buckets: [0; 256],
     };
 
+    // For the fast path of a fill.
+    pub(crate) const FIRST: usize =
+        core::mem::offset_of!(Self, tables) + PoolArray::<TABLE_LEN>::BASE;
+    pub(crate) const COUNT: usize =
+        core::mem::offset_of!(Self, tables) + PoolArray::<TABLE_LEN>::COUNT;
+    pub(crate) const RECORDS: usize =
+        core::mem::offset_of!(Self, records) + PoolArray::<RECORD_LEN>::BASE;
+
     /// Takes `count` tables at `base`, followed by their records.
     pub(crate) fn set_up(&mut self, base: HostPhys, count: u32) {
         let count = count.min(0xfffe);
