@@ -73,7 +73,9 @@ pub(crate) fn measure(workspace: &Workspace) -> Result<Vec<Figure>> {
                 }
             };
             figures.push(match count {
-                Ok(count) => Figure::new(entry, machine, count, native.get(machine, &entry.name)),
+                Ok(count) => {
+                    Figure::new(entry, machine, count, native.get(machine, entry.native_name()))
+                }
                 Err(trouble) => Figure::failed(entry, machine, trouble),
             });
         }
@@ -136,7 +138,7 @@ fn run(
             arguments.push(format!("probe={}:{from}:{to}", entry.name));
         }
     }
-    let limit = if system == "linux" { LIMIT } else { SHORT_LIMIT };
+    let limit = if system.starts_with("linux") { LIMIT } else { SHORT_LIMIT };
     let ended = Machine::described(&workspace.path("machines"), machine, &image)?
         .with_plugin(&workspace.instrument(), &arguments)
         .run(limit, &[])?;

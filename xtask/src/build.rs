@@ -75,14 +75,17 @@ pub(crate) fn bench(workspace: &Workspace) -> Result<()> {
     rewrite(workspace)
 }
 
-/// Rewrites Debian's kernel ahead of time with the tool just built, for the tests of that.
+/// Rewrites Debian's kernel and a guest ahead of time with the tool just built, for the tests of
+/// that.
 fn rewrite(workspace: &Workspace) -> Result<()> {
     let rewritten = workspace.target("rewritten");
     std::fs::create_dir_all(&rewritten)?;
-    let mut command = workspace.entresol();
-    command.arg("rewrite").arg(workspace.cache("linux/Image"));
-    command.arg("--output").arg(rewritten.join("Image"));
-    Step::new("rewrite the kernel ahead of time").run(&mut command)?;
+    for image in [workspace.cache("linux/Image"), workspace.guest("attack")] {
+        let name = image.file_name().unwrap_or_default();
+        let mut command = workspace.entresol();
+        command.arg("rewrite").arg(&image).arg("--output").arg(rewritten.join(name));
+        Step::new(&format!("rewrite {} ahead of time", name.display())).run(&mut command)?;
+    }
     Ok(())
 }
 

@@ -289,6 +289,18 @@ impl Hypervisor {
                 self.scheduler().ready(id);
                 self.reschedule = true;
             }
+            if index != self.loaded {
+                self.keep(index);
+            }
+        }
+    }
+
+    /// A guest that is ready does not run: its time stands, if it is virtual.
+    fn keep(&mut self, index: usize) {
+        let guest = &mut self.guests[index % MAX_VMS];
+        if guest.board.has_virtual_time() && guest.run == Run::Running {
+            let now = self.platform().now();
+            self.guests[index % MAX_VMS].board.keep(now);
         }
     }
 
@@ -302,6 +314,7 @@ impl Hypervisor {
                 count_exhausted(exhausted);
             }
             let Some(id) = id else {
+                self.keep(self.loaded);
                 self.idle();
                 continue;
             };
@@ -309,6 +322,9 @@ impl Hypervisor {
             // Before the scheduler is asked again: that another guest is loaded than the one it
             // picked means that a turn was passed.
             self.load(index);
+            if self.guest().board.has_virtual_time() {
+                self.guest().board.let_run(now);
+            }
             self.arm();
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Restoring(next)) => {
@@ -375,6 +391,7 @@ impl Hypervisor {
         // SAFETY: as in `counters`.
         let observed = unsafe { ENTRESOL_OBSERVED.get() };
         observed.vm_switches = observed.vm_switches.wrapping_add(1);
+        self.keep(self.loaded);
         let old = self.guest();
         old.vcpu.cp15.tpidrurw = cp15::thread_user();
         old.unload();

@@ -9,6 +9,7 @@
 //!
 //! - [`board`]: the virtual board a guest sees, made of [`gic`], [`pl011`], [`pl031`]
 //!   and [`timer`], which speak [`bus`].
+//! - [`clock`]: the time a VM sees.
 //! - [`scheduler`]: which vCPU runs.
 //! - [`console`]: how VMs share one serial line without waiting for it.
 //! - [`link`]: how the consoles of other cores reach that line.
@@ -22,6 +23,7 @@
 
 pub mod board;
 pub mod bus;
+pub mod clock;
 pub mod console;
 pub mod gic;
 pub mod health;

@@ -161,6 +161,9 @@ pub struct Vm {
     /// What becomes of instructions that trap.
     #[serde(default)]
     pub rewrite: Rewrite,
+    /// What its counters and timers count.
+    #[serde(default)]
+    pub time: Time,
     /// Whether pages that were rewritten ahead of time are scanned all the same.
     pub scan: Option<Spanned<Scan>>,
     /// A flattened device tree merged into the generated one.
@@ -220,6 +223,19 @@ pub enum Rewrite {
     Adaptive,
     /// All that can be are promoted when they trapped once.
     Eager,
+}
+
+/// What a VM's counters and timers count.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Time {
+    /// Real time.
+    #[default]
+    Physical,
+    /// The time it is not kept from running.
+    Virtual,
+    /// Real time; ticks that were missed come one by one.
+    CatchUp,
 }
 
 /// Whether pages that were rewritten ahead of time are scanned all the same.

@@ -262,6 +262,7 @@ impl Checks<'_> {
             restarts,
             autostart: vm.autostart.unwrap_or(true),
             rewrite: vm.rewrite,
+            time: vm.time,
             rewritten,
             entry: placement.entry,
             cmdline,

@@ -49,6 +49,10 @@ memory = "64M"
 # ("adaptive", default) or once ("eager"), or trap always ("trap").
 # rewrite = "trap"
 
+# What its counters and timers count: real time ("physical", default), real time with missed
+# ticks one by one ("catch-up"), or only the time it is not kept from running ("virtual").
+# time = "virtual"
+
 # A compiled device tree, merged into the generated one.
 # device-tree = "extra.dtb"
 

@@ -101,24 +101,35 @@ const T32_ROWS: [Row; 30] = [
 ];
 
 pub(crate) fn a32_in_kernel() {
-    all(&A32, SVC);
+    arena::prepare();
+    arena::mmu_on();
+    a32_at(CODE);
+}
+
+/// The same somewhere else, in a prepared arena.
+pub(crate) fn a32_at(at: usize) {
+    all(&A32, SVC, at);
 }
 
 pub(crate) fn a32_in_application() {
-    all(&A32, USR);
+    arena::prepare();
+    arena::mmu_on();
+    all(&A32, USR, CODE);
 }
 
 pub(crate) fn t32_in_kernel() {
-    all(&T32_ROWS, SVC | T32);
+    arena::prepare();
+    arena::mmu_on();
+    all(&T32_ROWS, SVC | T32, CODE);
 }
 
 pub(crate) fn t32_in_application() {
-    all(&T32_ROWS, USR | T32);
-}
-
-fn all(rows: &[Row], psr: u32) {
     arena::prepare();
     arena::mmu_on();
+    all(&T32_ROWS, USR | T32, CODE);
+}
+
+fn all(rows: &[Row], psr: u32, at: usize) {
     let mut random = Random::new(0x5eed_a32d ^ psr);
     let mut tally = Tally::default();
     let mut count = 0;
@@ -135,7 +146,7 @@ fn all(rows: &[Row], psr: u32) {
             if !survivable(word, psr) {
                 continue;
             }
-            tally.add(&one(word, psr));
+            tally.add(&one(word, psr, at));
             count += 1;
         }
     }
@@ -144,19 +155,19 @@ fn all(rows: &[Row], psr: u32) {
 }
 
 /// Runs one instruction; puts memory and control registers right again.
-fn one(word: u32, psr: u32) -> entresol_guest::sandbox::State {
+fn one(word: u32, psr: u32, at: usize) -> entresol_guest::sandbox::State {
     if psr & T32 == 0 {
-        arena::put(CODE, word);
-        arena::put(CODE + 4, arena::UNDEFINED);
+        arena::put(at, word);
+        arena::put(at + 4, arena::UNDEFINED);
     } else if word >> 16 != 0 {
-        arena::put(CODE, word.rotate_right(16));
-        arena::put(CODE + 4, 0xde5d_de5d);
+        arena::put(at, word.rotate_right(16));
+        arena::put(at + 4, 0xde5d_de5d);
     } else {
-        arena::put(CODE, 0xde5d_0000 | word);
-        arena::put(CODE + 4, 0xde5d_de5d);
+        arena::put(at, 0xde5d_0000 | word);
+        arena::put(at + 4, 0xde5d_de5d);
     }
-    cp15::code_written(CODE, 8);
-    let found = arena::run(&arena::state(psr, CODE));
+    cp15::code_written(at, 8);
+    let found = arena::run(&arena::state(psr, at));
     arena::fill();
     found
 }

@@ -26,13 +26,14 @@ mod jump;
 mod leftover;
 mod promote;
 pub mod storm;
+mod trusted;
 mod walk;
 
 use entresol_guest::abi::hypercall::Function;
 use entresol_guest::{hypercall, print, println};
 
 /// Attacks that are one function each.
-const SINGLE: [(&str, fn()); 26] = [
+const SINGLE: [(&str, fn()); 27] = [
     ("leftover_registers", leftover::registers),
     ("coprocessor_read_kernel", coprocessor::read_from_kernel),
     ("coprocessor_read_application", coprocessor::read_from_application),
@@ -58,6 +59,7 @@ const SINGLE: [(&str, fn()); 26] = [
     ("code_dense_a32", code::dense_a32),
     ("code_dense_t32", code::dense_t32),
     ("code_dense_weak", code::dense_weak),
+    ("trusted_page", trusted::page),
     ("own_kernel", address::application_against_kernel),
 ];
 

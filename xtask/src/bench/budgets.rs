@@ -16,10 +16,22 @@ pub(super) struct Budgets {
     /// In the order of the table.
     #[serde(rename = "entry")]
     pub(super) entries: Vec<Entry>,
+    /// Systems that must keep another's budgets.
+    #[serde(default)]
+    again: Vec<Again>,
+}
+
+/// A system that does what another does, and must keep its budgets: its entries have its name
+/// where the other's have that one's.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Again {
+    system: String,
+    of: String,
 }
 
 /// One cost.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
     /// Its name.
@@ -28,6 +40,9 @@ pub(super) struct Entry {
     pub(super) ceiling: Option<f64>,
     /// Most instructions as a multiple of bare QEMU's.
     pub(super) ratio: Option<f64>,
+    /// The entry that it is a multiple of, if another.
+    #[serde(skip)]
+    native: Option<String>,
     /// Machines it is measured on.
     #[serde(default = "vexpress")]
     pub(super) machines: Vec<String>,
@@ -37,7 +52,7 @@ pub(super) struct Entry {
 }
 
 /// How a cost is measured.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum How {
     /// Between marks of the guest.
@@ -47,7 +62,7 @@ pub(super) enum How {
 }
 
 /// Two places in a system, and which of the counts between them is the cost.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Probe {
     /// The system, `bench/systems/NAME.toml`.
@@ -82,7 +97,19 @@ impl Budgets {
     /// Reads the file.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{}", path.display()))
+        let mut budgets: Self =
+            toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+        for Again { system, of } in &budgets.again {
+            let entries = budgets.entries.iter().filter(|entry| entry.system() == of);
+            let entries: Vec<_> = entries.map(|entry| entry.of_another(system)).collect();
+            budgets.entries.extend(entries);
+        }
+        Ok(budgets)
+    }
+
+    /// The entries that bare machines are measured for.
+    pub(super) fn native(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.native.is_none())
     }
 
     /// The entries measured in one system.
@@ -92,6 +119,24 @@ impl Budgets {
 }
 
 impl Entry {
+    /// The same, of `system`.
+    fn of_another(&self, system: &str) -> Self {
+        let mut entry = self.clone();
+        let (_, what) = self.name.split_once('.').unwrap_or_default();
+        entry.name = format!("{system}.{what}");
+        entry.native = Some(self.name.clone());
+        match &mut entry.how {
+            How::Marks(stretch) => system.clone_into(&mut stretch.system),
+            How::Probe(probe) => system.clone_into(&mut probe.system),
+        }
+        entry
+    }
+
+    /// The name of what bare machines need for it.
+    pub(super) fn native_name(&self) -> &str {
+        self.native.as_ref().unwrap_or(&self.name)
+    }
+
     /// The system it is measured in.
     pub(super) fn system(&self) -> &str {
         match &self.how {
@@ -140,6 +185,9 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/budgets.toml");
         let budgets = Budgets::read(&path).unwrap();
         assert!(budgets.entries.iter().any(|entry| entry.name == "linux.boot"));
+        let again = budgets.entries.iter().find(|entry| entry.name == "linux-rewritten.boot");
+        let again = again.unwrap();
+        assert_eq!((again.system(), again.native_name()), ("linux-rewritten", "linux.boot"));
         let judged = |entry: &Entry| entry.ceiling.is_none() || entry.ratio.is_none();
         assert!(budgets.entries.iter().all(judged), "one kind of ceiling each");
     }

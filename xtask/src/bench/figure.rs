@@ -75,7 +75,7 @@ impl Figure {
 /// All figures, for people.
 pub(super) fn table(figures: &[Figure]) -> String {
     let mut text = format!(
-        "{:20} {:15} {:>14} {:>14} {:>7} {:>14}\n",
+        "{:23} {:15} {:>14} {:>14} {:>7} {:>14}\n",
         "name", "machine", "count", "native", "ratio", "budget"
     );
     let number = |value: Option<f64>, digits: usize| {
@@ -85,7 +85,7 @@ pub(super) fn table(figures: &[Figure]) -> String {
         let Figure { name, machine, count, native, ratio, budget, .. } = figure;
         let _ = writeln!(
             text,
-            "{name:20} {machine:15} {:>14} {:>14} {:>7} {:>14}{}",
+            "{name:23} {machine:15} {:>14} {:>14} {:>7} {:>14}{}",
             number(*count, 1),
             number(*native, 1),
             number(*ratio, 3),

@@ -71,7 +71,7 @@ pub(crate) fn measure(workspace: &Workspace) -> Result<()> {
     for (machine, _) in NATIVE {
         let (command, report) = run(workspace, machine)?;
         let _ = writeln!(text, "\n# {command}\n[machine.{machine}]");
-        for entry in &budgets.entries {
+        for entry in budgets.native() {
             if let How::Marks(stretch) = &entry.how {
                 let count = report.per_operation(stretch)?;
                 let _ = writeln!(text, "\"{}\" = {count:.1}", entry.name);

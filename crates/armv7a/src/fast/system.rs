@@ -562,6 +562,7 @@ impl Hypervisor {
         }
         let now = hypervisor.platform().now();
         let guest = hypervisor.guest();
+        let now = guest.board.count(now);
         guest.vcpu.regs[low as usize] = now as u32;
         guest.vcpu.regs[high as usize] = (now >> 32) as u32;
         hypervisor.counters().cp15 += 1;

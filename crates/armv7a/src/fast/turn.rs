@@ -137,7 +137,10 @@ impl Hypervisor {
     /// Notes for each guest who comes next when it passes its turn.
     pub(crate) fn note_turns(&mut self) {
         for index in 0..self.count {
-            let promotes = self.guests[index % MAX_VMS].promotion.on;
+            let guest = &self.guests[index % MAX_VMS];
+            let promotes = guest.promotion.on;
+            // A turn that is passed unseen would not be told to its clock.
+            let unseen = !guest.board.has_virtual_time();
             let next = Id::new(index).and_then(|id| self.scheduler().next_of(id));
             let next = next.map(|next| &mut self.guests[next.index() % MAX_VMS]);
             let next = next.filter(|next| {
@@ -146,6 +149,8 @@ impl Hypervisor {
                     && next.fast_is_known()
                     && !next.vcpu.float_enabled()
                     && next.promotion.on == promotes
+                    && unseen
+                    && !next.board.has_virtual_time()
             });
             let turn = next.map_or(core::ptr::null_mut(), |next| &raw mut *next);
             self.guests[index % MAX_VMS].turn = turn;
