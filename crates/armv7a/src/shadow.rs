@@ -160,6 +160,8 @@ pub(crate) struct Shadow {
     tables: Tables,
     pairs: [Pair; MAX_PAIRS],
     pair_count: u8,
+    /// Bit *n*: pair *n* may hold what others do not.
+    holders: u32,
     /// Pair of each guest ASID plus 1, 0 for none.
     pair_of: [u8; 256],
     roots: PoolArray<ROOT_LEN>,
@@ -211,6 +213,7 @@ impl Shadow {
             used: 0,
         }; MAX_PAIRS],
         pair_count: 0,
+        holders: 0,
         pair_of: [0; 256],
         roots: PoolArray::EMPTY,
         window: 0,
