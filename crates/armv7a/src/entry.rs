@@ -179,13 +179,13 @@ broken!(broken_data_abort, 4);
 broken!(broken_reserved, 5);
 broken!(broken_fast_interrupt, 7);
 
-/// Exception vectors that differ in what handles undefined instructions.
+/// Exception vectors that differ in what handles undefined instructions and `svc`.
 ///
 /// # Safety
 ///
 /// Not to be called; for VBAR.
 macro_rules! vectors {
-    ($name:ident, $undefined:path) => {
+    ($name:ident, $undefined:path, $supervisor_call:path) => {
         #[unsafe(naked)]
 #[instruction_set(arm::a32)]
         #[unsafe(link_section = ".text.vectors")]
@@ -202,7 +202,7 @@ macro_rules! vectors {
                 "b {fast_interrupt}",
                 reset = sym broken_reset,
                 undefined = sym $undefined,
-                supervisor_call = sym fast::system_call::supervisor_call,
+                supervisor_call = sym $supervisor_call,
                 prefetch_abort = sym fast::abort::prefetch_abort,
                 data_abort = sym fast::abort::data_abort,
                 reserved = sym broken_reserved,
@@ -213,5 +213,15 @@ macro_rules! vectors {
     };
 }
 
-vectors!(vectors, fast::instruction::undefined);
-vectors!(vectors_sampling, fast::instruction::undefined_sampling);
+vectors!(vectors, fast::instruction::undefined, fast::system_call::supervisor_call);
+vectors!(
+    vectors_sampling,
+    fast::instruction::undefined_sampling,
+    fast::system_call::supervisor_call
+);
+vectors!(vectors_joint, fast::instruction::undefined, fast::system_call::supervisor_call_joint);
+vectors!(
+    vectors_joint_sampling,
+    fast::instruction::undefined_sampling,
+    fast::system_call::supervisor_call_joint
+);

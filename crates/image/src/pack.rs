@@ -222,6 +222,7 @@ fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
             | flag(vm.uart, abi::flags::UART)
             | flag(vm.rtc, abi::flags::RTC)
             | vm.rewrite.flags()
+            | vm.protection.flags()
             | vm.time.flags(),
         on_fault: match vm.on_fault {
             OnFault::Stop => abi::OnFault::Stop as u32,

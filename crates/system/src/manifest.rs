@@ -161,6 +161,9 @@ pub struct Vm {
     /// What becomes of instructions that trap.
     #[serde(default)]
     pub rewrite: Rewrite,
+    /// What keeps its kernel from its applications.
+    #[serde(default)]
+    pub protection: Protection,
     /// What its counters and timers count.
     #[serde(default)]
     pub time: Time,
@@ -223,6 +226,19 @@ pub enum Rewrite {
     Adaptive,
     /// All that can be are promoted when they trapped once.
     Eager,
+}
+
+/// What keeps a guest's kernel from its applications.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// A table of its own for each.
+    #[default]
+    Tables,
+    /// One table, and domains; tables if the guest does what domains cannot express.
+    Domains,
+    /// What is known to be best, as far as it is possible.
+    Auto,
 }
 
 /// What a VM's counters and timers count.

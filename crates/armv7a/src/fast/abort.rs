@@ -8,13 +8,14 @@
 use super::device::Devices;
 use super::fill::{self, fill};
 use super::{
-    APPLICATION, BANK_ABORT, COUNTERS, DACR, DFAR, DFSR, FAST, IFSR, KERNEL, LAST, REFLECTED,
-    SAVED, SHARED, SP_LR, STATUS, TTBR0, USER, VIEW, count, resume,
+    APPLICATION, BANK_ABORT, COUNTERS, DACR, DFAR, DFSR, FAST, IFSR, JOINT, KERNEL, LAST,
+    MACHINE_DACR, REFLECTED, SAVED, SHARED, SP_LR, STATUS, TTBR0, USER, VIEW, count, resume,
 };
 use crate::entry;
 use crate::guest::Guest;
 use crate::hypervisor::CORE;
 use crate::maintenance::switch_text;
+use crate::shadow::Shadow;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_rewrite::stub::shared;
@@ -46,7 +47,7 @@ macro_rules! reflected {
                 "ldmia r12!, {{r3-r8}}",        // slow, vectors, the kernel's view, the linear view
                 $fault,
                 "and r11, r2, #0xf",
-                "orrs r11, r11, r3",
+                "orrs r11, r11, r3, lsl #1",    // all but JOINT
                 $kernel,
                 "movw r11, #0x401",             // FS: odd, synchronous
                 "and r11, r11, r9",
@@ -86,6 +87,8 @@ macro_rules! reflected {
                 "ldr r8, ={core} + {VIEW}",
                 "stmia r8, {{r5, r6}}",
                 switch_text!("r5", "r6", "r7"),
+                "ldr r8, [sp, #{MACHINE_DACR}]",
+                "mcr p15, 0, r8, c3, c0, 0",    // DACR: with one table it is another
                 "ldrd r8, r9, [sp, #{SP_LR}]",
                 "strd r8, r9, [r3, #{USER}]",
                 "ldr r8, [sp, #{BANK_ABORT}]",
@@ -139,7 +142,10 @@ macro_rules! reflected {
                 "7: orr r9, r9, #0xf",          // permission, page
                 "b 6b",
                 // The application may: what is to be filled for it.
-                "4: ldr r4, ={FILLS}",
+                "4: ldr r4, [sp, #{FAST}]",
+                "cmp r4, #0",
+                "bne 8f",
+                "ldr r4, ={FILLS}",
                 "add r11, sp, #{FAST} + {APPLICATION}",
                 "b {fill}",
                 // Back to the view that is current as far as the handler knows.
@@ -158,6 +164,7 @@ macro_rules! reflected {
                 BACK = const $back,
                 VECTOR = const $vector,
                 VIEW = const VIEW,
+                MACHINE_DACR = const MACHINE_DACR,
                 WINDOW = const entresol_abi::window::BASE >> 20,
                 SP_LR = const SP_LR,
                 USER = const USER,
@@ -209,7 +216,7 @@ reflected!(
     fills fill::APPLICATION,
     // A kernel's, for an entry that is not there: not on a page of a device that it used lately.
     kernels "9: cmp r3, #0
-        bne {slow}
+        bne {open}
         movw r11, #0x40d
         and r11, r11, r9
         cmp r11, #0x5                   @ translation
@@ -235,7 +242,7 @@ reflected!(
     DEVICES = const offset_of!(Guest, devices) + Devices::FIRST,
     KERNEL = const KERNEL,
     KERNELS = const fill::KERNEL,
-    SCRATCH = const entry::SCRATCH, guarded = sym entry::guarded_abort,
+    SCRATCH = const entry::SCRATCH, guarded = sym entry::guarded_abort, open = sym open,
 );
 
 reflected!(
@@ -257,3 +264,46 @@ reflected!(
     fills fill::APPLICATION | fill::FETCH,
     kernels "",
 );
+
+/// A load or store of a kernel with one table, where its application may, too: opened if it
+/// may be, as [`Shadow::to_open`](crate::shadow::Shadow::to_open) says. As [`data_abort`] left it.
+///
+/// (1.) One table, and a domain fault in the class of both; 2. the guest's domain: open to it, and
+/// nothing is there that it must not run; 3. open it.
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+unsafe extern "C" fn open() {
+    naked_asm!(
+        // 1.
+        "cmp r3, #{JOINT}",
+        "movw r11, #0x48d",
+        "andeq r11, r11, r9",
+        "cmpeq r11, #0x89",
+        "bne {slow}",
+        // 2.
+        "ubfx r11, r9, #4, #3",
+        "lsl r11, r11, #1",
+        "mov r8, #1",
+        "lsl r8, r8, r11",
+        "ldr r5, [sp, #{DACR}]",
+        "tst r5, r8",
+        "beq {slow}",
+        "movw r5, #{WILD}",
+        "ldrd r6, r7, [sp, r5]",        // and what its kernel closes
+        "bic r6, r6, r7",
+        "tst r6, r8",
+        "bne {slow}",
+        // 3.
+        "mrc p15, 0, r5, c3, c0, 0",
+        "orr r5, r5, r8, lsl #16",
+        "mcr p15, 0, r5, c3, c0, 0",    // DACR
+        resume!(),
+        JOINT = const JOINT,
+        DACR = const DACR,
+        WILD = const WILD,
+        slow = sym entry::data_abort_saved,
+    )
+}
+
+/// Where `wild` and `closing` of [`Joint`](crate::shadow::Joint) lie in a [`Guest`].
+const WILD: usize = offset_of!(Guest, shadow) + offset_of!(Shadow, joint);

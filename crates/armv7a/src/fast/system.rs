@@ -9,8 +9,8 @@
 //! - Each path does what the handler would ([`effect`](crate::effect)), or nothing.
 
 use super::{
-    APPLICATION, COUNTERS, CP15, DACR, FAST, Fast, KERNEL, PC, PSR, SHARED, TTBR0, VIEW, count,
-    cp15_at, resume,
+    APPLICATION, COUNTERS, CP15, DACR, FAST, Fast, KERNEL, MACHINE_DACR, PC, PSR, SHARED, TTBR0,
+    VIEW, count, cp15_at, resume,
 };
 use crate::entry;
 use crate::fast::device::Devices;
@@ -218,7 +218,8 @@ unsafe extern "C" fn system_write() {
         "str r0, [sp, #{DACR}]",
         "ldr r3, [sp, #{SHARED}]",
         "str r0, [r3, #{SHARED_DOMAINS}]",
-        "orr r0, r0, #0x40000000",      // the window's domain is a client, others are or are shut
+        "ldr r7, [sp, #{FAST} + {OPEN}]",
+        "orr r0, r0, r7",
         "str r0, [sp, #{MACHINE_DACR}]",
         "mcr p15, 0, r0, c3, c0, 0",    // DACR; the return is a context synchronisation
         "9:",
@@ -257,7 +258,8 @@ unsafe extern "C" fn system_write() {
         DEVICE = const Devices::STRIDE,
         FAST = const FAST,
         FIXED = const offset_of!(Fast, fixed),
-        MACHINE_DACR = const offset_of!(Guest, dacr),
+        OPEN = const offset_of!(Fast, open),
+        MACHINE_DACR = const MACHINE_DACR,
         SHARED = const SHARED,
         SHARED_THREAD = const shared::THREAD,
         SHARED_DOMAINS = const shared::DOMAINS,
@@ -286,7 +288,7 @@ unsafe extern "C" fn context() {
         "bne {unusual}",
         "add r12, sp, #{FAST}",
         "ldr r3, [r12]",                // slow: the MMU may be off
-        "cmp r3, #0",
+        "lsls r3, r3, #1",              // all but JOINT
         "bne {slow}",
         "movw r3, #{PAIR_OF}",
         "add r3, r3, sp",
@@ -323,8 +325,9 @@ unsafe extern "C" fn context() {
         "orr r5, r5, #{ATTRIBUTES}",
         "add r5, r5, r7, lsl #15",
         "add r6, r6, r7, lsl #1",
-        "add r8, r5, #0x4000",
-        "add r9, r6, #1",
+        "ldr r3, [r12, #{APART}]",
+        "add r8, r5, r3, lsl #14",
+        "add r9, r6, r3",
         "ldr r3, ={core} + {VIEW}",
         "stmia r3, {{r5, r6}}",
         "str r5, [r12, #{KERNEL}]",
@@ -368,6 +371,7 @@ unsafe extern "C" fn context() {
         ATTRIBUTES = const crate::translation::WALK_ATTRIBUTES,
         VIEW = const VIEW,
         KERNEL = const KERNEL,
+        APART = const offset_of!(Fast, apart),
         APPLICATION = const APPLICATION,
         LINEAR = const offset_of!(Fast, linear),
         MEMORY = const offset_of!(Fast, memory),
