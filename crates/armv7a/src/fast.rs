@@ -18,6 +18,7 @@
 pub(crate) mod abort;
 pub(crate) mod device;
 mod exception_return;
+mod fill;
 pub(crate) mod instruction;
 mod multiple;
 mod status;
@@ -211,6 +212,7 @@ const SENSITIVE: usize = offset_of!(VmCounters, sensitive);
 const CP15: usize = offset_of!(VmCounters, cp15);
 const HYPERCALLS: usize = offset_of!(VmCounters, hypercalls);
 const REFLECTED: usize = offset_of!(VmCounters, reflected);
+const FILLS: usize = offset_of!(VmCounters, fills);
 
 // What the assembly takes for granted.
 const _: () = assert!(offset_of!(Guest, vcpu) == 0 && offset_of!(Vcpu, regs) == 0);
