@@ -142,10 +142,7 @@ macro_rules! reflected {
                 "7: orr r9, r9, #0xf",          // permission, page
                 "b 6b",
                 // The application may: what is to be filled for it.
-                "4: ldr r4, [sp, #{FAST}]",
-                "cmp r4, #0",
-                "bne 8f",
-                "ldr r4, ={FILLS}",
+                "4: ldr r4, ={FILLS}",
                 "add r11, sp, #{FAST} + {APPLICATION}",
                 "b {fill}",
                 // Back to the view that is current as far as the handler knows.
@@ -215,11 +212,11 @@ reflected!(
         ldrdne r4, r5, [r12, #{KERNEL}]",
     fills fill::APPLICATION,
     // A kernel's, for an entry that is not there: not on a page of a device that it used lately.
-    kernels "9: cmp r3, #0
-        bne {open}
-        movw r11, #0x40d
+    kernels "9: movw r11, #0x40d
         and r11, r11, r9
         cmp r11, #0x5                   @ translation
+        bne {open}
+        lsls r11, r3, #1                @ all but JOINT
         bne {slow}
         movw r11, #{WINDOW}
         cmp r11, r10, lsr #20
@@ -306,4 +303,4 @@ unsafe extern "C" fn open() {
 }
 
 /// Where `wild` and `closing` of [`Joint`](crate::shadow::Joint) lie in a [`Guest`].
-const WILD: usize = offset_of!(Guest, shadow) + offset_of!(Shadow, joint);
+pub(super) const WILD: usize = offset_of!(Guest, shadow) + offset_of!(Shadow, joint);

@@ -11,7 +11,8 @@
 //!
 //! Manual: ARM DDI 0406C, B3.5.1 (descriptors), B3.7.1 (AP).
 
-use super::{COUNTERS, FILLS, count, resume};
+use super::abort::WILD;
+use super::{COUNTERS, FAST, FILLS, count, resume};
 use crate::entry;
 use crate::guest::Guest;
 use crate::maintenance::switch_text;
@@ -47,7 +48,7 @@ const SHADOW: usize = offset_of!(Guest, shadow);
 /// `r11` points to the view, `r12` is the guest's first-level descriptor.
 ///
 /// (1.) The entry's address in `r6`, in a table; it is empty; 2. the table's record says that it was
-/// filled from that descriptor, and is shared as the page is; 3. a page of data; its record in
+/// filled from that descriptor, is shared as the page is, and in one table of which class it is; 3. a page of data; its record in
 /// `r0`, `r1`; 4. permitted; 5. if it may be stored to: the record
 /// ([`Pages::mapped`]); 6. the entry.
 #[unsafe(naked)]
@@ -83,8 +84,11 @@ pub(super) unsafe extern "C" fn fill() {
         "eor r1, r1, r8, lsl #2",       // shared in bit 13, nG in bit 11: one of them
         "tst r1, #0x2000",
         "beq 9f",
+        "ldr r0, [sp, #{FAST}]",
+        "cmp r0, #0",
+        "bne 2f",
         // 3.
-        "ldr r0, [sp, #{MEMORY}]",
+        "3: ldr r0, [sp, #{MEMORY}]",
         "sub r5, r8, r0",
         "cmp r5, r7",
         "bhs 9f",
@@ -143,6 +147,28 @@ pub(super) unsafe extern "C" fn fill() {
         "tst r4, #{FETCH}",
         "bne {prefetch_abort}",
         "b {data_abort}",
+        // One table: for whom follows from the class that the megabyte has.
+        "2: tst r1, #0x1000",
+        "bne 4f",
+        "tst r4, #{NEVER}",
+        "bne 3b",                       // the kernel's
+        "b 9b",
+        "4: tst r4, #{FETCH}",
+        "ldreq r4, ={BOTH}",
+        "beq 3b",
+        "ubfx r0, r12, #5, #4",         // [`Joint::runs_wild`]
+        "mov r2, #1",
+        "lsl r0, r0, #1",
+        "lsl r2, r2, r0",
+        "movw r0, #{WILD}",
+        "ldr r1, [sp, r0]",
+        "orr r1, r1, r2",
+        "str r1, [sp, r0]",
+        "b 3b",
+        FAST = const FAST,
+        NEVER = const NEVER,
+        BOTH = const APPLICATION | NEVER,
+        WILD = const WILD,
         TABLES = const SHADOW + shadow::TABLES + Tables::FIRST,
         TABLE_COUNT = const SHADOW + shadow::TABLES + Tables::COUNT,
         TABLE_RECORDS = const SHADOW + shadow::TABLES + Tables::RECORDS,
