@@ -531,10 +531,10 @@ impl Hypervisor {
             unsafe { maintenance::switch(view) };
             self.view = view;
         }
-        let privileged = guest.vcpu.privileged();
-        guest.dacr = guest.shadow.domains(&guest.vcpu.cp15);
-        let (dacr, besides) = guest.shadow.domains_of(guest.dacr, privileged);
-        if (cp15::domain_access() ^ dacr) & !besides != 0 {
+        let now = cp15::domain_access();
+        if (now != guest.dacr || guest.fast.apart == 0)
+            && let Some(dacr) = guest.domains(now)
+        {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.
             unsafe { maintenance::set_domains(dacr) };
         }
