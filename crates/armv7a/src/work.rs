@@ -78,7 +78,7 @@ pub(crate) enum Work {
     /// Put something into words.
     Say(Said),
     /// Make its memory as its image says.
-    Restore { image: HostPhys, clear: bool },
+    Restore { image: HostPhys, hz: u32, clear: bool },
 }
 
 /// An access that failed in the guest's view.
@@ -309,12 +309,12 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
             unsafe { (*guest).unfinished.promoted = promoted };
         }
         Work::EnterFiq => shadow.enter_fiq(linear),
-        Work::Restore { image, clear } => {
+        Work::Restore { image, hz, clear } => {
             // SAFETY: nobody writes it after boot.
             let vm = unsafe { (*guest).vm };
             restore::restore(shadow, linear, &vm, image, clear);
             // SAFETY: as for the shadow; it is silent.
-            unsafe { (*guest).board.clear() };
+            unsafe { (*guest).board.clear(hz) };
         }
         Work::Say(said) => {
             // SAFETY: as for the shadow.
