@@ -325,6 +325,9 @@ impl Hypervisor {
         let side = Side::of(privileged);
         if shadow.refill(&mut linear, cp15, address, attempt, side) {
             linear.leave();
+            if attempt == Attempt::Fetch {
+                guest.note_baked();
+            }
             // From no pool.
             self.counters().fills += 1;
             return Resolved::Filled;
