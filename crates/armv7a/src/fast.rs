@@ -60,8 +60,8 @@ pub(crate) struct Fast {
     counters: *mut VmCounters,
     /// Bits of DACR that only the handlers may change: where entries depend on them.
     fixed: u32,
-    /// What is open in DACR always.
-    open: u32,
+    /// The same with one table, where `fixed` is all.
+    fixed_joint: u32,
     /// How many roots there are between the view of its kernel and that of its application.
     pub(crate) apart: u32,
     /// Who comes next if it passes its turn and nothing else is to be done; null if it is.
@@ -82,7 +82,7 @@ impl Fast {
         application: View { base: 0, asid: 0 },
         counters: core::ptr::null_mut(),
         fixed: !0,
-        open: 0,
+        fixed_joint: !0,
         apart: 1,
         next: core::ptr::null_mut(),
         index: 0,
@@ -124,7 +124,7 @@ impl Guest {
     /// Renews what a fill of the shadow may change.
     #[inline]
     pub(crate) fn note_baked(&mut self) {
-        self.fast.fixed = self.shadow.fixed_domains(&self.vcpu.cp15);
+        (self.fast.fixed, self.fast.fixed_joint) = self.shadow.fixed_domains(&self.vcpu.cp15);
     }
 
     /// Whether it was renewed since the guest's start.
@@ -147,6 +147,7 @@ impl Guest {
             && cp15.ttbcr == 0
             && cp15.cpacr & CPACR_FLOAT != CPACR_KERNEL;
         self.dacr = self.shadow.domains(cp15);
+        let (fixed, fixed_joint) = self.shadow.fixed_domains(cp15);
         self.fast = Fast {
             slow: u32::from(!usual) | if self.shadow.joint.on { JOINT } else { 0 },
             vectors: if cp15.sctlr & SCTLR_V == 0 { cp15.vbar } else { HIGH_VECTORS },
@@ -155,8 +156,8 @@ impl Guest {
             memory: self.shadow.memory,
             application: self.shadow.view(Side::Application),
             counters,
-            fixed: self.shadow.fixed_domains(&self.vcpu.cp15),
-            open: self.shadow.always_open(),
+            fixed,
+            fixed_joint,
             apart: u32::from(!self.shadow.is_joint()),
             next: self.next_turn(),
             index,

@@ -287,6 +287,9 @@ impl Hypervisor {
         let filled = shadow.refill(&mut linear, cp15, address, attempt, Side::of(privileged));
         linear.leave();
         if filled {
+            if attempt == Attempt::Fetch {
+                self.guest().note_baked();
+            }
             // From no pool.
             self.counters().fills += 1;
             return Resolved::Filled;

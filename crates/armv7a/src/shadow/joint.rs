@@ -37,7 +37,7 @@ const MOST_CHANGES: u32 = 1000;
 const DOMAIN_FAULT: u32 = 0x9;
 
 /// What is known of a guest with one table. Sets of domains are in the bits of clients in DACR.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Joint {
     /// Domains with code that applications run and nobody scanned.
@@ -95,14 +95,8 @@ impl Shadow {
             CLIENTS
         } else {
             let passed_on = if self.joint.on { OWN } else { CLIENTS };
-            cp15.dacr & passed_on | self.always_open()
+            cp15.dacr & passed_on | 1 << (WINDOW_DOMAIN * 2) | 1 << (self.stub_domain() * 2)
         }
-    }
-
-    /// What is open always while its MMU is on, in one table to its kernel.
-    #[inline]
-    pub(crate) fn always_open(&self) -> u32 {
-        1 << (WINDOW_DOMAIN * 2) | 1 << (self.stub_domain() * 2)
     }
 
     /// The same in one table, given these: those of the class of both. That of the stubs becomes
@@ -111,17 +105,23 @@ impl Shadow {
         domains << (BOTH * 2)
     }
 
-    /// Bits of DACR that only handlers may change: where entries depend on them, and where it is
-    /// not known yet that the guest's kernel closes domains.
+    /// Bits of DACR that only handlers may change, with two tables and with one: where entries
+    /// depend on them, where it is not known yet that the guest's kernel closes domains, and while
+    /// it must not reach what its application runs.
     #[inline]
-    pub(crate) fn fixed_domains(&self, cp15: &Cp15) -> u32 {
+    pub(crate) fn fixed_domains(&self, cp15: &Cp15) -> (u32, u32) {
         const NOT_CLIENT: u32 = 0xaaaa_aaaa;
-        let (fixed, none) = match self.joint.on {
-            true => (!self.joint.closing, !OWN),
-            false => (self.baked_domains | NOT_CLIENT, NOT_CLIENT),
-        };
+        let Joint { on, wild, closing, .. } = self.joint;
         // A manager is slow.
-        if cp15.sctlr & SCTLR_M == 0 || cp15.dacr & none != 0 { !0 } else { fixed }
+        if cp15.sctlr & SCTLR_M == 0 || cp15.dacr & NOT_CLIENT != 0 {
+            (!0, !0)
+        } else if !on {
+            (self.baked_domains | NOT_CLIENT, !0)
+        } else if cp15.dacr & !OWN == 0 && wild & !closing == 0 {
+            (!0, !closing)
+        } else {
+            (!0, !0)
+        }
     }
 
     /// Whether entries must be dropped when DACR changes from `old` to `new`.
