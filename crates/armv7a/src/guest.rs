@@ -75,6 +75,8 @@ pub(crate) struct Guest {
     pub(crate) shadow: Shadow,
     /// What it is doing.
     pub(crate) run: Run,
+    /// What it was ordered to do when its turn comes, or 0.
+    pub(crate) order: u32,
     /// Its policy after faults.
     pub(crate) health: Health,
     /// Its description.
@@ -122,6 +124,7 @@ impl Guest {
         board: Board::new(),
         shadow: Shadow::EMPTY,
         run: Run::Off { well: true },
+        order: 0,
         health: Health::from_image(0, 0),
         vm: Vm::EMPTY,
         notices: Notices::new(),
@@ -132,7 +135,9 @@ impl Guest {
     /// Whether anything can end a wait for an interrupt that begins now.
     pub(crate) fn may_wake(&self, now: u64) -> bool {
         let gic = &self.board.gic;
+        let told = self.shadow.passthrough.told().chain([self.vm.control_irq]);
         self.board.may_wake(now)
+            || told.filter(|irq| *irq != 0).any(|irq| gic.would_assert(irq))
             || self.interrupts.iter().flatten().any(|line| gic.would_assert(line.guest))
     }
 

@@ -347,6 +347,7 @@ impl Hypervisor {
                     // What came meanwhile is settled between two steps.
                     self.interrupted();
                 }
+                _ if self.guest().order != 0 => self.end_as_ordered(),
                 _ => {
                     return self.note_turns();
                 }

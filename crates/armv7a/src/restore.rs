@@ -36,6 +36,7 @@ impl Hypervisor {
         };
         guest.board.reset(0, 1, 0);
         self.locks.live(cores::board(), index, 0);
+        self.tell_controllers(index);
         self.settle_locks();
         let report = Report { vm: name(&vm.name), end, action };
         report.say(&mut self.console.writer(Channel(0)));

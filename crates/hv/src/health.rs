@@ -26,6 +26,11 @@ pub enum End {
     Reset,
     /// The guest exited with this status; 0 is well.
     Exit(u32),
+    /// Another VM ended it.
+    Ordered {
+        /// Whether it starts again.
+        restart: bool,
+    },
     /// The guest did what it must not.
     Fault(Fault),
 }
@@ -78,7 +83,8 @@ impl Health {
         match (end, self.on_fault) {
             (End::Off, _) => Action::Stop { well: true },
             (End::Exit(status), _) => Action::Stop { well: status == 0 },
-            (End::Reset, _) => Action::Restart,
+            (End::Reset | End::Ordered { restart: true }, _) => Action::Restart,
+            (End::Ordered { restart: false }, _) => Action::Stop { well: true },
             (End::Fault(_), OnFault::Stop) => Action::Stop { well: false },
             (End::Fault(_), OnFault::ResetMachine) => Action::ResetMachine,
             (End::Fault(_), OnFault::Restart) => {
@@ -120,6 +126,7 @@ impl Report<'_> {
         say(out, "vm \"%\" %: ", &[Text(self.vm), Text(action)]);
         match self.end {
             End::Off => say(out, "it turned itself off", &[]),
+            End::Ordered { .. } => say(out, "another vm ordered it", &[]),
             End::Reset => say(out, "it asked for a reset", &[]),
             End::Exit(0) => say(out, "it ended well", &[]),
             End::Exit(status) => {
