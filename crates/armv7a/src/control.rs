@@ -4,7 +4,7 @@
 //! A run is ended when the VM has its turn: only what is loaded can be.
 
 use crate::cores;
-use crate::guest::{Restore, Run};
+use crate::guest::Run;
 use crate::hypervisor::Hypervisor;
 use entresol_abi::control;
 use entresol_abi::hypercall::psci;
@@ -43,20 +43,19 @@ impl Hypervisor {
         self.keep(index);
         self.scheduler().set_paused(id, order == control::PAUSE);
         self.reschedule = true;
-        let (core, guest) = (self.core, &mut self.guests[index % MAX_VMS]);
+        let (core, image) = (self.core, self.image);
+        let guest = &mut self.guests[index % MAX_VMS];
         match (order, guest.run) {
             (control::START | control::RESTART, Run::Off { .. }) => {
-                guest.run = Run::Restoring(Restore::Clear(0));
+                guest.restore(image, true);
                 self.turns.ready(id);
                 if core != 0 {
                     cores::link(core).set_state(State::Running);
                 }
             }
-            (control::STOP | control::RESTART, Run::Running | Run::Waiting) => {
+            (control::STOP | control::RESTART, run) if !matches!(run, Run::Off { .. }) => {
                 guest.order = order;
-                guest.run = Run::Running;
-                self.locks.leave(cores::board(), index);
-                self.turns.ready(id);
+                self.wake(index);
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! Takes the machine over: everything from the image, before the first guest runs.
 
-use crate::guest::{Interrupt as Line, Restore, Run};
+use crate::guest::Interrupt as Line;
 use crate::hypervisor::{Hypervisor, core, halt, name};
 use crate::linear::PoolArray;
 use entresol_abi::HostPhys;
@@ -70,7 +70,7 @@ impl Hypervisor {
             }
             guest.stack = stack;
             guest.vcpu.cp15.identity = identity;
-            guest.health = entresol_hv::health::Health::from_image(vm.on_fault, vm.restarts);
+            guest.health = entresol_hv::health::Health::from_image(&vm);
             let memory = crate::memory::GuestMemory::new(vm.memory, vm.host, vm.memory_len);
             guest.shadow.set_up(&mut linear, pools, memory, window);
             let rewritten = HostPhys(image_at.0 + vm.rewritten.offset);
@@ -101,8 +101,7 @@ impl Hypervisor {
                     self.turns.set_budget(id, budget, period);
                 }
                 if vm.flags & image::flags::AUTOSTART != 0 {
-                    // First start: memory outside the loads is as the machine left it.
-                    guest.run = Run::Restoring(Restore::Copy { load: 0, from: 0 });
+                    guest.restore(image_at, false);
                     self.turns.ready(id);
                 }
             }

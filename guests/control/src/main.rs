@@ -54,14 +54,22 @@ fn sleep(microseconds: u64) {
     // Interrupts stay masked: a pending one ends the wait all the same.
     while timer::now() < until {
         trap::wait_for_interrupt();
-        // What stays pending would end every wait.
-        let acknowledged = gic::acknowledge();
-        gic::end(acknowledged);
-        if acknowledged == TOLD {
-            ENDS.fetch_add(1, SeqCst);
-        }
+        take_told();
     }
     timer::disarm();
+    take_told();
+}
+
+/// Takes the interrupts that tell of ends: pending, they would end every wait.
+fn take_told() {
+    loop {
+        let acknowledged = gic::acknowledge();
+        gic::end(acknowledged);
+        match acknowledged {
+            TOLD => ENDS.fetch_add(1, SeqCst),
+            _ => return,
+        };
+    }
 }
 
 /// How far the worker counts in half a millisecond.

@@ -24,7 +24,8 @@ impl Checks<'_> {
                 let help = "use a shared peripheral interrupt, 32 to 127";
                 self.wrong("control::interrupt", irq.span(), "here", message, help);
             }
-            let board = devices::board(vm.uart, vm.rtc).into_iter().map(|(.., irq)| irq);
+            let board =
+                devices::board([vm.uart, vm.rtc, vm.watchdog]).into_iter().map(|(.., irq)| irq);
             let given = vm.passthrough.iter().map(|given| given.irq);
             let shared = vm.shared.iter().map(|view| view.irq);
             if board.chain(given).chain(shared).any(|other| other == number) {
