@@ -43,11 +43,11 @@ impl Hypervisor {
         self.keep(index);
         self.scheduler().set_paused(id, order == control::PAUSE);
         self.reschedule = true;
-        let (core, image) = (self.core, self.image);
+        let (core, image, hz) = (self.core, self.image, self.platform().hz());
         let guest = &mut self.guests[index % MAX_VMS];
         match (order, guest.run) {
             (control::START | control::RESTART, Run::Off { .. }) => {
-                guest.restore(image, true);
+                guest.restore(image, hz, true);
                 self.turns.ready(id);
                 if core != 0 {
                     cores::link(core).set_state(State::Running);
