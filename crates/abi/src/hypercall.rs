@@ -53,6 +53,10 @@ pub enum Function {
     LockWait = 0x8600_0010,
     /// Has those look again that wait for locks. Returns 0.
     LockWake = 0x8600_0011,
+    /// Gives the VM with index `r1` the order `r2` of [`control`](crate::control), or asks for
+    /// its state. Returns 0 or the state; [`psci::DENIED`] if the manifest does not let the
+    /// caller control it.
+    VmControl = 0x8600_0012,
 }
 
 /// Result: no such function (SMCCC `NOT_SUPPORTED`).
@@ -96,6 +100,7 @@ impl Function {
             0x8600_0006 => Self::Starts,
             0x8600_0010 => Self::LockWait,
             0x8600_0011 => Self::LockWake,
+            0x8600_0012 => Self::VmControl,
             _ => return None,
         })
     }

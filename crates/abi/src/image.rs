@@ -34,7 +34,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
 
 /// Version of the layout described by this crate.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// Most VMs in one image.
 pub const MAX_VMS: usize = 8;
@@ -252,6 +252,10 @@ pub struct Vm {
     pub budget: u32,
     /// That period in nanoseconds, at least the budget.
     pub period: u32,
+    /// Whom it controls: bit *n* for the VM with index *n*.
+    pub controls: u32,
+    /// The interrupt in its GIC that tells of the end of one of those, 0 for none.
+    pub control_irq: u32,
     /// Code that was rewritten ahead of time: a table of [`Rewritten`].
     pub rewritten: Table,
 }
@@ -280,6 +284,8 @@ impl Vm {
         sites: 0,
         budget: 0,
         period: 0,
+        controls: 0,
+        control_irq: 0,
         rewritten: Table { offset: 0, count: 0 },
     };
 }
@@ -504,7 +510,7 @@ where
 
 const _: () = assert!(size_of::<Header>() == 148);
 const _: () = assert!(size_of::<Machine>() == 88);
-const _: () = assert!(size_of::<Vm>() == 112);
+const _: () = assert!(size_of::<Vm>() == 120);
 const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(cfg!(target_endian = "little"));
 
@@ -517,7 +523,7 @@ mod tests {
         Header {
             magic: MAGIC,
             abi: ABI_VERSION,
-            image_len: end + 112 * vms,
+            image_len: end + 120 * vms,
             vms: Table { offset: end, count: vms },
             ..Header::default()
         }

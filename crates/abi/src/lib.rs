@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod console;
+pub mod control;
 pub mod hypercall;
 pub mod image;
 pub mod lock;

@@ -53,6 +53,7 @@ impl Hypervisor {
                     self.settle_locks();
                     0
                 }
+                Request::Control { vm, order } => self.control(vm, order),
             },
         };
         self.guest().vcpu.regs[0] = result;

@@ -62,6 +62,8 @@ pub(crate) struct Guest {
     pub(crate) run: Run,
     /// Its work; see [`Run`].
     pub(crate) unfinished: Unfinished,
+    /// What it was ordered to do when its turn comes, or 0.
+    pub(crate) order: u32,
     /// Its policy after faults.
     pub(crate) health: Health,
     /// Its description.
@@ -110,6 +112,7 @@ impl Guest {
         shadow: Shadow::EMPTY,
         run: Run::Off { well: true },
         unfinished: Unfinished::NONE,
+        order: 0,
         health: Health::from_image(&Vm::EMPTY),
         vm: Vm::EMPTY,
         notices: Notices::new(),
@@ -120,7 +123,9 @@ impl Guest {
     /// Whether anything can end a wait for an interrupt that begins now.
     pub(crate) fn may_wake(&self, now: u64) -> bool {
         let gic = &self.board.gic;
+        let told = self.shadow.passthrough.told().chain([self.vm.control_irq]);
         self.board.may_wake(now)
+            || told.filter(|irq| *irq != 0).any(|irq| gic.would_assert(irq))
             || self.interrupts.iter().flatten().any(|line| gic.would_assert(line.guest))
     }
 

@@ -288,12 +288,12 @@ impl Hypervisor {
     pub(crate) fn wake(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
-        // A bite of its watchdog is heard when its turn comes.
-        let due = guest.vcpu.pending != 0 || guest.board.watchdog.bitten();
-        if matches!(guest.run, Run::Waiting) && due {
+        // A bite of its watchdog is heard when its turn comes, an order is followed then.
+        let due = guest.board.watchdog.bitten() || guest.order != 0;
+        if matches!(guest.run, Run::Waiting) && (due || guest.vcpu.pending != 0) {
             let for_lock = self.locks.is_waiting(index);
             // Only what it takes ends a wait for a lock: else it would ask again at once.
-            if for_lock && guest.vcpu.pending & !guest.status() == 0 {
+            if for_lock && !due && guest.vcpu.pending & !guest.status() == 0 {
                 return;
             }
             guest.run = Run::Running;
@@ -352,6 +352,7 @@ impl Hypervisor {
                     let pc = self.guest().vcpu.pc;
                     self.fault(Fault::Watchdog { pc });
                 }
+                _ if self.guest().order != 0 => self.end_as_ordered(),
                 _ => {
                     return self.note_turns();
                 }

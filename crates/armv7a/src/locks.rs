@@ -88,8 +88,12 @@ impl Hypervisor {
         for index in 0..self.count {
             if let Some(id) = Id::new(index).filter(|_| self.is_own(index)) {
                 changed |= self.turns.set_priority(id, self.locks.urgency(index));
-                if cores::board().take_lost(index) {
-                    self.tell_of_locks(index);
+                let (lost, ended, order) = cores::board().take(index);
+                if order != 0 {
+                    self.obey(index, order);
+                }
+                if lost || ended {
+                    self.tell(index, lost, ended);
                 }
             }
         }
@@ -101,10 +105,13 @@ impl Hypervisor {
         self.reschedule |= changed;
     }
 
-    /// Interrupts a VM by the interrupts of its memory with locks.
-    fn tell_of_locks(&mut self, index: usize) {
+    /// Interrupts a VM: by the interrupts of its memory with locks, if it lost one, and by the
+    /// one that tells of an end.
+    fn tell(&mut self, index: usize, lost: bool, ended: bool) {
         let guest = &mut self.guests[index % MAX_VMS];
-        for irq in guest.shadow.passthrough.told() {
+        let locks = guest.shadow.passthrough.told().filter(|_| lost);
+        for irq in locks.chain([guest.vm.control_irq].into_iter().filter(|irq| ended && *irq != 0))
+        {
             let word = ISPENDR + irq / 32 * 4;
             guest.board.gic.write_distributor(word, Width::Word, 1 << (irq % 32));
         }

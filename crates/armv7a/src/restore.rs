@@ -11,6 +11,7 @@ use crate::linear::Linear;
 use crate::maintenance;
 use crate::shadow::Shadow;
 use crate::work::{Said, Work};
+use entresol_abi::control;
 use entresol_abi::image::{Load, MAX_VMS, Vm};
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_hv::health::{Action, End, Fault, Notices};
@@ -46,6 +47,7 @@ impl Hypervisor {
             self.platform().mask(line.machine);
         }
         self.locks.live(cores::board(), index, 0);
+        self.tell_controllers(index);
         self.settle_locks();
     }
 
@@ -61,6 +63,11 @@ impl Hypervisor {
         let guest = self.guest();
         match action {
             Action::Restart => guest.restore(image, hz, true),
+            // Ordered while it ended.
+            Action::Stop { .. } if guest.order == control::RESTART => {
+                guest.order = 0;
+                guest.restore(image, hz, true);
+            }
             Action::Stop { well } => {
                 guest.run = Run::Off { well };
                 if let Some(id) = Id::new(index) {

@@ -41,6 +41,12 @@ pub fn is_present() -> bool {
     board::IS_VIRTUAL_BOARD && call(Function::Version, 0) != NOT_SUPPORTED
 }
 
+/// Gives another VM an order of [`entresol_abi::control`], or asks for its state.
+#[must_use]
+pub fn control(vm: u32, order: u32) -> u32 {
+    raw(Function::VmControl as u32, [vm, order, 0])
+}
+
 /// How often this VM was started, from 1; 1 without Entresol.
 #[must_use]
 pub fn starts() -> u32 {

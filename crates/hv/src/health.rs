@@ -26,6 +26,11 @@ pub enum End {
     Reset,
     /// The guest exited with this status; 0 is well.
     Exit(u32),
+    /// Another VM ended it.
+    Ordered {
+        /// Whether it starts again.
+        restart: bool,
+    },
     /// The guest did what it must not.
     Fault(Fault),
 }
@@ -77,9 +82,9 @@ impl Health {
     /// ticks per second.
     pub fn decide(&mut self, end: End, now: u64, hz: u32) -> Action {
         let policy = match end {
-            End::Off => return Action::Stop { well: true },
+            End::Off | End::Ordered { restart: false } => return Action::Stop { well: true },
             End::Exit(status) => return Action::Stop { well: status == 0 },
-            End::Reset => return Action::Restart,
+            End::Reset | End::Ordered { restart: true } => return Action::Restart,
             End::Fault(Fault::Watchdog { .. }) => self.on_watchdog,
             End::Fault(_) => self.on_fault,
         };
@@ -141,6 +146,7 @@ impl Report<'_> {
         say(out, "vm \"%\" %: ", &[Text(self.vm), Text(action)]);
         match self.end {
             End::Off => say(out, "it turned itself off", &[]),
+            End::Ordered { .. } => say(out, "another vm ordered it", &[]),
             End::Reset => say(out, "it asked for a reset", &[]),
             End::Exit(0) => say(out, "it ended well", &[]),
             End::Exit(status) => {

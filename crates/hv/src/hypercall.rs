@@ -54,6 +54,13 @@ pub enum Request {
     },
     /// Have those look that wait for locks; return 0.
     LockWake,
+    /// Order something of a VM, or ask for its state.
+    Control {
+        /// Its index.
+        vm: u32,
+        /// One of [`entresol_abi::control`].
+        order: u32,
+    },
 }
 
 /// Why a call is refused. The guest runs on with [`Refusal::result`].
@@ -113,6 +120,7 @@ pub const fn decode(arguments: [u32; 4]) -> Result<Request, Refusal> {
         Function::Starts => Request::Starts,
         Function::LockWait => Request::LockWait { at: first, microseconds: second },
         Function::LockWake => Request::LockWake,
+        Function::VmControl => Request::Control { vm: first, order: second },
     })
 }
 

@@ -21,7 +21,8 @@
 //!   board *after*. So one of the two sees the other, and no wake-up is lost.
 //! - Of those that wait for a free lock the most urgent gets it. Who leaves without it has
 //!   the others look again.
-//! - A seat is written by the core of its VM only, but for `lost`, which is set by others.
+//! - A seat is written by the core of its VM only, but for `lost`, `ended` and `order`, which
+//!   others set.
 //! - Every loop is bounded by the number of VMs, or [`TRIES`].
 
 #[cfg_attr(test, path = "locks/cell_model.rs")]
@@ -31,7 +32,7 @@ use crate::bus::{index, low_byte};
 use cell::Cell;
 use entresol_abi::image::MAX_VMS;
 use entresol_abi::lock::{
-    AGAIN, GENERATION, GENERATIONS, HOLDER, TIMED_OUT, TOKEN, WAITERS, token,
+    AGAIN, GENERATION, GENERATIONS, HOLDER, START, TIMED_OUT, TOKEN, WAITERS, token,
 };
 
 /// How often a word that changes all the time is looked at.
@@ -57,6 +58,10 @@ struct Seat {
     rank: Cell,
     /// Not 0: a lock was taken from it, and it was not told yet.
     lost: Cell,
+    /// Not 0: a VM that it controls ended, and it was not told yet.
+    ended: Cell,
+    /// What it is ordered to do, or 0.
+    order: Cell,
 }
 
 /// What all cores share.
@@ -69,7 +74,14 @@ impl Board {
     pub const fn new() -> Self {
         Self(
             [const {
-                Seat { life: Cell::new(), wait: Cell::new(), rank: Cell::new(), lost: Cell::new() }
+                Seat {
+                    life: Cell::new(),
+                    wait: Cell::new(),
+                    rank: Cell::new(),
+                    lost: Cell::new(),
+                    ended: Cell::new(),
+                    order: Cell::new(),
+                }
             }; MAX_VMS],
         )
     }
@@ -95,14 +107,27 @@ impl Board {
         (lock != 0).then_some((lock, low_byte(rank), rank >> 8))
     }
 
-    /// Whether a lock was taken from `vm` since this was asked last.
-    pub fn take_lost(&self, vm: usize) -> bool {
+    /// How often `vm` was started, modulo 2¹⁶; 0 if it does not run.
+    #[must_use]
+    pub fn starts(&self, vm: usize) -> u32 {
+        self.seat(vm).life.load() >> START.trailing_zeros()
+    }
+
+    /// Orders something of `vm`, instead of what was ordered before and is not begun.
+    pub fn order(&self, vm: usize, order: u32) {
+        self.seat(vm).order.store(order);
+    }
+
+    /// Tells `vm` that one it controls has ended.
+    pub fn tell(&self, vm: usize) {
+        self.seat(vm).ended.store(1);
+    }
+
+    /// Since this was asked last: whether a lock was taken from `vm`, whether one it controls
+    /// ended, and what it is ordered to do.
+    pub fn take(&self, vm: usize) -> (bool, bool, u32) {
         let seat = self.seat(vm);
-        let lost = seat.lost.load() != 0;
-        if lost {
-            seat.lost.store(0);
-        }
-        lost
+        (seat.lost.take() != 0, seat.ended.take() != 0, seat.order.take())
     }
 }
 

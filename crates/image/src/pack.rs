@@ -236,6 +236,8 @@ fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
         rewritten,
         budget: vm.budget.map_or(0, |budget| budget.budget),
         period: vm.budget.map_or(0, |budget| budget.period),
+        controls: vm.controls,
+        control_irq: vm.control_irq,
     }
 }
 

@@ -157,6 +157,10 @@ pub struct Vm {
     pub passthrough: Vec<Passthrough>,
     /// Memory it shares with others.
     pub shared: Vec<View>,
+    /// Whom it controls: bit *n* for the VM with index *n*.
+    pub controls: u32,
+    /// The interrupt that tells of their ends, 0 for none.
+    pub control_irq: u32,
     /// Sizes of the hypervisor's pools for it.
     pub pools: Pools,
 }

@@ -147,6 +147,11 @@ pub struct Vm {
     pub budget: Option<Spanned<Duration>>,
     /// That period.
     pub period: Option<Spanned<Duration>>,
+    /// Names of the VMs it controls.
+    #[serde(default)]
+    pub controls: Vec<Spanned<String>>,
+    /// The interrupt that tells of their ends.
+    pub control_irq: Option<Spanned<u32>>,
     /// Devices of the virtual board.
     pub devices: Option<Vec<Spanned<String>>>,
     /// Devices of the machine.

@@ -5,6 +5,7 @@
 //! memory) is checked at the end; a VM's binary in `binary`.
 
 mod binary;
+mod control;
 mod devices;
 mod shared;
 mod time;
@@ -136,6 +137,7 @@ pub fn resolve(
     checks.pairs_of_all(manifest, &vms);
     checks.devices_given_twice(manifest);
     let shared = checks.shared(manifest, &mut vms);
+    checks.control(manifest, &mut vms);
     let slots = checks.slots(manifest);
     checks.schedule(manifest, &vms, &slots);
     let layout = match layout::lay_out(&machine, &needs(&vms), bytes_of(&shared)) {
@@ -278,6 +280,8 @@ impl Checks<'_> {
             device_tree_additions: additions,
             passthrough,
             shared: Vec::new(),
+            controls: 0,
+            control_irq: 0,
             pools,
         }
     }

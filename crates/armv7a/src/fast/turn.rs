@@ -150,6 +150,7 @@ impl Hypervisor {
             let next = next.filter(|next| {
                 // The vectors of those that promote are others.
                 matches!(next.run, Run::Running)
+                    && next.order == 0
                     && next.fast_is_known()
                     && !next.vcpu.float_enabled()
                     && next.promotion.on == promotes

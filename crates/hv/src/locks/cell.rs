@@ -18,4 +18,12 @@ impl Cell {
     pub(super) fn store(&self, value: u32) {
         self.0.store(value, SeqCst);
     }
+
+    /// Takes what is there, if anything is.
+    pub(super) fn take(&self) -> u32 {
+        if self.load() == 0 {
+            return 0;
+        }
+        self.0.swap(0, SeqCst)
+    }
 }

@@ -25,4 +25,13 @@ impl Cell {
         step();
         self.0.store(value, SeqCst);
     }
+
+    /// Takes what is there, if anything is.
+    pub(super) fn take(&self) -> u32 {
+        if self.load() == 0 {
+            return 0;
+        }
+        step();
+        self.0.swap(0, SeqCst)
+    }
 }

@@ -11,7 +11,6 @@
 pub(super) mod explore;
 
 use super::*;
-use entresol_abi::lock::START;
 use explore::{sleep, step, wake};
 use std::sync::{Arc, Mutex};
 
@@ -317,7 +316,7 @@ fn a_revocable_lock_is_taken_from_another_core_when_time_is_over() {
                 let held = holder.acquire(0, true).unwrap();
                 if !holder.release(held) {
                     // It is told, if not at once.
-                    while !shared.board.take_lost(0) {
+                    while !shared.board.take(0).0 {
                         holder.sleep();
                         holder.interrupted();
                     }
@@ -425,7 +424,7 @@ fn a_revocable_lock_is_taken_by_the_more_urgent_only_and_the_holder_is_told() {
     let taken = GENERATION | token(1, 1);
     assert_eq!(one.wait(1, 4, true), [(1, taken)]);
     assert_eq!(one.memory.word(4), taken);
-    assert!(one.board.take_lost(0) && !one.board.take_lost(0) && !one.board.take_lost(1));
+    assert!(one.board.take(0).0 && !one.board.take(0).0 && !one.board.take(1).0);
 }
 
 #[test]

@@ -86,9 +86,10 @@ impl Checks<'_> {
             let length = self.length("slot", &slot.get_ref().length);
             let vms = match &slot.get_ref().vms {
                 None => u32::MAX,
-                Some(names) => {
-                    names.iter().map(|name| self.bit(manifest, name)).fold(0, |a, b| a | b)
-                }
+                Some(names) => names
+                    .iter()
+                    .map(|name| self.bit("time::unknown-vm", manifest, name))
+                    .fold(0, |a, b| a | b),
             };
             slots.extend(length.map(|length| Slot { length, vms }));
         }
@@ -108,7 +109,12 @@ impl Checks<'_> {
     }
 
     /// The bit of the VM called `name`; none if there is no such.
-    fn bit(&mut self, manifest: &Manifest, name: &Spanned<String>) -> u32 {
+    pub(super) fn bit(
+        &mut self,
+        code: &'static str,
+        manifest: &Manifest,
+        name: &Spanned<String>,
+    ) -> u32 {
         let names = || manifest.vm.iter().map(|vm| vm.get_ref().name.get_ref().as_str());
         if let Some(bit) = (0..32).zip(names()).find(|(_, vm)| vm == name.get_ref()) {
             return 1 << bit.0;
@@ -118,7 +124,7 @@ impl Checks<'_> {
             None => format!("the VMs are: {}", names().collect::<Vec<_>>().join(", ")),
         };
         let message = format!("no VM is called `{}`", name.get_ref());
-        self.wrong("time::unknown-vm", name.span(), "unknown VM", message, help);
+        self.wrong(code, name.span(), "unknown VM", message, help);
         0
     }
 

@@ -32,6 +32,8 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         device_tree_additions: None,
         passthrough: vec![],
         shared: vec![],
+        controls: 0,
+        control_irq: 0,
         pools: Pools { view_pairs: 2, shadow_tables: 8, sites: 64 },
     }
 }
