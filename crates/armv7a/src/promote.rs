@@ -44,6 +44,8 @@ const SCATTER: u32 = 0x9e37_79b9;
 /// Samples that make a site hot. Promoting costs some thousand instructions, and there is room
 /// for all that is hot in a kernel.
 const HOT: u32 = 1;
+/// The same where each trap is a sample.
+const HOT_T32: u32 = 4;
 /// Samples of a site that could not be promoted: other sites wear it down.
 const REFUSED: u32 = 8;
 /// So many make a sample pointless.
@@ -379,8 +381,8 @@ impl Hypervisor {
             return Stopped::Outside;
         };
         drop(linear);
-        let Some(kind) = stub::kind(record.original) else { return Stopped::Outside };
-        let plan = stub::settle(kind, index);
+        let Some(kind) = record.kind() else { return Stopped::Outside };
+        let plan = stub::settle(kind, record.site, index);
         if let Some(register) = plan.restore {
             let value = guest.promotion.load(shared::SLOT);
             guest.vcpu.set_register(register as u8, value);
@@ -393,26 +395,32 @@ impl Hypervisor {
             let value = guest.vcpu.register(register as u8).wrapping_add(stub::USER_LEN);
             guest.vcpu.set_register(register as u8, value);
         }
-        guest.vcpu.pc = record.site;
+        let thumb = record.site & stub::T32;
+        guest.vcpu.psr = guest.vcpu.psr & !psr::T | thumb * psr::T;
+        guest.vcpu.pc = record.site - thumb;
         if plan.done {
-            guest.vcpu.pc = record.site.wrapping_add(4);
+            guest.vcpu.pc = guest.vcpu.pc.wrapping_add(4);
             Stopped::Behind
         } else {
             Stopped::Before(record.original)
         }
     }
 
-    /// The instruction at `pc` trapped and was emulated: promotes it if it is hot.
+    /// The instruction at `site`, with [`stub::T32`], trapped and was emulated: promotes it if it
+    /// is hot.
     #[inline]
-    pub(crate) fn trapped_at(&mut self, pc: u32) {
+    pub(crate) fn trapped_at(&mut self, site: u32) {
         let guest = self.guest();
         if guest.promotion.on {
             let eager = guest.vm.flags & flags::EAGER != 0;
-            if eager || guest.promotion.countdown == 0 {
+            if site & stub::T32 != 0 {
+                // All traps of T32 code come here: there is no need to choose some of them.
+                self.sample(site, if eager { 1 } else { HOT_T32 });
+            } else if eager || guest.promotion.countdown == 0 {
                 guest.promotion.countdown = if eager { 0 } else { !0 };
                 // SAFETY: it handles every exception.
                 unsafe { cp15::set_vector_base(guest.vectors()) };
-                self.sample(pc, if eager { 1 } else { HOT });
+                self.sample(site, if eager { 1 } else { HOT });
                 if !eager && self.guest().promotion.left > 0 {
                     self.prepare_sample();
                 }
@@ -421,7 +429,7 @@ impl Hypervisor {
     }
 
     #[inline(never)]
-    fn sample(&mut self, pc: u32, threshold: u32) {
+    fn sample(&mut self, site: u32, threshold: u32) {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let vcpu = &guest.vcpu;
         let cp15 = &vcpu.cp15;
@@ -430,20 +438,20 @@ impl Hypervisor {
         if cp15.sctlr & 1 == 0 || !usual {
             return;
         }
-        if !guest.promotion.is_hot(&mut guest.heat, pc, threshold) {
+        if !guest.promotion.is_hot(&mut guest.heat, site, threshold) {
             return;
         }
         let mut linear = Self::linear(&mut self.view);
         let shadow = &mut guest.shadow;
         shadow.check_hole(&mut linear, cp15);
         let memory = shadow.memory;
-        let mapping = memory.walk(&linear, cp15, pc).ok();
+        let mapping = memory.walk(&linear, cp15, site & !stub::T32).ok();
         let promoted = mapping
             .filter(|mapping| {
                 let afe = cp15.sctlr & SCTLR_AFE != 0;
                 !permissions(mapping, false, cp15.dacr, afe).execute
             })
-            .and_then(|mapping| shadow.promote(&mut linear, cp15, pc, mapping.gpa));
-        guest.promotion.tried(&mut guest.heat, pc, promoted);
+            .and_then(|mapping| shadow.promote(&mut linear, cp15, site, mapping.gpa));
+        guest.promotion.tried(&mut guest.heat, site, promoted);
     }
 }

@@ -5,7 +5,7 @@
 //! processor's state then, and all memory it may have changed, is hashed; a call, an interrupt
 //! and a data abort are returned from behind what caused them, and it goes on to the next.
 //! Every sequence runs three times in a row: a hypervisor may by then have rewritten it. Half
-//! of those in A32 have nothing sensitive but what kernels do most. One
+//! of them have nothing sensitive but what kernels do most. One
 //! in four has an interrupt pending, which comes with whatever unmasks it; one in 64 is
 //! interrupted anywhere ([`stepped`]).
 //!
@@ -106,10 +106,11 @@ fn sequence(number: u32, set: u32, hash: &mut Hash) {
     let state = initial(&mut random, at, mode | set);
     let pending = random.once_in(4);
     let mut code = Code::new(random, at, mode);
+    let common = (number / LINE).is_multiple_of(2);
     if set == 0 {
-        a32::write(&mut code, STEPS, (number / LINE).is_multiple_of(2));
+        a32::write(&mut code, STEPS, common);
     } else {
-        t32::write(&mut code, STEPS);
+        t32::write(&mut code, STEPS, common);
     }
     assert!(code.bytes() <= PLACE, "sequence {number} is too long");
     if cfg!(feature = "full") {
