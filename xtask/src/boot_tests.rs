@@ -37,6 +37,12 @@ struct Spec {
     /// Runs once on each.
     #[serde(default = "all_machines")]
     machines: Vec<String>,
+    /// Runs once more on each of these, with `protection = "domains"` for every VM.
+    #[serde(default)]
+    domains: Vec<String>,
+    /// There, a VM does what domains cannot express, and is given tables.
+    #[serde(default)]
+    mixes: bool,
     /// The machine has so many cores.
     #[serde(default = "one")]
     cores: u32,
@@ -104,8 +110,27 @@ pub(crate) struct BootTest {
     folder: PathBuf,
     name: String,
     machine: String,
+    /// With `protection = "domains"`.
+    domains: bool,
     spec: std::sync::Arc<Spec>,
 }
+
+/// A manifest that exists as long as this.
+struct Manifest {
+    path: PathBuf,
+    made: bool,
+}
+
+impl Drop for Manifest {
+    fn drop(&mut self) {
+        if self.made {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// What the hypervisor says of a VM that gets tables although it was to have domains.
+const TWO_TABLES: &str = "is protected by two tables, not by domains";
 
 /// Finds all tests, or those of the named folders.
 ///
@@ -131,11 +156,14 @@ pub(crate) fn find(workspace: &Workspace, names: &[String]) -> Result<Vec<BootTe
         let spec: Spec = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
         let spec = std::sync::Arc::new(spec);
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        for machine in &spec.machines {
+        let tables = spec.machines.iter().map(|machine| (machine, false));
+        let domains = spec.domains.iter().map(|machine| (machine, true));
+        for (machine, domains) in tables.chain(domains) {
             tests.push(BootTest {
                 folder: folder.clone(),
                 name: name.clone(),
                 machine: machine.clone(),
+                domains,
                 spec: spec.clone(),
             });
         }
@@ -146,7 +174,8 @@ pub(crate) fn find(workspace: &Workspace, names: &[String]) -> Result<Vec<BootTe
 impl BootTest {
     /// What it is called in reports.
     pub(crate) fn title(&self) -> String {
-        format!("boot {} on {}", self.name, self.machine)
+        let how = if self.domains { ", domains" } else { "" };
+        format!("boot {} on {}{how}", self.name, self.machine)
     }
 
     /// Runs it and compares.
@@ -175,6 +204,9 @@ impl BootTest {
             for unwanted in &self.spec.never {
                 ensure!(!text.contains(unwanted.as_str()), "printed {unwanted:?}");
             }
+            if self.domains && !self.spec.mixes {
+                ensure!(!text.contains(TWO_TABLES), "a VM does not stay with domains");
+            }
             if let Some(native) = &self.spec.native {
                 let limit = Duration::from_secs(self.spec.seconds);
                 native.check(&self.folder, &self.machine, &text, limit)?;
@@ -183,12 +215,14 @@ impl BootTest {
                 self.repeats(workspace)?;
             }
             if let Some(profile) = &self.spec.profile {
-                let manifest = self.folder.join(&self.spec.system);
+                let manifest = self.manifest()?;
                 let counts = self.image(workspace).with_extension("counts");
-                profile.check(workspace, &manifest, &self.machine, &counts)?;
+                profile.check(workspace, &manifest.path, &self.machine, &counts)?;
             }
             if let Some(golden) = self.golden() {
-                compare(&fs::read_to_string(&golden)?, &text)
+                let told = |line: &&str| !self.domains || !line.contains(TWO_TABLES);
+                let lines = text.lines().filter(told).map(|line| format!("{line}\n"));
+                compare(&fs::read_to_string(&golden)?, &lines.collect::<String>())
                     .with_context(|| format!("not as in {}", golden.display()))?;
             }
             Ok(())
@@ -203,10 +237,22 @@ impl BootTest {
             .find(|path| path.exists())
     }
 
+    /// The manifest; for domains a copy beside it.
+    fn manifest(&self) -> Result<Manifest> {
+        let own = self.folder.join(&self.spec.system);
+        if !self.domains {
+            return Ok(Manifest { path: own, made: false });
+        }
+        let path = own.with_extension(format!("{}.domains.toml", self.machine));
+        let text = fs::read_to_string(&own)?;
+        fs::write(&path, text.replace("[[vm]]\n", "[[vm]]\nprotection = \"domains\"\n"))?;
+        Ok(Manifest { path, made: true })
+    }
+
     /// Runs it; returns the transcript and how it ended.
     fn run(&self, workspace: &Workspace) -> Result<(String, Ended)> {
-        let manifest = self.folder.join(&self.spec.system);
-        build_image(workspace, &manifest, &self.machine, &self.image(workspace))?;
+        let manifest = self.manifest()?;
+        build_image(workspace, &manifest.path, &self.machine, &self.image(workspace))?;
         let limit = Duration::from_secs(self.spec.seconds);
         let enough = |serial: &[u8]| {
             self.spec.endless && expect_in_order(&transcript(serial), &self.spec.expect).is_ok()
@@ -242,7 +288,8 @@ impl BootTest {
     }
 
     fn image(&self, workspace: &Workspace) -> PathBuf {
-        workspace.target(&format!("boot/{}.{}.elf", self.name, self.machine))
+        let how = if self.domains { ".domains" } else { "" };
+        workspace.target(&format!("boot/{}.{}{how}.elf", self.name, self.machine))
     }
 
     fn machine(&self, workspace: &Workspace) -> Result<Machine> {
@@ -283,7 +330,7 @@ pub(crate) fn build_image(
 pub(crate) fn bless(workspace: &Workspace, names: &[String]) -> Result<()> {
     let mut texts: BTreeMap<PathBuf, Vec<(String, String)>> = BTreeMap::new();
     for test in find(workspace, names)? {
-        if !test.spec.typed.is_empty() || test.spec.endless {
+        if !test.spec.typed.is_empty() || test.spec.endless || test.domains {
             continue;
         }
         let step = process::Step::new(&test.title());

@@ -43,6 +43,16 @@ pub enum Function {
     Yield = 0x8600_0005,
     /// Number of times the VM was started, from 1.
     Starts = 0x8600_0006,
+    /// Waits for the [lock](crate::lock) at guest physical address `r1`, `r2` microseconds at
+    /// most. Returns the lock's word if it is the caller's now; [`lock::AGAIN`] if it is to be
+    /// looked at again; [`lock::TIMED_OUT`]; or [`psci::INVALID_PARAMETERS`] if no lock can be
+    /// there.
+    ///
+    /// [`lock::AGAIN`]: crate::lock::AGAIN
+    /// [`lock::TIMED_OUT`]: crate::lock::TIMED_OUT
+    LockWait = 0x8600_0010,
+    /// Has those look again that wait for locks. Returns 0.
+    LockWake = 0x8600_0011,
 }
 
 /// Result: no such function (SMCCC `NOT_SUPPORTED`).
@@ -84,6 +94,8 @@ impl Function {
             0x8600_0004 => Self::Exit,
             0x8600_0005 => Self::Yield,
             0x8600_0006 => Self::Starts,
+            0x8600_0010 => Self::LockWait,
+            0x8600_0011 => Self::LockWake,
             _ => return None,
         })
     }

@@ -290,6 +290,12 @@ pub mod flags {
     pub const PROMOTE: u32 = 1 << 8;
     /// Those that trapped once are, too. Only with [`PROMOTE`].
     pub const EAGER: u32 = 1 << 9;
+    /// One table for kernel and application, told apart by domains, where that is possible.
+    pub const DOMAINS: u32 = 1 << 10;
+    /// Its clock stands while it is kept from running.
+    pub const VIRTUAL_TIME: u32 = 1 << 12;
+    /// Ticks of its timers that were missed come one by one.
+    pub const CATCH_UP: u32 = 1 << 13;
 }
 
 /// Values of [`Vm::on_fault`].

@@ -24,6 +24,7 @@
 pub mod console;
 pub mod hypercall;
 pub mod image;
+pub mod lock;
 pub mod note;
 pub mod observe;
 pub mod window;

@@ -46,6 +46,13 @@ impl Hypervisor {
                     0
                 }
                 Request::Starts => self.counters().starts,
+                Request::LockWait { at, microseconds } => {
+                    return self.wait_for_lock(at, microseconds);
+                }
+                Request::LockWake => {
+                    self.settle_locks();
+                    0
+                }
             },
         };
         self.guest().vcpu.regs[0] = result;

@@ -21,10 +21,20 @@ use entresol_abi::HostPhys;
 use entresol_abi::image::MAX_CORES;
 use entresol_abi::window;
 use entresol_hv::link::Link;
+use entresol_hv::locks::Board;
 
 /// The links by the number of their core; the first is nobody's.
 #[unsafe(link_section = ".shared")]
 static LINKS: [Link; MAX_CORES] = [const { Link::new() }; MAX_CORES];
+
+/// What cores know of each other's locks.
+#[unsafe(link_section = ".shared")]
+static BOARD: Board = Board::new();
+
+/// What cores know of each other's locks.
+pub(crate) fn board() -> &'static Board {
+    &BOARD
+}
 
 /// Cores below this number may go on.
 #[unsafe(link_section = ".shared")]

@@ -8,7 +8,7 @@ use crate::cp15;
 use crate::guarded;
 use crate::hypervisor::Hypervisor;
 use crate::maintenance;
-use crate::shadow::{Attempt, Shadow};
+use crate::shadow::Attempt;
 use entresol_abi::image::MAX_VMS;
 use entresol_vcpu::walk;
 use entresol_vcpu::{CacheOp, Context, Effect, TlbOp};
@@ -25,7 +25,7 @@ impl Hypervisor {
         match effect {
             Effect::Context { register: Context::Dacr, old } => {
                 let new = guest.vcpu.cp15.dacr;
-                guest.dacr = Shadow::domains(&guest.vcpu.cp15);
+                guest.shadow.joint.wrote(old, new);
                 if guest.shadow.domains_matter(old, new) {
                     guest.shadow.drop_all(&mut Self::linear(&mut self.view));
                 }
@@ -38,7 +38,6 @@ impl Hypervisor {
                 let linear = &mut Self::linear(&mut self.view);
                 match register {
                     Context::Sctlr => {
-                        guest.dacr = Shadow::domains(cp15);
                         cp15::set_alignment_check(cp15.sctlr & cp15::SCTLR_A != 0);
                         // With the MMU on, what was mapped without it is not used any more: a
                         // page of code that is known at one address can be promoted.

@@ -359,7 +359,7 @@ impl Timer for Machine<'_> {
     }
 
     fn count(&self) -> u64 {
-        self.platform.now()
+        self.board.count(self.platform.now())
     }
 
     fn read(&self, register: Register) -> u64 {

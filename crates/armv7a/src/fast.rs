@@ -43,7 +43,7 @@ use entresol_vcpu::{Cp15, psr};
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Fast {
-    /// Not 0: only the handlers know how to change this guest's privilege.
+    /// Not 0: only the handlers know how to change this guest's privilege. But [`JOINT`].
     slow: u32,
     /// Where its exception vectors are.
     vectors: u32,
@@ -59,6 +59,10 @@ pub(crate) struct Fast {
     counters: *mut VmCounters,
     /// Bits of DACR that only the handlers may change: where entries depend on them.
     fixed: u32,
+    /// What is open in DACR always.
+    open: u32,
+    /// How many roots there are between the view of its kernel and that of its application.
+    apart: u32,
     /// Who comes next if it passes its turn and nothing else is to be done; null if it is.
     next: *mut Guest,
     /// Its number.
@@ -77,10 +81,15 @@ impl Fast {
         application: View { base: 0, asid: 0 },
         counters: core::ptr::null_mut(),
         fixed: !0,
+        open: 0,
+        apart: 0,
         next: core::ptr::null_mut(),
         index: 0,
     };
 }
+
+/// In [`Fast::slow`]: its kernel and its application have one table.
+const JOINT: u32 = 1 << 31;
 
 /// SCTLR.M, and the bits of SCTLR that make exceptions or walks unusual: V, EE, AFE, TE.
 const SCTLR_M: u32 = 1 << 0;
@@ -102,18 +111,7 @@ impl Guest {
     /// Renews what a fill of the shadow may change.
     #[inline]
     pub(crate) fn note_baked(&mut self) {
-        self.fast.fixed = self.fixed_domains();
-    }
-
-    /// Bits of DACR that do not change without effect on the shadow: those of domains that were
-    /// baked into entries, and what makes a manager.
-    #[inline]
-    fn fixed_domains(&self) -> u32 {
-        const NOT_CLIENT: u32 = 0xaaaa_aaaa;
-        if self.vcpu.cp15.sctlr & SCTLR_M == 0 {
-            return !0;
-        }
-        self.shadow.baked_domains | NOT_CLIENT | (self.vcpu.cp15.dacr & NOT_CLIENT) >> 1
+        self.fast.fixed = self.shadow.fixed_domains(&self.vcpu.cp15);
     }
 
     /// Whether it was renewed since the guest's start.
@@ -130,14 +128,16 @@ impl Guest {
             && cp15.ttbcr == 0
             && cp15.cpacr & CPACR_FLOAT != CPACR_KERNEL;
         self.fast = Fast {
-            slow: u32::from(!usual),
+            slow: u32::from(!usual) | if self.shadow.joint.on { JOINT } else { 0 },
             vectors: if cp15.sctlr & SCTLR_V == 0 { cp15.vbar } else { HIGH_VECTORS },
             kernel: self.shadow.view(Side::Kernel),
             linear: linear::view(),
             memory: self.shadow.memory,
             application: self.shadow.view(Side::Application),
             counters,
-            fixed: self.fixed_domains(),
+            fixed: self.shadow.fixed_domains(&self.vcpu.cp15),
+            open: self.shadow.always_open(),
+            apart: u32::from(!self.shadow.joint.on),
             next: if self.vcpu.float_enabled() { core::ptr::null_mut() } else { self.turn },
             index,
         };
@@ -193,6 +193,7 @@ const USER: u32 = shared::USER;
 const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
 const COUNTDOWN: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, countdown);
 const DACR: usize = cp15_at(offset_of!(Cp15, dacr));
+const MACHINE_DACR: usize = offset_of!(Guest, dacr);
 const SENSITIVE: usize = offset_of!(VmCounters, sensitive);
 const CP15: usize = offset_of!(VmCounters, cp15);
 const HYPERCALLS: usize = offset_of!(VmCounters, hypercalls);
@@ -232,10 +233,11 @@ macro_rules! count {
 }
 
 /// Resumes the guest behind the instruction that trapped, in its own status: `lr` and SPSR
-/// are as the exception left them. Three instructions.
+/// are as the exception left them. Two instructions: since ARMv6 the one behind a load of User
+/// registers may name a banked register (B9.3.5).
 macro_rules! resume {
     () => {
-        "ldmia sp, {{r0-r14}}^\nnop\nmovs pc, lr"
+        "ldmia sp, {{r0-r14}}^\nmovs pc, lr"
     };
 }
 

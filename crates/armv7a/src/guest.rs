@@ -57,7 +57,7 @@ pub(crate) struct Guest {
     pub(crate) stack: u32,
     /// A word for the entry code.
     pub(crate) scratch: u32,
-    /// DACR while it runs.
+    /// DACR with which it runs, in one table its kernel: `Shadow::domains`.
     pub(crate) dacr: u32,
     /// Where the last exception was taken from; for finding exception loops.
     pub(crate) last: LastException,

@@ -27,6 +27,7 @@ use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
 use entresol_hv::health::{Fault, Notice};
 use entresol_hv::link::{Relay, State};
+use entresol_hv::locks::Locks;
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 use entresol_hv::sentence;
@@ -59,6 +60,7 @@ pub(crate) struct Hypervisor {
     pub(crate) relays: [Relay; MAX_CORES],
     /// To be asked by [`Hypervisor::scheduler`].
     pub(crate) turns: Scheduler,
+    pub(crate) locks: Locks,
     pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
@@ -66,8 +68,6 @@ pub(crate) struct Hypervisor {
     pub(crate) loaded: usize,
     /// The view that is current.
     pub(crate) view: View,
-    /// DACR that is current.
-    pub(crate) dacr: u32,
     /// Whose registers the floating-point unit holds; null for nobody's. A pointer for the
     /// entry code; here it is compared only.
     pub(crate) float_holder: *const Guest,
@@ -117,12 +117,12 @@ impl Hypervisor {
         cores: 1,
         relays: [const { Relay::new() }; MAX_CORES],
         turns: Scheduler::new(1_000_000),
+        locks: Locks::new(),
         console: Console::new(),
         platform: None,
         image: HostPhys(0),
         loaded: 0,
         view: View { base: 0, asid: 0 },
-        dacr: 0,
         float_holder: core::ptr::null(),
         float_open: false,
         held: 0,
@@ -287,11 +287,32 @@ impl Hypervisor {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
         if matches!(guest.run, Run::Waiting) && guest.vcpu.pending != 0 {
+            let for_lock = self.locks.is_waiting(index);
+            // Only what it takes ends a wait for a lock: else it would ask again at once.
+            if for_lock && guest.vcpu.pending & !guest.status() == 0 {
+                return;
+            }
             guest.run = Run::Running;
             if let Some(id) = Id::new(index) {
                 self.scheduler().ready(id);
                 self.reschedule = true;
             }
+            if index != self.loaded {
+                self.keep(index);
+            }
+            if for_lock {
+                self.locks.leave(cores::board(), index);
+                self.settle_locks();
+            }
+        }
+    }
+
+    /// A guest that is ready does not run: its time stands, if it is virtual.
+    fn keep(&mut self, index: usize) {
+        let guest = &mut self.guests[index % MAX_VMS];
+        if guest.board.has_virtual_time() && guest.run == Run::Running {
+            let now = self.platform().now();
+            self.guests[index % MAX_VMS].board.keep(now);
         }
     }
 
@@ -305,6 +326,7 @@ impl Hypervisor {
                 count_exhausted(exhausted);
             }
             let Some(id) = id else {
+                self.keep(self.loaded);
                 self.idle();
                 continue;
             };
@@ -312,6 +334,9 @@ impl Hypervisor {
             // Before the scheduler is asked again: that another guest is loaded than the one it
             // picked means that a turn was passed.
             self.load(index);
+            if self.guest().board.has_virtual_time() {
+                self.guest().board.let_run(now);
+            }
             self.arm();
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Restoring(next)) => {
@@ -378,6 +403,7 @@ impl Hypervisor {
         // SAFETY: as in `counters`.
         let observed = unsafe { ENTRESOL_OBSERVED.get() };
         observed.vm_switches = observed.vm_switches.wrapping_add(1);
+        self.keep(self.loaded);
         let old = self.guest();
         old.vcpu.cp15.tpidrurw = cp15::thread_user();
         old.unload();
@@ -394,14 +420,23 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
-        guest.promotion.note_vectors(guest.vectors());
-        // SAFETY: it handles every exception.
-        unsafe { cp15::set_vector_base(guest.vectors()) };
+        self.renew_vectors();
+        let guest = self.guest();
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
         let guest: *mut Guest = guest;
         // SAFETY: Supervisor mode; guests are static.
         unsafe { entry::set_guest(guest) };
         self.update_float();
+    }
+
+    /// Lets exceptions lead to what knows the loaded guest's tables.
+    #[inline(never)]
+    pub(crate) fn renew_vectors(&mut self) {
+        let guest = self.guest();
+        let vectors = guest.vectors();
+        guest.promotion.note_vectors(vectors);
+        // SAFETY: it handles every exception.
+        unsafe { cp15::set_vector_base(vectors) };
     }
 
     /// Gives the floating-point unit to the loaded guest, or closes it.
@@ -438,7 +473,7 @@ impl Hypervisor {
     }
 
     #[inline]
-    fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         let counters: *mut VmCounters = self.counters();
         let index = self.loaded;
         self.guest().renew_fast(counters, index);
@@ -468,6 +503,13 @@ impl Hypervisor {
         if guest.vcpu.mode() == Mode::FIQ && guest.shadow.forbid_fiq() {
             guest.shadow.enter_fiq(&mut Linear::enter(&mut self.view));
         }
+        self.enter_view()
+    }
+
+    /// Makes the view and the domains of the loaded guest current.
+    #[inline]
+    pub(crate) fn enter_view(&mut self) -> *mut Guest {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
         let view = guest.fast_view();
         // Each ASID has one table.
         if view.asid != self.view.asid {
@@ -475,10 +517,12 @@ impl Hypervisor {
             unsafe { maintenance::switch(view) };
             self.view = view;
         }
-        if guest.dacr != self.dacr {
+        let privileged = guest.vcpu.privileged();
+        guest.dacr = guest.shadow.domains(&guest.vcpu.cp15);
+        let (dacr, besides) = guest.shadow.domains_of(guest.dacr, privileged);
+        if (cp15::domain_access() ^ dacr) & !besides != 0 {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.
-            unsafe { maintenance::set_domains(guest.dacr) };
-            self.dacr = guest.dacr;
+            unsafe { maintenance::set_domains(dacr) };
         }
         guest
     }

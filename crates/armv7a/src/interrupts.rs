@@ -61,6 +61,9 @@ impl Hypervisor {
         if self.scheduler().deadline().is_some_and(|deadline| deadline <= now) {
             self.reschedule = true;
         }
+        if self.locks.deadline().is_some_and(|deadline| deadline <= now) {
+            self.settle_locks();
+        }
         self.armed_alone = false;
     }
 
@@ -73,9 +76,12 @@ impl Hypervisor {
             self.deliver(index);
         }
         self.pump();
+        if self.core != 0 {
+            self.settle_locks();
+        }
     }
 
-    /// Another core wrote, read or ended.
+    /// Another core wrote, read or ended, or its locks changed.
     #[cold]
     #[inline(never)]
     fn core_called(&mut self) {
@@ -86,6 +92,7 @@ impl Hypervisor {
                 self.deliver(index);
             }
         }
+        self.settle_locks();
     }
 
     /// Gives a guest what was typed for it, as far as its board, or its core, takes it.
@@ -135,14 +142,16 @@ impl Hypervisor {
     pub(crate) fn arm(&mut self) {
         let mut first = self.scheduler().deadline();
         let mut number = u32::from(first.is_some());
-        for guest in self.guests.iter().take(self.count) {
-            number += u32::from(guest.board.deadline().is_some());
-            first = match (first, guest.board.deadline()) {
+        let waits = self.locks.deadline();
+        let boards = self.guests.iter().take(self.count).map(|guest| guest.board.deadline());
+        for deadline in boards.chain([waits]) {
+            number += u32::from(deadline.is_some());
+            first = match (first, deadline) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
         }
-        self.armed_alone = number == 1;
+        self.armed_alone = number == 1 && waits.is_none();
         if first != self.armed {
             self.armed = first;
             self.platform().arm(first);

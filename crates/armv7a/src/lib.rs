@@ -44,6 +44,7 @@ mod hypervisor;
 mod identity;
 mod interrupts;
 mod linear;
+mod locks;
 mod maintenance;
 mod memory;
 mod pages;

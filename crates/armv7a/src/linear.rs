@@ -16,6 +16,7 @@ use crate::exclusive::Exclusive;
 use crate::maintenance::{View, switch};
 use core::arch::asm;
 use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use entresol_abi::HostPhys;
 
 /// A type that memory of any content is a value of.
@@ -87,6 +88,16 @@ impl<'core> Linear<'core> {
     pub(crate) fn store<T: Word>(&mut self, at: HostPhys, value: T) {
         // SAFETY: as in `load`; `&mut self` excludes a borrow from `page`.
         unsafe { core::ptr::write_volatile(at.0 as *mut T, value) };
+    }
+
+    /// Stores `new` where `old` is, unless that changes meanwhile (A3.4: the exclusive monitor;
+    /// a failure may have no reason).
+    #[inline]
+    pub(crate) fn exchange(&mut self, at: HostPhys, old: u32, new: u32) -> bool {
+        // SAFETY: as in `store`; guests of other cores access the word at once with others, by
+        // stores that are single-copy atomic.
+        let word = unsafe { AtomicU32::from_ptr(at.0 as *mut u32) };
+        word.compare_exchange_weak(old, new, SeqCst, SeqCst).is_ok()
     }
 
     /// Borrows a page of physical memory as words.

@@ -22,6 +22,8 @@ pub(crate) struct Given {
     len: u32,
     /// Bits of [`given`].
     flags: u32,
+    /// The interrupt by which the hypervisor tells of it, or 0.
+    irq: u32,
 }
 
 impl Given {
@@ -38,15 +40,15 @@ impl Given {
 
 impl Passthroughs {
     pub(crate) const EMPTY: Self = Self {
-        list: [Given { guest: GuestPhys(0), host: HostPhys(0), len: 0, flags: 0 }; 8],
+        list: [Given { guest: GuestPhys(0), host: HostPhys(0), len: 0, flags: 0, irq: 0 }; 8],
         count: 0,
     };
 
     /// Adds a range, unless there is no room.
     pub(crate) fn add(&mut self, range: &Passthrough) {
         let Some(slot) = self.list.get_mut(usize::from(self.count)) else { return };
-        let Passthrough { host, guest, len, flags, .. } = *range;
-        *slot = Given { guest, host, len, flags };
+        let Passthrough { host, guest, len, flags, guest_irq: irq, .. } = *range;
+        *slot = Given { guest, host, len, flags, irq };
         self.count += 1;
     }
 
@@ -57,6 +59,20 @@ impl Passthroughs {
             let host = HostPhys(given.host.0 + offset);
             (offset < given.len).then_some(Given { host, ..*given })
         })
+    }
+
+    /// The word of the lock at a guest-physical address, who may hold it, and whether it can
+    /// be taken from them.
+    pub(crate) fn lock(&self, at: GuestPhys) -> Option<(HostPhys, u32, bool)> {
+        let Given { host, flags, .. } = self.at(at)?;
+        let holders = flags & given::HOLDERS;
+        (at.0 & 3 == 0 && holders != 0).then_some((host, holders, flags & given::REVOCABLE != 0))
+    }
+
+    /// The interrupts by which the hypervisor tells of locks.
+    pub(crate) fn told(&self) -> impl Iterator<Item = u32> {
+        let told = |given: &Given| given.flags & given::HOLDERS != 0 && given.irq != 0;
+        self.list.into_iter().filter(told).map(|given| given.irq)
     }
 }
 

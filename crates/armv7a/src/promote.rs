@@ -301,8 +301,16 @@ impl Guest {
     /// The exception vectors while it runs, between samples: where each trap is one, they are
     /// those that count.
     pub(crate) fn vectors(&self) -> u32 {
-        let sampling = self.promotion.on && self.vm.flags & flags::EAGER != 0;
-        let vectors = if sampling { entry::vectors_sampling } else { entry::vectors };
+        self.vectors_for(self.promotion.on && self.vm.flags & flags::EAGER != 0)
+    }
+
+    fn vectors_for(&self, sampling: bool) -> u32 {
+        let vectors = match (self.shadow.joint.on, sampling) {
+            (false, false) => entry::vectors,
+            (false, true) => entry::vectors_sampling,
+            (true, false) => entry::vectors_joint,
+            (true, true) => entry::vectors_joint_sampling,
+        };
         vectors as *const () as u32
     }
 
@@ -365,10 +373,11 @@ impl Hypervisor {
 
     fn prepare_sample(&mut self) {
         let now = self.platform().now() as u32;
-        let promotion = &mut self.guest().promotion;
+        let guest = self.guest();
+        let promotion = &mut guest.promotion;
         promotion.countdown = (now.wrapping_mul(SCATTER) >> (MOST_TRAPS.leading_zeros() + 1)) + 1;
         // SAFETY: it handles every exception.
-        unsafe { cp15::set_vector_base(entry::vectors_sampling as *const () as u32) };
+        unsafe { cp15::set_vector_base(guest.vectors_for(true)) };
     }
 
     /// Brings a guest that stopped in a stub before or behind the promoted instruction.

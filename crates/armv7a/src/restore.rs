@@ -3,11 +3,11 @@
 //! A restart clears and copies as much memory as the VM has. It takes the VM's turns for
 //! it, a bounded step at a time, so others run as if the VM ran.
 
+use crate::cores;
 use crate::fast::Fast;
 use crate::guest::{LastException, Restore, Run};
 use crate::hypervisor::{Hypervisor, name};
 use crate::maintenance;
-use crate::shadow::Shadow;
 use entresol_abi::console::Channel;
 use entresol_abi::image::{Load, MAX_VMS};
 use entresol_abi::{GuestPhys, HostPhys};
@@ -35,6 +35,8 @@ impl Hypervisor {
             Action::ResetMachine => Run::Off { well: false },
         };
         guest.board.reset(0, 1, 0);
+        self.locks.live(cores::board(), index, 0);
+        self.settle_locks();
         let report = Report { vm: name(&vm.name), end, action };
         report.say(&mut self.console.writer(Channel(0)));
         self.end_line();
@@ -114,7 +116,6 @@ impl Hypervisor {
         let vm = guest.vm;
         guest.vcpu.reset(vm.entry.0, 0, vm.r1, vm.r2.0);
         guest.renewed();
-        guest.dacr = Shadow::domains(&guest.vcpu.cp15);
         guest.board.reset(now, hz, vm.flags);
         guest.notices = Notices::new();
         guest.last = LastException::default();
@@ -128,6 +129,8 @@ impl Hypervisor {
             self.float_holder = core::ptr::null();
         }
         self.counters().starts += 1;
+        let (index, starts) = (self.loaded, self.counters().starts);
+        self.locks.live(cores::board(), index, starts);
         self.make_current();
         let lines = self.guest().interrupts;
         for line in lines.iter().flatten() {

@@ -62,6 +62,7 @@ impl Hypervisor {
             let shared = crate::promote::shared_page(index);
             guest.promotion.page = shared;
             self.count = index + 1;
+            self.locks.set(index, vm.priority as u8, vm.core == core);
             if vm.core != core {
                 // Another core's: here it is off, and only its console passes.
                 continue;
@@ -73,6 +74,7 @@ impl Hypervisor {
             guest.shadow.set_up(&mut linear, pools, memory, window);
             let rewritten = HostPhys(image_at.0 + vm.rewritten.offset);
             guest.shadow.rewritten = PoolArray::new(rewritten, vm.rewritten.count);
+            guest.shadow.joint.wanted = vm.flags & image::flags::DOMAINS != 0;
             if vm.flags & image::flags::PROMOTE != 0 {
                 guest.promotion.on = true;
                 let load = HostPhys(image_at.0 - entresol_abi::window::RESERVED);
@@ -167,7 +169,7 @@ fn ticks(ns: u32, hz: u32) -> u64 {
 
 /// Nanoseconds, no more than a major frame has, as ticks, rounded down.
 #[inline(never)]
-fn ticks_of(ns: u64, hz: u32) -> u64 {
+pub(crate) fn ticks_of(ns: u64, hz: u32) -> u64 {
     const SECOND: u64 = 1_000_000_000;
     // Not in one product, which need not fit.
     let seconds = quotient(ns, SECOND);

@@ -14,6 +14,8 @@
 //! by the guest's first-level descriptor they were filled from, so a new address space
 //! takes one fault for a megabyte of the kernel, not one for a page.
 //!
+//! With [`Joint`] both are one table, told apart by domains.
+//!
 //! # Invariants
 //!
 //! - A page of code ([`Pages`](crate::pages)) is never writable in any view unless it is
@@ -28,6 +30,7 @@
 
 mod drop;
 mod fill;
+mod joint;
 mod refill;
 mod views;
 
@@ -39,11 +42,12 @@ use crate::passthrough::Passthroughs;
 use crate::pools::Pools;
 use crate::stubs::Stubs;
 use crate::tables::Tables;
-use crate::translation::{WALK_ATTRIBUTES, WINDOW_DOMAIN};
+use crate::translation::WALK_ATTRIBUTES;
 use core::mem::offset_of;
 use entresol_abi::{GuestPhys, HostPhys, window};
 use entresol_hv::health::Pool;
-use entresol_vcpu::{Cp15, WalkFault};
+use entresol_vcpu::WalkFault;
+use joint::Joint;
 
 /// Most pairs of one VM.
 pub(crate) const MAX_PAIRS: usize = 17;
@@ -189,6 +193,10 @@ pub(crate) struct Shadow {
     pub(crate) open: [Option<u32>; 4],
     /// How many these are, for the fast paths.
     pub(crate) opened: u32,
+    /// Whether one table serves both levels.
+    pub(crate) joint: Joint,
+    /// What a fetch needs open in DACR besides.
+    pub(crate) opens: u32,
 }
 
 impl Shadow {
@@ -224,6 +232,8 @@ impl Shadow {
         private_pieces: [0; 2],
         open: [None; 4],
         opened: 0,
+        joint: Joint::OFF,
+        opens: 0,
     };
 
     /// Takes the pools of a VM: `pairs` pairs and `tables` second-level tables at `pool`,
@@ -254,6 +264,7 @@ impl Shadow {
         self.stubs.reset(linear);
         // The roots of the current pair are cleared: only those of one.
         self.current = 0;
+        self.joint.reset();
         self.drop_all(linear);
         for asid in &mut self.pair_of {
             *asid = 0;
@@ -283,37 +294,20 @@ impl Shadow {
     /// The view of the current pair for a privilege.
     #[inline]
     pub(crate) fn view(&self, side: Side) -> View {
-        let root = Self::root(self.current, side);
+        let root = self.root(self.current, side);
         View { base: self.roots.at(root).0 | WALK_ATTRIBUTES, asid: self.first_asid + root }
     }
 
+    /// The root for a side of a pair: one for both where it is one table.
     #[inline]
-    fn root(pair: u8, side: Side) -> u32 {
+    fn root(&self, pair: u8, side: Side) -> u32 {
+        let side = if self.joint.on && pair != 0 { Side::Kernel } else { side };
         u32::from(pair) * 2 + side as u32
     }
 
     /// Address of the first-level entry of a megabyte.
     #[inline]
     fn first_level(&self, pair: u8, side: Side, index: u32) -> HostPhys {
-        HostPhys(self.roots.at(Self::root(pair, side)).0 + index * 4)
-    }
-
-    /// DACR the machine must run the guest with, for the value the guest believes in.
-    /// With the guest's MMU off there are no domains.
-    ///
-    /// No access stays no access; a manager is a client whose entries were filled with
-    /// every right, so they are dropped when that changes.
-    #[inline]
-    pub(crate) fn domains(cp15: &Cp15) -> u32 {
-        const CLIENTS: u32 = 0x5555_5555;
-        let dacr = if cp15.sctlr & SCTLR_M == 0 { CLIENTS } else { cp15.dacr };
-        dacr & CLIENTS | 1 << (WINDOW_DOMAIN * 2)
-    }
-
-    /// Whether entries must be dropped when DACR changes from `old` to `new`.
-    #[inline]
-    pub(crate) fn domains_matter(&self, old: u32, new: u32) -> bool {
-        let managers = |dacr: u32| dacr & dacr >> 1 & 0x5555_5555;
-        managers(old) != managers(new) || (old ^ new) & self.baked_domains != 0
+        HostPhys(self.roots.at(self.root(pair, side)).0 + index * 4)
     }
 }

@@ -31,7 +31,7 @@ use crate::linear::{Linear, PoolArray};
 use crate::maintenance;
 use crate::pages::{Critical, Site};
 use crate::shadow::Shadow;
-use crate::translation::{self, Memory, Rights, WINDOW_DOMAIN};
+use crate::translation::{self, Memory, Rights};
 use entresol_abi::image::STUBS;
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_rewrite::Width;
@@ -147,8 +147,8 @@ impl Stubs {
     }
 
     /// The first-level entry of the hole.
-    pub(crate) const fn entry(&self) -> u32 {
-        translation::table(self.table, WINDOW_DOMAIN)
+    pub(crate) const fn entry(&self, domain: u8) -> u32 {
+        translation::table(self.table, domain)
     }
 
     /// Forgets everything, as at a start of the VM: its memory is what its image says.
@@ -384,7 +384,7 @@ impl Shadow {
                 && !self.shows(linear, *hole)
         })?;
         self.stubs.hole = hole;
-        self.link_hole(linear, self.stubs.entry());
+        self.link_hole(linear, self.stubs.entry(self.stub_domain()));
         Some(())
     }
 

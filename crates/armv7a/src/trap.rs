@@ -18,6 +18,7 @@ use crate::device::Stored;
 use crate::guest::Guest;
 use crate::hypervisor::{Hypervisor, core};
 use crate::linear::Linear;
+use crate::maintenance;
 use crate::promote::Stopped;
 use crate::shadow::{Attempt, Resolved, Side};
 use entresol_abi::GuestPhys;
@@ -109,6 +110,10 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
         if let Some(guest) = hypervisor.usual_device(address, store) {
             return guest;
         }
+        if hypervisor.opened(status) {
+            hypervisor.guest().goes_on();
+            return loaded;
+        }
         let attempt = if store { Attempt::Write } else { Attempt::Read };
         return hypervisor.data(loaded, address, attempt);
     }
@@ -160,6 +165,14 @@ const fn is_mapping_fault(status: u32) -> bool {
     const KINDS: u32 =
         1 << 0x3 | 1 << 0x5 | 1 << 0x6 | 1 << 0x7 | 1 << 0x9 | 1 << 0xb | 1 << 0xd | 1 << 0xf;
     status & 1 << 10 == 0 && KINDS >> (status & 0xf) & 1 == 1
+}
+
+/// Opens domains; whether any of them was not.
+fn open(bits: u32) -> bool {
+    let now = cp15::domain_access();
+    // SAFETY: the window's domain stays what it is.
+    unsafe { maintenance::set_domains(now | bits) };
+    now & bits != bits
 }
 
 impl Hypervisor {
@@ -278,6 +291,9 @@ impl Hypervisor {
     /// Makes a guarded access at `address` possible; `false` if an exception was injected
     /// instead.
     pub(crate) fn data_for_hypervisor(&mut self, address: u32, attempt: Attempt) -> bool {
+        if self.opened(cp15::data_fault_status()) {
+            return true;
+        }
         match self.resolve(address, attempt) {
             Resolved::Filled | Resolved::Unchanged | Resolved::Unscanned(_) => true,
             Resolved::WritesCode(at) => {
@@ -317,6 +333,10 @@ impl Hypervisor {
         }
         let resolved = shadow.resolve(&mut linear, cp15, address, attempt, privileged);
         drop(linear);
+        let opens = core::mem::take(&mut guest.shadow.opens);
+        if opens != 0 {
+            open(opens);
+        }
         if resolved == Resolved::Filled {
             guest.note_baked();
             self.filled();
@@ -324,10 +344,40 @@ impl Hypervisor {
         resolved
     }
 
+    /// Opens what the guest's kernel and application may both touch, if that is all that a fault
+    /// with this status is about; see [`Shadow::to_open`](crate::shadow::Shadow::to_open).
+    #[inline]
+    fn opened(&mut self, status: u32) -> bool {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        if !guest.vcpu.privileged() {
+            return false;
+        }
+        match guest.shadow.to_open(&guest.vcpu.cp15, status) {
+            Ok(bits) => open(bits),
+            Err(mixed) => {
+                guest.shadow.part(&mut Self::linear(&mut self.view), mixed);
+                self.parted();
+                true
+            }
+        }
+    }
+
+    /// Goes on with two tables, if the guest has been given these.
+    #[inline(never)]
+    fn parted(&mut self) {
+        if let Some(why) = self.guest().shadow.joint.parted.take() {
+            self.renew();
+            self.renew_vectors();
+            self.enter_view();
+            self.notice(Notice::TwoTables { why });
+        }
+    }
+
     /// Counts a filled entry, and tells of a pool that it found full.
     #[inline]
     fn filled(&mut self) {
         self.counters().fills += 1;
+        self.parted();
         if let Some(pool) = self.guest().shadow.full.take() {
             let vm = &self.guest().vm;
             let limit = if pool == Pool::Sites { vm.sites } else { vm.shadow_tables };

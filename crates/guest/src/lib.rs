@@ -29,6 +29,7 @@ pub mod console;
 pub mod cp15;
 pub mod gic;
 pub mod hypercall;
+pub mod lock;
 pub mod random;
 pub mod sandbox;
 pub mod start;

@@ -12,10 +12,11 @@
 //! # Invariants
 //!
 //! After every method of the board, the lines of its UART, clock and timer in the GIC
-//! are as these devices drive them at `now`, and `deadline` is the earliest later
-//! change. Whoever uses the public fields directly calls `update` afterwards.
+//! are as these devices drive them at the machine's count `now`, and `deadline` is the
+//! earliest later change. Whoever uses the public fields directly calls `update` afterwards.
 
 use crate::bus::{Device, Width};
+use crate::clock::Clock;
 use crate::gic::Gic;
 use crate::pl011::Pl011;
 use crate::pl031::Pl031;
@@ -89,6 +90,8 @@ pub struct Board {
     pub rtc: Pl031,
     /// Generic timer.
     pub timer: Timer,
+    /// What they count.
+    clock: Clock,
     flags: u32,
     deadline: Option<u64>,
     /// What the deadline is of.
@@ -108,6 +111,7 @@ impl Board {
             uart: Pl011::new(),
             rtc: Pl031::new(),
             timer: Timer::new(),
+            clock: Clock::PHYSICAL,
             flags: 0,
             deadline: None,
             only: Only::Unknown,
@@ -117,12 +121,15 @@ impl Board {
     }
 
     /// Resets all devices when the VM starts at `now`; the counter has `hz` ticks per
-    /// second, and `flags` ([`entresol_abi::image::flags`]) says which devices exist.
+    /// second, and `flags` ([`entresol_abi::image::flags`]) says which devices exist and what
+    /// they count.
     pub fn reset(&mut self, now: u64, hz: u32, flags: u32) {
         self.gic.reset();
         self.uart.reset();
         self.rtc.reset(now, hz, 0);
-        self.timer.reset();
+        self.timer.reset(flags & flags::CATCH_UP != 0);
+        let virtual_time = flags & flags::VIRTUAL_TIME != 0;
+        self.clock = if virtual_time { Clock::VIRTUAL } else { Clock::PHYSICAL };
         self.flags = flags;
         self.deadline = None;
         self.only = Only::Unknown;
@@ -157,7 +164,7 @@ impl Board {
                 value
             }
             Frame::Rtc(offset) => {
-                let value = self.rtc.read(offset, width, now);
+                let value = self.rtc.read(offset, width, self.clock.count(now));
                 self.update(now);
                 value
             }
@@ -189,7 +196,7 @@ impl Board {
                 self.drive_uart();
             }
             Frame::Rtc(offset) => {
-                self.rtc.write(offset, width, value, now);
+                self.rtc.write(offset, width, value, self.clock.count(now));
                 self.update(now);
             }
         }
@@ -213,17 +220,43 @@ impl Board {
     /// A guest reads a timer register by coprocessor.
     #[must_use]
     pub fn read_timer(&self, register: timer::Register, now: u64) -> u64 {
-        self.timer.read(register, now)
+        self.timer.read(register, self.clock.count(now))
     }
 
     /// A guest writes a timer register by coprocessor.
     pub fn write_timer(&mut self, register: timer::Register, value: u64, now: u64) {
-        self.timer.write(register, value, now);
+        self.timer.write(register, value, self.clock.count(now));
+        self.update(now);
+    }
+
+    /// The VM's count.
+    #[must_use]
+    pub fn count(&self, now: u64) -> u64 {
+        self.clock.count(now)
+    }
+
+    /// Whether the board's time depends on when the VM runs, which [`Board::keep`] and
+    /// [`Board::let_run`] tell.
+    #[must_use]
+    pub const fn has_virtual_time(&self) -> bool {
+        self.flags & flags::VIRTUAL_TIME != 0
+    }
+
+    /// The VM is ready to run and kept from it.
+    pub fn keep(&mut self, now: u64) {
+        self.clock.stop(now);
+        self.update(now);
+    }
+
+    /// The VM runs.
+    pub fn let_run(&mut self, now: u64) {
+        self.clock.start(now);
         self.update(now);
     }
 
     /// Brings all lines and the deadline up to date.
     pub fn update(&mut self, now: u64) {
+        let now = self.clock.count(now);
         let driven = [self.timer.output_physical(now), self.timer.output_virtual(now), {
             self.rtc.update(now);
             self.rtc.irq()
@@ -248,7 +281,8 @@ impl Board {
         self.deadline = match (self.timer.deadline(now), self.rtc.deadline()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
-        };
+        }
+        .and_then(|count| self.clock.when(count));
     }
 
     /// [`Board::update`] for when the deadline has come, if all it stands for is one timer;
@@ -306,6 +340,7 @@ impl Board {
     /// ([`Gic::would_assert`]).
     #[must_use]
     pub fn may_wake(&self, now: u64) -> bool {
+        let now = self.clock.count(now);
         let gic = &self.gic;
         let timer = &self.timer;
         let has_uart = self.flags & flags::UART != 0;

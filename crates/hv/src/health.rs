@@ -15,7 +15,7 @@ use crate::sentence::Value::{Count, Text};
 use crate::sentence::{Sink, say};
 use entresol_abi::image::OnFault;
 
-pub use fault::{Access, Fault, Notice, Pool, Who};
+pub use fault::{Access, Fault, Mixed, Notice, Pool, Who};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ pub struct Notices {
     suppressed: u32,
 }
 
-const KINDS: usize = 6;
+const KINDS: usize = 7;
 
 impl Notices {
     /// Nothing said yet.
@@ -148,7 +148,7 @@ impl Notices {
 
     /// Whether to give a notice; then also how many were not given since the last.
     pub fn admit(&mut self, notice: &Notice, now: u64, hz: u32) -> Option<u32> {
-        let [register, nothing, window, foreign, call, pool] = &mut self.next;
+        let [register, nothing, window, foreign, call, pool, tables] = &mut self.next;
         let next = match notice {
             Notice::UnknownRegister { .. } => register,
             Notice::Nothing { .. } => nothing,
@@ -156,6 +156,7 @@ impl Notices {
             Notice::ForeignMapping { .. } => foreign,
             Notice::UndefinedCall { .. } => call,
             Notice::PoolFull { .. } => pool,
+            Notice::TwoTables { .. } => tables,
         };
         if now < *next {
             self.suppressed = self.suppressed.saturating_add(1);

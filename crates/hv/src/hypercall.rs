@@ -45,6 +45,15 @@ pub enum Request {
     Yield,
     /// Return how many times the VM was started.
     Starts,
+    /// Wait for a lock.
+    LockWait {
+        /// Where the guest's memory has it.
+        at: u32,
+        /// How long at most.
+        microseconds: u32,
+    },
+    /// Have those look that wait for locks; return 0.
+    LockWake,
 }
 
 /// Why a call is refused. The guest runs on with [`Refusal::result`].
@@ -102,6 +111,8 @@ pub const fn decode(arguments: [u32; 4]) -> Result<Request, Refusal> {
         Function::Exit => Request::Exit(first),
         Function::Yield => Request::Yield,
         Function::Starts => Request::Starts,
+        Function::LockWait => Request::LockWait { at: first, microseconds: second },
+        Function::LockWake => Request::LockWake,
     })
 }
 

@@ -9,9 +9,11 @@
 //!
 //! - [`board`]: the virtual board a guest sees, made of [`gic`], [`pl011`], [`pl031`]
 //!   and [`timer`], which speak [`bus`].
+//! - [`clock`]: the time a VM sees.
 //! - [`scheduler`]: which vCPU runs.
 //! - [`console`]: how VMs share one serial line without waiting for it.
 //! - [`link`]: how the consoles of other cores reach that line.
+//! - [`locks`]: who waits for whom, where VMs share locks.
 //! - [`hypercall`]: what a guest's call asks for, or why it is refused.
 //! - [`quotient`](mod@quotient): division of double words.
 //! - [`sentence`]: text with places for values, for [`health`].
@@ -22,11 +24,13 @@
 
 pub mod board;
 pub mod bus;
+pub mod clock;
 pub mod console;
 pub mod gic;
 pub mod health;
 pub mod hypercall;
 pub mod link;
+pub mod locks;
 pub mod pl011;
 pub mod pl031;
 pub mod platform;

@@ -181,8 +181,11 @@ impl Scheduler {
     }
 
     /// Changes a vCPU's priority; numbers too high mean the highest. A ready vCPU goes
-    /// to the end of its new ring.
+    /// to the end of its new ring. Nothing happens if it had this priority before.
     pub fn set_priority(&mut self, id: Id, priority: u8) {
+        if self.vcpus[id].priority == Priority(priority.min(31)) {
+            return;
+        }
         let ready = self.is_ready(id);
         self.block(id);
         self.vcpus[id].priority = Priority(priority.min(31));

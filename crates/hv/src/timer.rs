@@ -3,8 +3,16 @@
 //! Not responsible for how a guest reaches it (CP15, in the layer below) nor for the
 //! machine's timer, which the hypervisor arms for the earliest [`Timer::deadline`].
 //!
-//! Both counts are the machine's counter, as on a machine that was reset without losing
+//! Both counts are the VM's ([`clock`](crate::clock)), as on a machine that was reset without losing
 //! power: what the guest reads by CP15 and what the timers compare with must be one count.
+//!
+//! # Catching up
+//!
+//! A guest that was kept from running for some periods, and sets each compare value one period
+//! after the last, finds the next ones past already: it would be interrupted again and again
+//! with nothing in between. A timer that *catches up* holds the interrupt of such a periodic compare
+//! value back until half a period after it was set, so no tick is lost and they come at twice
+//! the rate at most. Only the interrupt waits; what the guest reads of count and condition is exact.
 //!
 //! Manual: ARM DDI 0406C, chapter B8 (generic timer), B8.1.5 (timers).
 
@@ -39,6 +47,10 @@ const STATUS: u32 = 1 << 2;
 struct Comparator {
     control: u32,
     compare: u64,
+    /// Until when the output is held back.
+    held: u64,
+    /// How far the compare value is from the one before.
+    step: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -49,7 +61,7 @@ enum Field {
 }
 
 impl Comparator {
-    const OFF: Self = Self { control: 0, compare: 0 };
+    const OFF: Self = Self { control: 0, compare: 0, held: 0, step: 0 };
 
     /// Whether the condition is met; ISTATUS is zero while the timer is disabled.
     fn met(&self, count: u64) -> bool {
@@ -57,7 +69,7 @@ impl Comparator {
     }
 
     fn output(&self, count: u64) -> bool {
-        self.control & MASK == 0 && self.met(count)
+        self.control & MASK == 0 && self.met(count) && count >= self.held
     }
 
     fn read(&self, field: Field, count: u64) -> u64 {
@@ -71,7 +83,15 @@ impl Comparator {
         }
     }
 
-    fn write(&mut self, field: Field, value: u64, count: u64) {
+    /// `catch_up`: a compare value that is as far from the last, which was met, as that from the one
+    /// before is of a periodic tick.
+    fn write(&mut self, field: Field, value: u64, count: u64, catch_up: bool) {
+        if let (Field::Compare, true) = (field, catch_up) {
+            let step = value.wrapping_sub(self.compare);
+            let periodic = step == self.step && self.met(count);
+            self.held = if periodic { count.saturating_add(step / 2) } else { 0 };
+            self.step = step;
+        }
         match field {
             Field::Control => self.control = low_word(value) & (ENABLE | MASK),
             Field::Value => {
@@ -85,7 +105,8 @@ impl Comparator {
     /// The count at which the output becomes asserted, if it is not yet and will.
     fn deadline(&self, count: u64) -> Option<u64> {
         let armed = self.control & (ENABLE | MASK) == ENABLE;
-        (armed && count < self.compare).then_some(self.compare)
+        let due = self.compare.max(self.held);
+        (armed && count < due).then_some(due)
     }
 }
 
@@ -94,18 +115,19 @@ impl Comparator {
 pub struct Timer {
     physical: Comparator,
     virtual_: Comparator,
+    catch_up: bool,
 }
 
 impl Timer {
     /// Both timers disabled.
     #[must_use]
     pub const fn new() -> Self {
-        Self { physical: Comparator::OFF, virtual_: Comparator::OFF }
+        Self { physical: Comparator::OFF, virtual_: Comparator::OFF, catch_up: false }
     }
 
-    /// Disables both timers.
-    pub fn reset(&mut self) {
-        *self = Self::new();
+    /// Disables both timers. `catch_up`: ticks that were missed come one by one.
+    pub fn reset(&mut self, catch_up: bool) {
+        *self = Self { catch_up, ..Self::new() };
     }
 
     /// Reads a register; 32-bit registers have zeros above.
@@ -123,14 +145,16 @@ impl Timer {
 
     /// Writes a register; bits above a 32-bit register are ignored.
     pub fn write(&mut self, register: Register, value: u64, now: u64) {
-        match register {
-            Register::PhysicalControl => self.physical.write(Field::Control, value, now),
-            Register::PhysicalValue => self.physical.write(Field::Value, value, now),
-            Register::PhysicalCompare => self.physical.write(Field::Compare, value, now),
-            Register::VirtualControl => self.virtual_.write(Field::Control, value, now),
-            Register::VirtualValue => self.virtual_.write(Field::Value, value, now),
-            Register::VirtualCompare => self.virtual_.write(Field::Compare, value, now),
-        }
+        let catch_up = self.catch_up;
+        let (comparator, field) = match register {
+            Register::PhysicalControl => (&mut self.physical, Field::Control),
+            Register::PhysicalValue => (&mut self.physical, Field::Value),
+            Register::PhysicalCompare => (&mut self.physical, Field::Compare),
+            Register::VirtualControl => (&mut self.virtual_, Field::Control),
+            Register::VirtualValue => (&mut self.virtual_, Field::Value),
+            Register::VirtualCompare => (&mut self.virtual_, Field::Compare),
+        };
+        comparator.write(field, value, now, catch_up);
     }
 
     /// Level of the physical timer's interrupt.
@@ -218,11 +242,60 @@ mod tests {
     #[test]
     fn a_restarted_guest_is_interrupted_at_the_count_it_reads() {
         let mut timer = Timer::new();
-        timer.reset();
+        timer.reset(false);
         // TVAL is a distance from the count, which was not zero at the start.
         timer.write(Register::VirtualValue, 50, 1000);
         timer.write(Register::VirtualControl, 1, 1000);
         assert_eq!(timer.read(Register::VirtualCompare, 1000), 1050);
         assert_eq!(timer.deadline(1000), Some(1050));
+    }
+
+    /// A guest that handles each tick at once, late or not. Returns when it was interrupted.
+    fn ticks(timer: &mut Timer, period: u64, from: u64, to: u64) -> Vec<u64> {
+        let mut ticks = Vec::new();
+        for now in from..to {
+            if timer.output_physical(now) {
+                ticks.push(now);
+                let next = timer.read(Register::PhysicalCompare, now) + period;
+                timer.write(Register::PhysicalCompare, next, now);
+            }
+        }
+        ticks
+    }
+
+    fn ticking() -> Timer {
+        let mut timer = Timer::new();
+        timer.reset(true);
+        timer.write(Register::PhysicalCompare, 100, 0);
+        timer.write(Register::PhysicalControl, 1, 0);
+        assert_eq!(ticks(&mut timer, 100, 0, 250), [100, 200]);
+        timer
+    }
+
+    #[test]
+    fn missed_ticks_come_one_by_one_until_all_have_come() {
+        let mut timer = ticking();
+        assert_eq!(timer.deadline(250), Some(300));
+        // Kept from running until 770: those of 300 to 700 were missed.
+        let late = ticks(&mut timer, 100, 770, 1301);
+        assert_eq!(late, [770, 820, 870, 920, 970, 1020, 1070, 1120, 1170, 1220, 1300]);
+    }
+
+    #[test]
+    fn what_is_held_back_is_a_deadline() {
+        let mut timer = ticking();
+        timer.write(Register::PhysicalCompare, 400, 500);
+        assert!(!timer.output_physical(500));
+        assert_eq!(timer.deadline(500), Some(550));
+        // The condition is met nevertheless.
+        assert_eq!(timer.read(Register::PhysicalControl, 500), 5);
+    }
+
+    #[test]
+    fn a_timer_set_anew_each_time_is_not_held_back() {
+        let mut timer = ticking();
+        timer.write(Register::PhysicalCompare, 460, 450);
+        assert_eq!(timer.deadline(450), Some(460));
+        assert!(timer.output_physical(460));
     }
 }

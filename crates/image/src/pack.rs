@@ -221,7 +221,9 @@ fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
         flags: flag(vm.autostart, abi::flags::AUTOSTART)
             | flag(vm.uart, abi::flags::UART)
             | flag(vm.rtc, abi::flags::RTC)
-            | vm.rewrite.flags(),
+            | vm.rewrite.flags()
+            | vm.protection.flags()
+            | vm.time.flags(),
         on_fault: match vm.on_fault {
             OnFault::Stop => abi::OnFault::Stop as u32,
             OnFault::Restart => abi::OnFault::Restart as u32,

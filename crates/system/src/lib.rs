@@ -45,7 +45,7 @@ pub use report::Report;
 
 use entresol_abi::image as abi;
 use layout::Layout;
-use manifest::{Access, Format, Locks, OnFault, Rewrite};
+use manifest::{Access, Format, Locks, OnFault, Protection, Rewrite, Time};
 use std::{
     ops::Range,
     path::{Path, PathBuf},
@@ -129,6 +129,10 @@ pub struct Vm {
     pub autostart: bool,
     /// What becomes of instructions that trap.
     pub rewrite: Rewrite,
+    /// What keeps its kernel from its applications.
+    pub protection: Protection,
+    /// What its counters and timers count.
+    pub time: Time,
     /// Pages that are not to be scanned, by guest physical address.
     pub rewritten: Vec<rewritten::Run>,
     /// First instruction; bit 0 means T32.
@@ -218,6 +222,29 @@ impl Rewrite {
             Self::Trap => 0,
             Self::Adaptive => abi::flags::PROMOTE,
             Self::Eager => abi::flags::PROMOTE | abi::flags::EAGER,
+        }
+    }
+}
+
+impl Protection {
+    /// As bits of [`abi::Vm::flags`].
+    #[must_use]
+    pub const fn flags(self) -> u32 {
+        match self {
+            Self::Tables => 0,
+            Self::Domains | Self::Auto => abi::flags::DOMAINS,
+        }
+    }
+}
+
+impl Time {
+    /// As bits of [`abi::Vm::flags`].
+    #[must_use]
+    pub const fn flags(self) -> u32 {
+        match self {
+            Self::Physical => 0,
+            Self::Virtual => abi::flags::VIRTUAL_TIME,
+            Self::CatchUp => abi::flags::CATCH_UP,
         }
     }
 }

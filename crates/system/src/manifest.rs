@@ -161,6 +161,12 @@ pub struct Vm {
     /// What becomes of instructions that trap.
     #[serde(default)]
     pub rewrite: Rewrite,
+    /// What keeps its kernel from its applications.
+    #[serde(default)]
+    pub protection: Protection,
+    /// What its counters and timers count.
+    #[serde(default)]
+    pub time: Time,
     /// Whether pages that were rewritten ahead of time are scanned all the same.
     pub scan: Option<Spanned<Scan>>,
     /// A flattened device tree merged into the generated one.
@@ -220,6 +226,32 @@ pub enum Rewrite {
     Adaptive,
     /// All that can be are promoted when they trapped once.
     Eager,
+}
+
+/// What keeps a guest's kernel from its applications.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// A table of its own for each.
+    #[default]
+    Tables,
+    /// One table, and domains; tables if the guest does what domains cannot express.
+    Domains,
+    /// What is known to be best, as far as it is possible.
+    Auto,
+}
+
+/// What a VM's counters and timers count.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Time {
+    /// Real time.
+    #[default]
+    Physical,
+    /// The time it is not kept from running.
+    Virtual,
+    /// Real time; ticks that were missed come one by one.
+    CatchUp,
 }
 
 /// Whether pages that were rewritten ahead of time are scanned all the same.

@@ -262,6 +262,8 @@ impl Checks<'_> {
             restarts,
             autostart: vm.autostart.unwrap_or(true),
             rewrite: vm.rewrite,
+            protection: vm.protection,
+            time: vm.time,
             rewritten,
             entry: placement.entry,
             cmdline,

@@ -49,6 +49,14 @@ memory = "64M"
 # ("adaptive", default) or once ("eager"), or trap always ("trap").
 # rewrite = "trap"
 
+# What keeps its kernel from its applications: a table for each ("tables", default), or one
+# table with domains where that is possible ("auto").
+# protection = "auto"
+
+# What its counters and timers count: real time ("physical", default), real time with missed
+# ticks one by one ("catch-up"), or only the time it is not kept from running ("virtual").
+# time = "virtual"
+
 # A compiled device tree, merged into the generated one.
 # device-tree = "extra.dtb"
 

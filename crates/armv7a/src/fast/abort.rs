@@ -5,13 +5,16 @@
 //! pages that are not there or not permitted). Anything else is the handler's.
 
 use super::{
-    APPLICATION, BANK_ABORT, COUNTERS, DACR, DFAR, DFSR, FAST, IFSR, LAST, REFLECTED, SAVED,
-    SHARED, SP_LR, STATUS, TTBR0, USER, VIEW, count, resume,
+    APPLICATION, BANK_ABORT, COUNTERS, DACR, DFAR, DFSR, FAST, IFSR, JOINT, LAST, MACHINE_DACR,
+    REFLECTED, SAVED, SHARED, SP_LR, STATUS, TTBR0, USER, VIEW, count, resume,
 };
 use crate::entry;
+use crate::guest::Guest;
 use crate::hypervisor::CORE;
 use crate::maintenance::switch_text;
+use crate::shadow::Shadow;
 use core::arch::naked_asm;
+use core::mem::offset_of;
 use entresol_rewrite::stub::shared;
 use entresol_vcpu::psr;
 
@@ -40,8 +43,8 @@ macro_rules! reflected {
                 "ldmia r12!, {{r3-r8}}",        // slow, vectors, the kernel's view, the linear view
                 $fault,
                 "and r11, r2, #0xf",
-                "orrs r11, r11, r3",
-                "bne {slow}",
+                "orrs r11, r11, r3, lsl #1",    // all but JOINT
+                "bne {other}",
                 "movw r11, #0x401",             // FS: odd, synchronous
                 "and r11, r11, r9",
                 "cmp r11, #1",
@@ -77,6 +80,8 @@ macro_rules! reflected {
                 "ldr r8, ={core} + {VIEW}",
                 "stmia r8, {{r5, r6}}",
                 switch_text!("r5", "r6", "r7"),
+                "ldr r8, [sp, #{MACHINE_DACR}]",
+                "mcr p15, 0, r8, c3, c0, 0",    // DACR: with one table it is another
                 "ldrd r8, r9, [sp, #{SP_LR}]",
                 "strd r8, r9, [r3, #{USER}]",
                 "ldr r8, [sp, #{BANK_ABORT}]",
@@ -141,6 +146,7 @@ macro_rules! reflected {
                 BACK = const $back,
                 VECTOR = const $vector,
                 VIEW = const VIEW,
+                MACHINE_DACR = const MACHINE_DACR,
                 WINDOW = const entresol_abi::window::BASE >> 20,
                 SP_LR = const SP_LR,
                 USER = const USER,
@@ -180,7 +186,7 @@ reflected!(
         and r0, r8, #0x210              @ AP[2], AP[0]
         cmp r0, #0x10
         beq 8f                          @ so is a store",
-    SCRATCH = const entry::SCRATCH, guarded = sym entry::guarded_abort,
+    SCRATCH = const entry::SCRATCH, guarded = sym entry::guarded_abort, other = sym open,
 );
 
 reflected!(
@@ -195,4 +201,48 @@ reflected!(
     domain "",
     permitted "tst r8, #1               @ XN
         beq 8f",
+    other = sym entry::prefetch_abort_saved,
 );
+
+/// A load or store of a kernel with one table, where its application may, too: opened if it
+/// may be, as [`Shadow::to_open`](crate::shadow::Shadow::to_open) says. As [`data_abort`] left it.
+///
+/// (1.) One table, and a domain fault in the class of both; 2. the guest's domain: open to it, and
+/// nothing is there that it must not run; 3. open it.
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+unsafe extern "C" fn open() {
+    naked_asm!(
+        // 1.
+        "cmp r3, #{JOINT}",
+        "movw r11, #0x48d",
+        "andeq r11, r11, r9",
+        "cmpeq r11, #0x89",
+        "bne {slow}",
+        // 2.
+        "ubfx r11, r9, #4, #3",
+        "lsl r11, r11, #1",
+        "mov r8, #1",
+        "lsl r8, r8, r11",
+        "ldr r5, [sp, #{DACR}]",
+        "tst r5, r8",
+        "beq {slow}",
+        "movw r5, #{WILD}",
+        "ldrd r6, r7, [sp, r5]",        // and what its kernel closes
+        "bic r6, r6, r7",
+        "tst r6, r8",
+        "bne {slow}",
+        // 3.
+        "mrc p15, 0, r5, c3, c0, 0",
+        "orr r5, r5, r8, lsl #16",
+        "mcr p15, 0, r5, c3, c0, 0",    // DACR
+        resume!(),
+        JOINT = const JOINT,
+        DACR = const DACR,
+        WILD = const WILD,
+        slow = sym entry::data_abort_saved,
+    )
+}
+
+/// Where `wild` and `closing` of [`Joint`](crate::shadow::Joint) lie in a [`Guest`].
+const WILD: usize = offset_of!(Guest, shadow) + offset_of!(Shadow, joint);

@@ -5,8 +5,8 @@
 //! affair, and what returns to an application from another mode than Supervisor.
 
 use super::{
-    APPLICATION, BANK_SUPERVISOR, BANKS, COUNTERS, FAST, LR, PENDING, SAVED, SENSITIVE, SHARED,
-    SP_LR, SPSR, STATUS, USER, VIEW, count, resume,
+    APPLICATION, BANK_SUPERVISOR, BANKS, COUNTERS, FAST, JOINT, LR, MACHINE_DACR, PENDING, SAVED,
+    SENSITIVE, SHARED, SP_LR, SPSR, STATUS, USER, VIEW, count, resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
@@ -23,8 +23,8 @@ const TO_T32: u32 = psr::REAL | psr::MODE;
 /// branch and [`undefined`](super::instruction::undefined) included.
 ///
 /// (1.) Where to: `r3`; 2. from Supervisor to User mode, else [`between_modes`]; 3. the new virtual
-/// status in `r10`: nothing is due then; 4. real status and alignment; 5. `r13` and `r14`; 6. the
-/// application's view; 7. count and go.
+/// status in `r10`: nothing is due then; 4. the application's view; 5. real status and alignment; 6.
+/// `r13` and `r14`; 7. count and go.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn exception_return() {
@@ -50,8 +50,14 @@ pub(super) unsafe extern "C" fn exception_return() {
         "ldr r6, [r12, #-{APPLICATION}]", // slow
         "bic r5, r5, r10",
         "orrs r5, r5, r6",
-        "bne {slow}",
-        // 4.
+        "bne 9f",
+        // 4. And the counters behind it.
+        "ldmia r12, {{r0, r1, r2}}",
+        "ldr r5, ={core} + {VIEW}",
+        "strd r0, r1, [r5]",
+        switch_text!("r0", "r1", "r5"),
+        // 5.
+        "3:",
         "tst r7, #0x20",                // T
         "ldreq r8, ={TO_A32}",
         "ldrne r8, ={TO_T32}",
@@ -59,23 +65,26 @@ pub(super) unsafe extern "C" fn exception_return() {
         "msr spsr_cxsf, r8",
         "biceq lr, r3, #3",
         "bicne lr, r3, #1",
-        // 5.
+        // 6.
         "ldrd r8, r9, [sp, #{SP_LR}]",
         "strd r8, r9, [sp, #{BANK_SUPERVISOR}]",
         "str r7, [sp, #{BANK_SUPERVISOR} + {SPSR}]",
         "ldrd r8, r9, [r11, #{USER}]",
         "strd r8, r9, [sp, #{SP_LR}]",
         "str r10, [sp, #{STATUS}]",
-        // 6.
-        "ldmia r12, {{r8, r9, r11}}",   // the view, and the counters behind it
-        "ldr r5, ={core} + {VIEW}",
-        "strd r8, r9, [r5]",
-        switch_text!("r8", "r9", "r10"),
         // 7.
-        "ldr r5, [r11, #{SENSITIVE}]",
+        "ldr r5, [r2, #{SENSITIVE}]",
         "add r5, r5, #1",
-        "str r5, [r11, #{SENSITIVE}]",
+        "str r5, [r2, #{SENSITIVE}]",
         resume!(),
+        // One table: its domains instead of a view.
+        "9: cmp r5, #{JOINT}",
+        "bne {slow}",
+        "ldr r0, [sp, #{MACHINE_DACR}]",
+        "ldr r2, [r12, #8]",            // the counters
+        "lsl r0, r0, #16",
+        "mcr p15, 0, r0, c3, c0, 0",    // DACR
+        "b 3b",
         "8: bic r5, r2, #0xff",
         "ldr r6, ={SUBS}",
         "cmp r5, r6",
@@ -100,6 +109,8 @@ pub(super) unsafe extern "C" fn exception_return() {
         STATUS = const STATUS,
         APPLICATION = const APPLICATION,
         VIEW = const VIEW,
+        JOINT = const JOINT,
+        MACHINE_DACR = const MACHINE_DACR,
         SENSITIVE = const SENSITIVE,
         core = sym CORE,
         between = sym between_modes,

@@ -77,9 +77,11 @@ pub(crate) unsafe extern "C" fn undefined() {
 
 /// The vector for undefined instructions while samples are taken: as [`undefined`], but of some
 /// traps of the guest's kernel one goes to the handler, which looks where it is. Not if it is known
-/// that nothing can be done there; after a number of these, samples end.
+/// that nothing can be done there, or another site's samples are in its place; after a number of
+/// these, samples end.
 ///
-/// (1.) Save; 2. an A32 instruction of a guest's kernel; 3. one of many; 4. what is known of the site.
+/// (1.) Save; 2. an A32 instruction of a guest's kernel; 3. one of many; 4. not one of those that
+/// never can be promoted and are frequent; 5. what is known of the site.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn undefined_sampling() {
@@ -98,8 +100,21 @@ pub(crate) unsafe extern "C" fn undefined_sampling() {
         "subs r5, r5, #1",
         "strhs r5, [sp, #{COUNTDOWN}]",
         "bhi entresol_fast_fetch",
-        // 4.
-        "sub r0, lr, #4",
+        // 4. Returns, TLB maintenance, 64-bit accesses: the next is the sample.
+        ".globl entresol_fast_sample",
+        "entresol_fast_sample:",
+        "ldr r2, [lr, #-4]",
+        "ubfx r3, r2, #8, #4",
+        "cmp r3, #8",
+        "beq entresol_fast_class",
+        "cmp r3, #15",
+        "bne 3f",
+        "tst r2, #0x02000000",          // MRRC and MCRR have it clear
+        "ubfxne r5, r2, #16, #5",
+        "cmpne r5, #8",                 // MCR, CRn 8
+        "beq entresol_fast_class",
+        // 5.
+        "3: sub r0, lr, #4",
         "ubfx r3, r0, #2, #{SITES}",
         "add r6, sp, #{PROMOTION}",
         "movw r5, #{HEAT}",
@@ -108,10 +123,14 @@ pub(crate) unsafe extern "C" fn undefined_sampling() {
         "ldr r5, [r3]",
         "ldr r7, [r3, #4]",
         "cmp r5, r0",
-        "bne {slow}",
-        "cmp r7, #{HOPELESS}",
+        "beq 1f",
+        "subs r7, r7, #1",              // another's, which is worn down
+        "strhs r7, [r3, #4]",
         "blo {slow}",
-        "ldr r5, [r6, #{MISSES}]",
+        "b 2f",
+        "1: cmp r7, #{HOPELESS}",
+        "blo {slow}",
+        "2: ldr r5, [r6, #{MISSES}]",
         "subs r5, r5, #1",
         "strhs r5, [r6, #{MISSES}]",
         "movhi r5, #{AGAIN}",

@@ -9,8 +9,8 @@
 //! - Each path does what the handler would ([`effect`](crate::effect)), or nothing.
 
 use super::{
-    APPLICATION, COUNTERS, CP15, DACR, FAST, Fast, KERNEL, PC, PSR, SHARED, TTBR0, VIEW, count,
-    cp15_at, resume,
+    APPLICATION, COUNTERS, CP15, DACR, FAST, Fast, KERNEL, MACHINE_DACR, PC, PSR, SHARED, TTBR0,
+    VIEW, count, cp15_at, resume,
 };
 use crate::entry;
 use crate::fast::device::Devices;
@@ -135,9 +135,7 @@ pub(super) unsafe extern "C" fn system() {
 unsafe extern "C" fn system_write() {
     naked_asm!(
         // 1.
-        "ubfx r0, r2, #12, #4",
-        "cmp r0, #15",
-        "beq {unusual}",
+        "ubfx r0, r2, #12, #4",         // pc is UNPREDICTABLE
         "ldr r0, [sp, r0, lsl #2]",
         "bic r6, r2, #0xf000",
         "ubfx r3, r2, #16, #4",
@@ -200,38 +198,33 @@ unsafe extern "C" fn system_write() {
         "bne 31f",
         "str r0, [sp, #{THREAD}]",
         "mcr p15, 0, r0, c13, c0, 3",   // TPIDRURO
-        "9:",
-        count!("CP15"),
-        resume!(),
+        "b 9f",
         "31: ldr r3, ={TPIDRPRW}",
         "cmp r6, r3",
         "bne {context}",
         "str r0, [sp, #{KERNEL_THREAD}]",
         "ldr r3, [sp, #{SHARED}]",
         "str r0, [r3, #{SHARED_THREAD}]",
-        "b 9b",
+        "b 9f",
         // 4.
         "4: ldr r3, ={DOMAINS}",
         "cmp r6, r3",
         "bne {unusual}",
         "ldr r3, [sp, #{DACR}]",
-        "add r12, sp, #{FAST}",
-        "ldr r7, [r12, #{FIXED}]",
-        "eors r5, r0, r3",
-        "beq 9b",
+        "ldr r7, [sp, #{FAST} + {FIXED}]",
+        "eor r5, r0, r3",
         "tst r5, r7",
         "bne {slow}",
         "str r0, [sp, #{DACR}]",
         "ldr r3, [sp, #{SHARED}]",
         "str r0, [r3, #{SHARED_DOMAINS}]",
-        "ldr r7, =0x55555555",
-        "ldr r3, ={core} + {CORE_DACR}",
-        "and r0, r0, r7",
-        "orr r0, r0, #0x40000000",      // the window's domain is a client
+        "ldr r7, [sp, #{FAST} + {OPEN}]",
+        "orr r0, r0, r7",
         "str r0, [sp, #{MACHINE_DACR}]",
-        "str r0, [r3]",
         "mcr p15, 0, r0, c3, c0, 0",    // DACR; the return is a context synchronisation
-        "b 9b",
+        "9:",
+        count!("CP15"),
+        resume!(),
         // 5.
         "5: ldr r3, ={TABLE}",
         "cmp r6, r3",
@@ -265,14 +258,13 @@ unsafe extern "C" fn system_write() {
         DEVICE = const Devices::STRIDE,
         FAST = const FAST,
         FIXED = const offset_of!(Fast, fixed),
-        MACHINE_DACR = const offset_of!(Guest, dacr),
+        OPEN = const offset_of!(Fast, open),
+        MACHINE_DACR = const MACHINE_DACR,
         SHARED = const SHARED,
         SHARED_THREAD = const shared::THREAD,
         SHARED_DOMAINS = const shared::DOMAINS,
-        CORE_DACR = const offset_of!(Hypervisor, dacr),
         COUNTERS = const COUNTERS,
         CP15 = const CP15,
-        core = sym CORE,
         flush = sym guarded::flush_data_line,
         invalidate = sym guarded::invalidate_instruction_line,
         context = sym context,
@@ -296,7 +288,7 @@ unsafe extern "C" fn context() {
         "bne {unusual}",
         "add r12, sp, #{FAST}",
         "ldr r3, [r12]",                // slow: the MMU may be off
-        "cmp r3, #0",
+        "lsls r3, r3, #1",              // all but JOINT
         "bne {slow}",
         "movw r3, #{PAIR_OF}",
         "add r3, r3, sp",
@@ -333,8 +325,9 @@ unsafe extern "C" fn context() {
         "orr r5, r5, #{ATTRIBUTES}",
         "add r5, r5, r7, lsl #15",
         "add r6, r6, r7, lsl #1",
-        "add r8, r5, #0x4000",
-        "add r9, r6, #1",
+        "ldr r3, [r12, #{APART}]",
+        "add r8, r5, r3, lsl #14",
+        "add r9, r6, r3",
         "ldr r3, ={core} + {VIEW}",
         "stmia r3, {{r5, r6}}",
         "str r5, [r12, #{KERNEL}]",
@@ -378,6 +371,7 @@ unsafe extern "C" fn context() {
         ATTRIBUTES = const crate::translation::WALK_ATTRIBUTES,
         VIEW = const VIEW,
         KERNEL = const KERNEL,
+        APART = const offset_of!(Fast, apart),
         APPLICATION = const APPLICATION,
         LINEAR = const offset_of!(Fast, linear),
         MEMORY = const offset_of!(Fast, memory),
@@ -572,6 +566,7 @@ impl Hypervisor {
         }
         let now = hypervisor.platform().now();
         let guest = hypervisor.guest();
+        let now = guest.board.count(now);
         guest.vcpu.regs[low as usize] = now as u32;
         guest.vcpu.regs[high as usize] = (now >> 32) as u32;
         hypervisor.counters().cp15 += 1;

@@ -13,10 +13,11 @@
 //! - [`Vcpu::pending`] of every guest is true, loaded or not.
 
 use super::{
-    APPLICATION, COUNTERS, FAST, Fast, HYPERCALLS, KERNEL, PC, PENDING, PSR, STATUS, VIEW, cp15_at,
+    APPLICATION, COUNTERS, FAST, Fast, HYPERCALLS, KERNEL, MACHINE_DACR, PC, PENDING, PSR, STATUS,
+    VIEW, cp15_at,
 };
 use crate::entry;
-use crate::guest::{Guest, Run};
+use crate::guest::Run;
 use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor};
 use crate::maintenance::switch_text;
 use core::arch::naked_asm;
@@ -89,15 +90,9 @@ pub(super) unsafe extern "C" fn pass_turn() {
         switch_text!("r5", "r6", "r7"),
         // 7.
         "ldr r2, [r8, #{DACR}]",
-        "ldr r3, ={core} + {CORE_DACR}",
-        "ldr r5, [r3]",
-        "cmp r2, r5",
-        "beq 1f",
-        "str r2, [r3]",
-        "mcr p15, 0, r2, c3, c0, 0",    // DACR
-        "isb",
+        "mcr p15, 0, r2, c3, c0, 0",    // DACR; the return is a context synchronisation
         // 8.
-        "1: mov r0, r8",
+        "mov r0, r8",
         "b {resume}",
         FAST = const FAST,
         NEXT = const offset_of!(Fast, next),
@@ -112,10 +107,9 @@ pub(super) unsafe extern "C" fn pass_turn() {
         PSR = const PSR,
         THREAD_USER = const cp15_at(offset_of!(Cp15, tpidrurw)),
         THREAD = const cp15_at(offset_of!(Cp15, tpidruro)),
-        DACR = const offset_of!(Guest, dacr),
+        DACR = const MACHINE_DACR,
         LOADED = const offset_of!(Hypervisor, loaded),
         VIEW = const VIEW,
-        CORE_DACR = const offset_of!(Hypervisor, dacr),
         SWITCHES = const offset_of!(Observed, vm_switches),
         core = sym CORE,
         observed = sym ENTRESOL_OBSERVED,
@@ -140,7 +134,10 @@ impl Hypervisor {
     /// Notes for each guest who comes next when it passes its turn.
     pub(crate) fn note_turns(&mut self) {
         for index in 0..self.count {
-            let promotes = self.guests[index % MAX_VMS].promotion.on;
+            let guest = &self.guests[index % MAX_VMS];
+            let promotes = guest.promotion.on;
+            // A turn that is passed unseen would not be told to its clock.
+            let unseen = !guest.board.has_virtual_time() && !guest.shadow.joint.on;
             let next = Id::new(index).and_then(|id| self.scheduler().next_of(id));
             let next = next.map(|next| &mut self.guests[next.index() % MAX_VMS]);
             let next = next.filter(|next| {
@@ -149,6 +146,9 @@ impl Hypervisor {
                     && next.fast_is_known()
                     && !next.vcpu.float_enabled()
                     && next.promotion.on == promotes
+                    && unseen
+                    && !next.board.has_virtual_time()
+                    && !next.shadow.joint.on
             });
             let turn = next.map_or(core::ptr::null_mut(), |next| &raw mut *next);
             self.guests[index % MAX_VMS].turn = turn;

@@ -15,6 +15,7 @@ impl Shadow {
     pub(crate) fn drop_all(&mut self, linear: &mut Linear<'_>) {
         self.flushes = self.flushes.wrapping_add(1);
         self.baked_domains = 0;
+        self.joint.dropped();
         self.scattered = [0; 128];
         self.private_pieces = [0; 2];
         self.tables.free_all();

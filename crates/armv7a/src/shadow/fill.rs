@@ -6,6 +6,7 @@ use crate::maintenance;
 use crate::tables::Kind;
 use crate::translation::{self, Memory, Rights, WINDOW_DOMAIN};
 use entresol_abi::HostPhys;
+use entresol_hv::health::Mixed;
 use entresol_vcpu::walk::{Mapping, Size};
 use entresol_vcpu::{Cp15, Purpose, check, permissions};
 
@@ -17,6 +18,8 @@ struct Entry {
     host: HostPhys,
     rights: Rights,
     kind: Memory,
+    /// Must go when the page becomes code or data.
+    critical: bool,
 }
 
 /// Why an attempt is not permitted.
@@ -38,7 +41,7 @@ impl Shadow {
     /// Fills the entry for an attempt, or says why there is none.
     ///
     /// `privileged` is the guest's privilege for the attempt; the entry goes to the view
-    /// of that privilege.
+    /// of that privilege, or in one table to the class of those who may.
     pub(crate) fn resolve(
         &mut self,
         linear: &mut Linear<'_>,
@@ -68,30 +71,57 @@ impl Shadow {
         if address >> 20 == self.stubs.hole() && self.stubs.hole() != 0 && self.current != 0 {
             self.lose_hole(linear);
         }
-        let side = Side::of(privileged);
+        let (mut side, mut shown) = (Side::of(privileged), allowed);
+        let joint = self.is_joint();
+        if joint {
+            let both = permissions(&mapping, false, cp15.dacr, afe);
+            side = Side::Kernel;
+            if both.read && !(privileged && self.is_kernels(linear, address >> 20)) {
+                (side, shown) = (Side::Application, both);
+            }
+            let mixed = if Self::is_beyond(mapping.domain) {
+                Some(Mixed::Domain)
+            } else if attempt == Attempt::Write && !shown.write {
+                Some(Mixed::Rights)
+            } else if attempt == Attempt::Fetch && privileged && side == Side::Application {
+                self.to_run(mapping.domain).map(|opens| self.opens = opens).err()
+            } else {
+                None
+            };
+            if let Some(mixed) = mixed {
+                self.part(linear, mixed);
+                return Resolved::Filled;
+            }
+        }
         let at = mapping.gpa;
         let Some(page) = memory.page(at) else {
             let Some(given) = self.passthrough.at(at) else { return Resolved::Board(at) };
-            let rights = Rights { write: allowed.write && given.writable(), execute: false };
+            let rights = Rights { write: shown.write && given.writable(), execute: false };
             if attempt == Attempt::Fetch || attempt == Attempt::Write && !rights.write {
                 return Resolved::Board(at);
             }
-            let entry = Entry { address, side, host: given.host, rights, kind: given.kind() };
+            let (host, kind) = (given.host, given.kind());
+            let entry = Entry { address, side, host, rights, kind, critical: false };
             return self.fill_page(linear, &mapping, entry);
         };
         let host = memory.page_at(page);
         let code = self.pages.is_code(linear, page);
         let scanned = if self.mixed { self.pages.scanned_fully(linear, page) } else { code };
         let writable = !code || self.pages.is_open(linear, page);
-        let execute = match (attempt, side) {
-            (Attempt::Write, _) if !writable => return Resolved::WritesCode(at),
-            (Attempt::Fetch, Side::Kernel) if !scanned => return Resolved::Unscanned(at),
-            (_, Side::Kernel) => allowed.execute && scanned,
-            (_, Side::Application) => allowed.execute,
+        let execute = match attempt {
+            Attempt::Write if !writable => return Resolved::WritesCode(at),
+            Attempt::Fetch if privileged && !scanned => return Resolved::Unscanned(at),
+            // In one table only what applications fetch, not all that they may.
+            _ if joint && attempt != Attempt::Fetch => shown.execute && scanned,
+            _ => shown.execute && (scanned || !privileged),
         };
         let execute = execute && self.may_run(linear, page, address, attempt, side);
-        let rights = Rights { write: allowed.write && writable, execute };
-        let entry = Entry { address, side, host, rights, kind: Memory::Normal };
+        if joint && execute && (!scanned || mapping.privileged_execute_never) {
+            self.joint.runs_wild(mapping.domain);
+        }
+        let rights = Rights { write: shown.write && writable, execute };
+        let critical = rights.write || execute && (side == Side::Kernel || joint && scanned);
+        let entry = Entry { address, side, host, rights, kind: Memory::Normal, critical };
         if matches!(mapping.size, Size::Section | Size::Supersection | Size::Flat)
             && !self.pages.megabyte_has_code(page >> 8)
         {
@@ -125,11 +155,11 @@ impl Shadow {
     /// Domain for a first-level entry; 15 is the window's, so what the guest's DACR says of
     /// its own domain 15 is baked into entries.
     #[inline]
-    fn domain(&mut self, mapping: &Mapping) -> u8 {
+    fn domain(&mut self, mapping: &Mapping, side: Side) -> u8 {
         if mapping.domain == u32::from(WINDOW_DOMAIN) {
             self.baked_domains |= 0b11 << (mapping.domain * 2);
         }
-        mapping.domain as u8
+        self.hardware_domain(mapping.domain, side)
     }
 
     fn fill_section(
@@ -145,7 +175,7 @@ impl Shadow {
         if translation::table_of(old).is_some() {
             self.unlink(linear, side, index, old);
         }
-        let domain = self.domain(mapping);
+        let domain = self.domain(mapping, side);
         if !mapping.attributes.not_global() {
             self.scatter(index);
         } else if let Some(pair) = self.pairs.get_mut(usize::from(self.current)) {
@@ -182,12 +212,12 @@ impl Shadow {
             self.tables.disown(linear, table, &mut pair.private);
         }
         // Up to 256 pages may be cached; both operations are rare.
-        maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
+        maintenance::forget_asid(self.first_asid + self.root(self.current, side));
     }
 
     #[inline(always)]
     fn fill_page(&mut self, linear: &mut Linear<'_>, mapping: &Mapping, entry: Entry) -> Resolved {
-        let Entry { address, side, host, rights, kind } = entry;
+        let Entry { address, side, host, rights, kind, critical } = entry;
         let linked = self.linked(linear, address, side, mapping);
         let table = match linked {
             Some(table) => table,
@@ -205,10 +235,7 @@ impl Shadow {
             Resolved::Unchanged if linked.is_none() => Resolved::Filled,
             resolved => resolved,
         };
-        if kind == Memory::Normal
-            && (rights.write || side == Side::Kernel && rights.execute)
-            && let Some(page) = self.memory.page(mapping.gpa)
-        {
+        if critical && let Some(page) = self.memory.page(mapping.gpa) {
             self.pages.mapped(linear, &self.memory, page, at);
         }
         resolved
@@ -232,7 +259,7 @@ impl Shadow {
         if record.kind == Kind::Private && global {
             self.scatter(index);
         }
-        let fits = record.kind == Kind::Private || global;
+        let fits = (record.kind == Kind::Private || global) && record.side == side;
         (record.key == mapping.first && fits).then_some(table)
     }
 
@@ -249,14 +276,21 @@ impl Shadow {
         let index = address >> 20;
         let at = self.first_level(self.current, side, index);
         let entry: u32 = linear.load(at);
-        if translation::table_of(entry).is_some() {
+        if let Some(table) = translation::table_of(entry) {
+            let other = self.tables.record_of(linear, table);
             self.unlink(linear, side, index, entry);
+            if other.is_some_and(|record| record.side != side) {
+                self.changes_class(linear);
+                if !self.is_joint() {
+                    return None;
+                }
+            }
         } else if entry != 0 {
             // A section gives way to pages.
             linear.store(at, 0u32);
-            maintenance::forget_asid(self.first_asid + Self::root(self.current, side));
+            maintenance::forget_asid(self.first_asid + self.root(self.current, side));
         }
-        let domain = self.domain(mapping);
+        let domain = self.domain(mapping, side);
         self.touch(self.current, index);
         let shared = !mapping.attributes.not_global();
         if shared && let Some(table) = self.tables.find(linear, mapping.first, index, side) {

@@ -93,12 +93,19 @@ impl Shadow {
             return None;
         }
         let ap = second >> 7 & 4 | second >> 4 & 3;
-        let (readers, writers) = match side {
+        let joint = self.is_joint();
+        let class = record.side;
+        if class != side && (side == Side::Application || APPLICATION_READ >> ap & 1 == 0) {
+            return None;
+        }
+        let (readers, writers) = match class {
             Side::Kernel => (KERNEL_READ, KERNEL_WRITE),
             Side::Application => (APPLICATION_READ, APPLICATION_WRITE),
         };
         let write = writers >> ap & 1 == 1;
-        let execute = side == Side::Application && second & SECOND_XN == 0;
+        let execute = side == Side::Application
+            && second & SECOND_XN == 0
+            && (!joint || attempt == Attempt::Fetch);
         let allowed = match attempt {
             Attempt::Read => true,
             Attempt::Write => write,
@@ -110,6 +117,9 @@ impl Shadow {
         let rights = Rights { write, execute };
         linear.store(at, translation::guest_page(memory.page_at(page), rights, Memory::Normal));
         maintenance::entries_written();
+        if joint && execute {
+            self.joint.runs_wild(first >> 5 & 0xf);
+        }
         if write {
             self.pages.mapped(linear, memory, page, at);
         }

@@ -84,7 +84,7 @@ impl Shadow {
     /// Drops a pair's translations from the real TLB.
     pub(super) fn forget_pair(&self, pair: u8) {
         for side in Side::BOTH {
-            maintenance::forget_asid(self.first_asid + Self::root(pair, side));
+            maintenance::forget_asid(self.first_asid + self.root(pair, side));
         }
     }
 
@@ -93,7 +93,8 @@ impl Shadow {
     pub(super) fn clear_roots(&mut self, linear: &mut Linear<'_>, pair: u8) {
         let touched = self.touched.get_mut(usize::from(pair)).map_or([!0; 2], core::mem::take);
         for side in Side::BOTH {
-            let root = Self::root(pair, side);
+            // Both, whether they are used or not.
+            let root = u32::from(pair) * 2 + side as u32;
             let mut at = self.roots.at(root);
             for mut pieces in touched {
                 // What was never used is skipped: 16 KiB are much to clear for each process.
@@ -109,7 +110,7 @@ impl Shadow {
         }
         if self.stubs.hole() != 0 && pair != 0 {
             let at = self.first_level(pair, Side::Kernel, self.stubs.hole());
-            linear.store(at, self.stubs.entry());
+            linear.store(at, self.stubs.entry(self.stub_domain()));
             self.touch(pair, self.stubs.hole());
         }
         maintenance::entries_written();
@@ -147,7 +148,7 @@ impl Shadow {
     /// Notes that an entry of the current pair that is not global, if it is one of a kernel view.
     #[inline]
     pub(super) fn note_private(&mut self, side: Side, index: u32) {
-        if side == Side::Kernel {
+        if side == Side::Kernel || self.is_joint() {
             let piece = index / PIECE;
             self.private_pieces[(piece >> 5) as usize & 1] |= 1 << (piece & 31);
         }

@@ -39,6 +39,19 @@ pub enum Pool {
     Sites,
 }
 
+/// Why one table with domains cannot keep a guest's kernel from its applications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mixed {
+    /// It uses a domain for which there is none of the machine's.
+    Domain,
+    /// Its kernel writes to a page that its applications may only read.
+    Rights,
+    /// Kernel and application use pages of their own in one megabyte, again and again.
+    Megabyte,
+    /// What its application runs, and nobody scanned, is in reach of its kernel.
+    Code,
+}
+
 /// What ended a VM's run. Addresses are the guest's; `pc` is the instruction that did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -157,6 +170,22 @@ pub enum Notice {
         /// How many it has.
         limit: u32,
     },
+    /// Was to be protected by domains, and gets two tables.
+    TwoTables {
+        /// Why.
+        why: Mixed,
+    },
+}
+
+impl Mixed {
+    const fn text(self) -> Value<'static> {
+        Text(match self {
+            Self::Domain => "it uses a domain above 6",
+            Self::Rights => "its kernel writes where applications may only read",
+            Self::Megabyte => "kernel and applications have pages in one megabyte",
+            Self::Code => "its kernel can reach what applications run",
+        })
+    }
 }
 
 impl Who {
@@ -274,6 +303,9 @@ impl Notice {
                 "guest uses all of its % %: the oldest are recycled, which costs time",
                 &[Count(limit), pool.text()],
             ),
+            Self::TwoTables { why } => {
+                say(out, "guest is protected by two tables, not by domains: %", &[why.text()])
+            }
         }
     }
 }

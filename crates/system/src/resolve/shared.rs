@@ -117,9 +117,9 @@ impl Checks<'_> {
         let name = shared.name.get_ref();
         let at = u64::from(view.at);
         let range = at..at + len;
-        if at & (PAGE - 1) != 0 || range.end > 0xfff0_0000 {
+        if at & (PAGE - 1) != 0 || range.end > 0xffb0_0000 {
             let message = format!("`{name}` cannot be at {at:#010x} in `{}`", vm.name);
-            let help = "set `at` to a multiple of 0x1000 below 0xfff00000";
+            let help = "set `at` to a multiple of 0x1000 below 0xffb00000";
             self.wrong("shared::address", sharer.span(), "this VM", message, help);
         }
         if view.irq != 0 && !devices::SHARED_INTERRUPTS.contains(&view.irq) {

@@ -18,6 +18,8 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         restarts: 0,
         autostart: true,
         rewrite: manifest::Rewrite::Trap,
+        protection: manifest::Protection::default(),
+        time: manifest::Time::Physical,
         rewritten: vec![],
         entry: 0,
         cmdline: String::new(),

@@ -1,0 +1,355 @@
+//! Locks between VMs: who waits, who gets a lock, who is as urgent as whom meanwhile.
+//!
+//! A lock is a word in memory that VMs share ([`entresol_abi::lock`]). Nobody asks here for a
+//! free one. Who finds one held waits here, and then:
+//!
+//! - its holder runs as urgently as the most urgent that waits for it, on whatever core, and
+//!   so does the holder of what that one waits for;
+//! - or, if the lock is revocable, it is taken from a less urgent holder: at once if that is
+//!   of the same core, which then does not run; else when the wait's time is over;
+//! - a lock whose holder ended, or never was, is taken in any case.
+//!
+//! Each core has [`Locks`] for its own VMs; what cores must know of each other's is on one
+//! [`Board`]. Not here: what an address is, and how words are reached ([`Words`]).
+//!
+//! # Invariants
+//!
+//! - A word is an allegation. Whom it names is its holder only if that VM may hold locks
+//!   there and was started as often as the word says; all else is nobody. A wrong word costs
+//!   those who share it their lock, and gives nobody more than the urgency of one that waits.
+//! - A VM has a seat on the board *before* it looks at the word; who frees a word looks at the
+//!   board *after*. So one of the two sees the other, and no wake-up is lost.
+//! - Of those that wait for a free lock the most urgent gets it. Who leaves without it has
+//!   the others look again.
+//! - A seat is written by the core of its VM only, but for `lost`, which is set by others.
+//! - Every loop is bounded by the number of VMs, or [`TRIES`].
+
+#[cfg_attr(test, path = "locks/cell_model.rs")]
+mod cell;
+
+use crate::bus::{index, low_byte};
+use cell::Cell;
+use entresol_abi::image::MAX_VMS;
+use entresol_abi::lock::{
+    AGAIN, GENERATION, GENERATIONS, HOLDER, TIMED_OUT, TOKEN, WAITERS, token,
+};
+
+/// How often a word that changes all the time is looked at.
+const TRIES: u32 = 4;
+
+/// How locks' words are reached, by their address in the machine.
+pub trait Words {
+    /// The word.
+    fn load(&self, at: u32) -> u32;
+
+    /// Writes `new` if it is `old`, at once; may fail without a reason.
+    fn replace(&mut self, at: u32, old: u32, new: u32) -> bool;
+}
+
+/// What cores know of a VM.
+#[derive(Debug)]
+struct Seat {
+    /// Its token while it runs, 0 when it is off.
+    life: Cell,
+    /// The lock it waits for, or 0.
+    wait: Cell,
+    /// How urgent it is (bits 7:0), and who may hold that lock (bits 15:8).
+    rank: Cell,
+    /// Not 0: a lock was taken from it, and it was not told yet.
+    lost: Cell,
+}
+
+/// What all cores share.
+#[derive(Debug)]
+pub struct Board([Seat; MAX_VMS]);
+
+impl Board {
+    /// Nobody runs.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(
+            [const {
+                Seat { life: Cell::new(), wait: Cell::new(), rank: Cell::new(), lost: Cell::new() }
+            }; MAX_VMS],
+        )
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
+    fn seat(&self, vm: usize) -> &Seat {
+        &self.0[vm % MAX_VMS]
+    }
+
+    /// Who holds a lock with this word, if `holders` may.
+    fn holder(&self, word: u32, holders: u32) -> Option<usize> {
+        let vm = index((word & HOLDER).wrapping_sub(1));
+        let seat = self.0.get(vm)?;
+        (holders >> vm & 1 == 1 && seat.life.load() == word & TOKEN).then_some(vm)
+    }
+
+    /// What a VM waits for: the lock, how urgent the VM is, and who may hold the lock.
+    #[inline(never)]
+    fn waits(&self, vm: usize) -> Option<(u32, u8, u32)> {
+        let seat = self.seat(vm);
+        let lock = seat.wait.load();
+        let rank = seat.rank.load();
+        (lock != 0).then_some((lock, low_byte(rank), rank >> 8))
+    }
+
+    /// Whether a lock was taken from `vm` since this was asked last.
+    pub fn take_lost(&self, vm: usize) -> bool {
+        let seat = self.seat(vm);
+        let lost = seat.lost.load() != 0;
+        if lost {
+            seat.lost.store(0);
+        }
+        lost
+    }
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a VM waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// The lock's address in the machine, not 0.
+    pub lock: u32,
+    /// Who may hold it: bit *n* for VM *n*.
+    pub holders: u32,
+    /// Whether it can be taken from its holder.
+    pub revocable: bool,
+    /// When the wait is over.
+    pub deadline: u64,
+}
+
+/// A VM as its core's locks know it.
+#[derive(Clone, Copy, Debug)]
+struct Vm {
+    /// Its own priority.
+    priority: u8,
+    /// How urgent it is.
+    rank: u8,
+    claim: Claim,
+}
+
+/// The locks of one core's VMs.
+#[derive(Clone, Debug)]
+pub struct Locks {
+    vms: [Vm; MAX_VMS],
+    /// VMs of this core.
+    own: u32,
+    /// Those of them that wait.
+    waiting: u32,
+    /// When the first of their waits is over.
+    deadline: Option<u64>,
+    /// Another core must look.
+    call: bool,
+}
+
+impl Locks {
+    /// A core without VMs.
+    #[must_use]
+    pub const fn new() -> Self {
+        let claim = Claim { lock: 0, holders: 0, revocable: false, deadline: 0 };
+        let vms = [Vm { priority: 0, rank: 0, claim }; MAX_VMS];
+        Self { vms, own: 0, waiting: 0, deadline: None, call: false }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
+    fn vm(&mut self, vm: usize) -> &mut Vm {
+        &mut self.vms[vm % MAX_VMS]
+    }
+
+    /// Tells of a VM: its own priority, and whether it is this core's.
+    pub fn set(&mut self, vm: usize, priority: u8, own: bool) {
+        *self.vm(vm) = Vm { priority, rank: priority, ..*self.vm(vm) };
+        self.own |= u32::from(own) << vm;
+    }
+
+    /// Whether a VM of this core waits.
+    #[must_use]
+    pub const fn is_waiting(&self, vm: usize) -> bool {
+        self.waiting >> vm & 1 == 1
+    }
+
+    /// When the first wait is over.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<u64> {
+        self.deadline
+    }
+
+    /// A VM of this core was started for the `starts`th time; or it ended, if that is 0.
+    /// [`Locks::settle`] is to follow.
+    pub fn live(&mut self, board: &Board, vm: usize, starts: u32) {
+        self.leave(board, vm);
+        let seat = board.seat(vm);
+        seat.lost.store(0);
+        let number = u32::try_from(vm).unwrap_or(0);
+        seat.life.store(if starts == 0 { 0 } else { token(number, starts) });
+        self.call = true;
+    }
+
+    /// A VM of this core waits from now on. [`Locks::settle`] is to follow.
+    pub fn wait(&mut self, board: &Board, vm: usize, claim: Claim) {
+        let seat = board.seat(vm);
+        let entry = self.vm(vm);
+        entry.claim = claim;
+        seat.rank.store(u32::from(entry.rank) | claim.holders << 8);
+        seat.wait.store(claim.lock);
+        self.waiting |= 1 << vm;
+        self.changed(claim);
+    }
+
+    /// A VM of this core waits no more. [`Locks::settle`] is to follow.
+    pub fn leave(&mut self, board: &Board, vm: usize) {
+        if self.is_waiting(vm) {
+            board.seat(vm).wait.store(0);
+            self.waiting &= !(1 << vm);
+            let claim = self.vm(vm).claim;
+            self.changed(claim);
+        }
+    }
+
+    /// Somebody waits for what another core's VM may hold, or no longer does.
+    fn changed(&mut self, claim: Claim) {
+        self.call |= claim.holders & !self.own != 0;
+    }
+
+    /// After anything changed, on this core or another: gives locks to those of this core that
+    /// can have them, tells `done` whose wait is over with which result, and works out how
+    /// urgent each is. Returns whether other cores must do the same.
+    pub fn settle<W: Words>(
+        &mut self,
+        board: &Board,
+        words: &mut W,
+        now: u64,
+        done: &mut dyn FnMut(usize, u32),
+    ) -> bool {
+        for vm in 0..MAX_VMS {
+            if self.is_waiting(vm)
+                && let Some(result) = self.contend(board, words, vm, now)
+            {
+                done(vm, result);
+            }
+        }
+        self.rank(board, words);
+        core::mem::take(&mut self.call)
+    }
+
+    /// Looks whether the wait of `vm` is over.
+    fn contend<W: Words>(
+        &mut self,
+        board: &Board,
+        words: &mut W,
+        vm: usize,
+        now: u64,
+    ) -> Option<u32> {
+        let Vm { claim, rank, .. } = *self.vm(vm);
+        let expired = now >= claim.deadline;
+        let me = board.seat(vm).life.load();
+        let mut result = AGAIN;
+        for _ in 0..TRIES {
+            let word = words.load(claim.lock);
+            if word & TOKEN == me {
+                result = word;
+                break;
+            }
+            let mut others = 0;
+            let mut first = true;
+            for other in 0..MAX_VMS {
+                let Some((lock, urgency, _)) = board.waits(other) else { continue };
+                if other != vm && lock == claim.lock {
+                    others = WAITERS;
+                    first &= urgency <= rank;
+                }
+            }
+            let holder = board.holder(word, claim.holders);
+            let takes = match holder {
+                None => first,
+                Some(holder) => {
+                    claim.revocable
+                        && first
+                        && rank > self.vm(holder).priority
+                        && (expired || self.own >> holder & 1 == 1)
+                }
+            };
+            if takes {
+                let generation = if word & HOLDER == 0 { 0 } else { GENERATION };
+                let new = word.wrapping_add(generation) & GENERATIONS | me | others;
+                if words.replace(claim.lock, word, new) {
+                    if let Some(holder) = holder {
+                        board.seat(holder).lost.store(1);
+                        self.changed(claim);
+                    }
+                    result = new;
+                    break;
+                }
+            } else if expired {
+                result = TIMED_OUT;
+                break;
+            } else if word & WAITERS != 0 || words.replace(claim.lock, word, word | WAITERS) {
+                return None;
+            }
+        }
+        self.leave(board, vm);
+        Some(result)
+    }
+
+    /// Works out how urgent each VM of this core is: as the most urgent that waits for a lock
+    /// it holds.
+    fn rank<W: Words>(&mut self, board: &Board, words: &W) {
+        self.vms.iter_mut().for_each(|vm| vm.rank = vm.priority);
+        // A round for each link of the longest chain.
+        for _ in 0..MAX_VMS {
+            let mut same = true;
+            for vm in 0..MAX_VMS {
+                let Some((lock, rank, holders)) = board.waits(vm) else { continue };
+                let own = self.own >> vm & 1 == 1;
+                let Some(holder) = board.holder(words.load(lock), holders) else {
+                    // Another core's VM can have it now.
+                    self.call |= !own;
+                    continue;
+                };
+                let rank = if own { self.vm(vm).rank } else { rank };
+                let entry = self.vm(holder);
+                if entry.rank < rank {
+                    entry.rank = rank;
+                    same = false;
+                }
+            }
+            if same {
+                break;
+            }
+        }
+        self.deadline = None;
+        for vm in 0..MAX_VMS {
+            let Vm { rank, claim, .. } = *self.vm(vm);
+            if self.is_waiting(vm) {
+                let first = self.deadline.unwrap_or(u64::MAX);
+                self.deadline = Some(claim.deadline.min(first));
+                if board.waits(vm).is_some_and(|(_, before, _)| before != rank) {
+                    board.seat(vm).rank.store(u32::from(rank) | claim.holders << 8);
+                    self.changed(claim);
+                }
+            }
+        }
+    }
+
+    /// How urgent a VM of this core is.
+    #[must_use]
+    pub fn urgency(&self, vm: usize) -> u8 {
+        self.vms.get(vm).map_or(0, |vm| vm.rank)
+    }
+}
+
+impl Default for Locks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;
