@@ -241,11 +241,11 @@ impl Shadow {
         if loads_user && self.stubs.users == Users::Never {
             return None;
         }
-        if !self.pages.is_code(linear, page)
-            || self.pages.is_open(linear, page)
-            || !self.stubs.fits(linear, page, pc)
-        {
+        if !self.pages.is_code(linear, page) || !self.stubs.fits(linear, page, pc) {
             return None;
+        }
+        if self.pages.is_open(linear, page) {
+            return Some(false);
         }
         if !self.runs_only_at(linear, page, pc) {
             // It may do so once the mappings that are not used any more are dropped: a kernel

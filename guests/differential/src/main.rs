@@ -80,6 +80,7 @@ fn main(_device_tree: u32) -> u32 {
     gic::enable(1);
     gic::enable(board::TIMER_INTERRUPT);
     mmu_on();
+    stepped::write_others();
     all("a32", 0);
     all("t32", T32);
     println!("differential: end");
