@@ -335,7 +335,8 @@ pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]>
         if thumb == 0 {
             return branch(at + index * 4, site + 4, ALWAYS);
         }
-        Some(LDR_PC_BACK | (index + AHEAD / 4 - address(index)) * 4)
+        let back = index * 4 + AHEAD - address(index) * 4;
+        Some(LDR_PC_BACK | back)
     };
     let s = kind.scratch().unwrap_or(0);
     match kind {
