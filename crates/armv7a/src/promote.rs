@@ -423,7 +423,8 @@ impl Hypervisor {
             guest.vcpu.set_register(register as u8, value);
         }
         let thumb = record.site & stub::T32;
-        guest.vcpu.psr = guest.vcpu.psr & !psr::T | thumb * psr::T;
+        let state = if thumb == 0 { 0 } else { psr::T };
+        guest.vcpu.psr = guest.vcpu.psr & !psr::T | state;
         guest.vcpu.pc = record.site - thumb;
         if plan.done {
             guest.vcpu.pc = guest.vcpu.pc.wrapping_add(4);
