@@ -6,7 +6,7 @@
 //! and a data abort are returned from behind what caused them, and it goes on to the next.
 //! Every sequence runs three times in a row: a hypervisor may by then have rewritten it. Half
 //! of them have nothing sensitive but what kernels do most. One
-//! in four has an interrupt pending, which comes with whatever unmasks it; one in 64 is
+//! in four has an interrupt pending, which comes with whatever unmasks it; one in 128 is
 //! interrupted anywhere ([`stepped`]).
 //!
 //! The output on bare QEMU and that under Entresol must be the same:
@@ -35,7 +35,7 @@ const SEQUENCES: u32 = number(option_env!("DIFFERENTIAL_SEQUENCES"), 6000);
 const FIRST: u32 = number(option_env!("DIFFERENTIAL_FIRST"), 0);
 const LINE: u32 = 250;
 /// One sequence of so many is interrupted anywhere.
-const STEPPED: u32 = number(option_env!("DIFFERENTIAL_STEPPED"), 64);
+const STEPPED: u32 = number(option_env!("DIFFERENTIAL_STEPPED"), 128);
 /// Steps of a sequence.
 const STEPS: u32 = 24;
 const TIMES: u32 = 3;
