@@ -34,7 +34,7 @@ use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 use entresol_hv::sentence;
 use entresol_hv::sentence::Value::{self, Text};
-use entresol_vcpu::Mode;
+use entresol_vcpu::{Mode, psr};
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
@@ -323,6 +323,10 @@ impl Hypervisor {
     /// What runs next. Returns with that guest loaded.
     fn choose(&mut self) {
         loop {
+            // What led here may have taken long.
+            if cp15::interrupt_status() & psr::I != 0 {
+                self.interrupted();
+            }
             let now = self.platform().now();
             self.reschedule = false;
             let id = self.scheduler().pick(now);
@@ -531,10 +535,10 @@ impl Hypervisor {
             unsafe { maintenance::switch(view) };
             self.view = view;
         }
-        let privileged = guest.vcpu.privileged();
-        guest.dacr = guest.shadow.domains(&guest.vcpu.cp15);
-        let (dacr, besides) = guest.shadow.domains_of(guest.dacr, privileged);
-        if (cp15::domain_access() ^ dacr) & !besides != 0 {
+        let now = cp15::domain_access();
+        if (now != guest.dacr || guest.fast.apart == 0)
+            && let Some(dacr) = guest.domains(now)
+        {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.
             unsafe { maintenance::set_domains(dacr) };
         }

@@ -42,7 +42,8 @@ impl Hypervisor {
         } else {
             self.update_boards();
         }
-        if !core::mem::take(&mut self.armed_alone) {
+        // Who is chosen anew is armed for, too.
+        if !core::mem::take(&mut self.armed_alone) && !self.reschedule {
             self.arm();
         }
     }

@@ -19,8 +19,8 @@ use entresol_hv::scheduler::Id;
 impl Guest {
     /// Restores its memory and starts when its turn comes. The first start does not `clear` it:
     /// memory outside the loads is as the machine left it.
-    pub(crate) fn restore(&mut self, image: HostPhys, clear: bool) {
-        self.give(Work::Restore { image, clear });
+    pub(crate) fn restore(&mut self, image: HostPhys, hz: u32, clear: bool) {
+        self.give(Work::Restore { image, hz, clear });
         self.run = Run::Restoring;
     }
 }
@@ -56,11 +56,11 @@ impl Hypervisor {
 
     /// Does what follows the end of the loaded guest's run.
     pub(crate) fn follow(&mut self, action: Action) {
-        let image = self.image;
+        let (image, hz) = (self.image, self.platform().hz());
         let index = self.loaded;
         let guest = self.guest();
         match action {
-            Action::Restart => guest.restore(image, true),
+            Action::Restart => guest.restore(image, hz, true),
             Action::Stop { well } => {
                 guest.run = Run::Off { well };
                 if let Some(id) = Id::new(index) {

@@ -101,7 +101,7 @@ impl Hypervisor {
                     self.turns.set_budget(id, budget, period);
                 }
                 if vm.flags & image::flags::AUTOSTART != 0 {
-                    guest.restore(image_at, false);
+                    guest.restore(image_at, hz, false);
                     self.turns.ready(id);
                 }
             }

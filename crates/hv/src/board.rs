@@ -134,13 +134,14 @@ impl Board {
     /// second, and `flags` ([`entresol_abi::image::flags`]) says which devices exist and what
     /// they count.
     pub fn reset(&mut self, now: u64, hz: u32, flags: u32) {
-        self.clear();
+        self.clear(hz);
         self.start(now, hz, flags);
     }
 
     /// The longer part of a reset: devices that do not depend on the time. Nothing of the board may
     /// be used but after [`Board::silence`] and before [`Board::start`].
-    pub fn clear(&mut self) {
+    pub fn clear(&mut self, hz: u32) {
+        self.watchdog.reset(hz);
         self.gic.reset();
         self.uart.reset();
         self.only = Only::Unknown;
@@ -151,7 +152,6 @@ impl Board {
     /// The rest of a reset.
     pub fn start(&mut self, now: u64, hz: u32, flags: u32) {
         self.rtc.reset(now, hz, 0);
-        self.watchdog.reset(hz);
         self.timer.reset(flags & flags::CATCH_UP != 0);
         let virtual_time = flags & flags::VIRTUAL_TIME != 0;
         self.clock = if virtual_time { Clock::VIRTUAL } else { Clock::PHYSICAL };

@@ -26,7 +26,7 @@ pub const INPUT: usize = 64;
 pub const TURN: u32 = 96;
 /// Most bytes sent by one call: it is done with interrupts masked, and the line's next interrupt
 /// goes on.
-pub const BURST: u32 = 8;
+pub const BURST: u32 = 4;
 /// Most bytes received by one call: more than a line's FIFO holds, because what stays in it
 /// interrupts no more.
 pub const RECEIVED: u32 = 64;

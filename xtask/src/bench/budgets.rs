@@ -28,6 +28,13 @@ pub(super) struct Budgets {
 struct Again {
     system: String,
     of: String,
+    /// A multiple of these.
+    #[serde(default = "same")]
+    times: f64,
+}
+
+const fn same() -> f64 {
+    1.0
 }
 
 /// One cost.
@@ -113,9 +120,9 @@ impl Budgets {
         let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
         let mut budgets: Self =
             toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
-        for Again { system, of } in &budgets.again {
+        for Again { system, of, times } in &budgets.again {
             let entries = budgets.entries.iter().filter(|entry| entry.system() == of);
-            let entries: Vec<_> = entries.map(|entry| entry.of_another(system)).collect();
+            let entries: Vec<_> = entries.map(|entry| entry.of_another(system, *times)).collect();
             budgets.entries.extend(entries);
         }
         Ok(budgets)
@@ -133,9 +140,11 @@ impl Budgets {
 }
 
 impl Entry {
-    /// The same, of `system`.
-    fn of_another(&self, system: &str) -> Self {
+    /// The same, of `system`, `times` its budget.
+    fn of_another(&self, system: &str, times: f64) -> Self {
         let mut entry = self.clone();
+        entry.ceiling = self.ceiling.map(|most| most * times);
+        entry.ratio = self.ratio.map(|most| most * times);
         let (_, what) = self.name.split_once('.').unwrap_or_default();
         entry.name = format!("{system}.{what}");
         entry.native = Some(self.name.clone());

@@ -35,26 +35,35 @@ unsafe extern "C" fn tick_handler() {
     )
 }
 
+/// What the intervals are made of; the handler's alone once interrupts are unmasked.
+static mut RANDOM: u32 = 1;
+
 extern "C" fn handle() {
     let acknowledged = gic::acknowledge();
-    timer::disarm();
+    arm();
     gic::end(acknowledged);
 }
 
+/// Arms the timer for an interval that is like none before.
+fn arm() {
+    // SAFETY: interrupts are masked, so nothing else uses it.
+    let random = unsafe { RANDOM.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) };
+    // SAFETY: as above.
+    unsafe { RANDOM = random };
+    let interval = 20_000 + u64::from(random >> 16);
+    timer::arm(timer::now() + interval * u64::from(timer::frequency()) / 1_000_000_000);
+}
+
 fn main(_device_tree: u32) -> u32 {
-    let hz = u64::from(timer::frequency());
     // SAFETY: the handler returns as an interrupt's must.
     unsafe { trap::install(tick_vectors) }
     gic::init();
     gic::enable(board::TIMER_INTERRUPT);
     println!("tick: ready");
-    let mut random = 1_u32;
+    arm();
+    trap::unmask_interrupts();
+    // An interrupt right before the wait is not lost: its handler arms the next.
     loop {
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let interval = 20_000 + u64::from(random >> 16);
-        trap::mask_interrupts();
-        timer::arm(timer::now() + interval * hz / 1_000_000_000);
         trap::wait_for_interrupt();
-        trap::unmask_interrupts();
     }
 }
