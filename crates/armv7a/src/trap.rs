@@ -335,8 +335,8 @@ impl Hypervisor {
         let resolved = shadow.resolve(&mut linear, cp15, address, attempt, privileged);
         drop(linear);
         open(core::mem::take(&mut guest.shadow.opens));
+        guest.note_baked();
         if resolved == Resolved::Filled {
-            guest.note_baked();
             self.filled();
         }
         resolved
