@@ -18,6 +18,7 @@
 pub(crate) mod abort;
 pub(crate) mod device;
 mod exception_return;
+mod fill;
 pub(crate) mod instruction;
 mod multiple;
 mod status;
@@ -31,7 +32,7 @@ use crate::linear;
 use crate::maintenance::View;
 use crate::memory::GuestMemory;
 use crate::promote::Promotion;
-use crate::shadow::Side;
+use crate::shadow::{Shadow, Side};
 use core::mem::offset_of;
 use entresol_abi::observe::VmCounters;
 use entresol_rewrite::stub::shared;
@@ -62,7 +63,7 @@ pub(crate) struct Fast {
     /// What is open in DACR always.
     open: u32,
     /// How many roots there are between the view of its kernel and that of its application.
-    apart: u32,
+    pub(crate) apart: u32,
     /// Who comes next if it passes its turn and nothing else is to be done; null if it is.
     next: *mut Guest,
     /// Its number.
@@ -82,7 +83,7 @@ impl Fast {
         counters: core::ptr::null_mut(),
         fixed: !0,
         open: 0,
-        apart: 0,
+        apart: 1,
         next: core::ptr::null_mut(),
         index: 0,
     };
@@ -106,6 +107,18 @@ impl Guest {
     #[inline]
     pub(crate) fn fast_view(&self) -> View {
         if self.vcpu.privileged() { self.fast.kernel } else { self.fast.application }
+    }
+
+    /// DACR of its current mode, as of the last renewal, if what is there now is not right.
+    #[inline(never)]
+    pub(crate) fn domains(&self, now: u32) -> Option<u32> {
+        let both = Shadow::of_both(self.dacr);
+        let (dacr, besides) = match (self.fast.apart, self.vcpu.privileged()) {
+            (0, true) => (self.dacr, both),
+            (0, false) => (both, 0),
+            _ => (self.dacr, 0),
+        };
+        ((now ^ dacr) & !besides != 0).then_some(dacr)
     }
 
     /// Renews what a fill of the shadow may change.
@@ -133,6 +146,7 @@ impl Guest {
         let usual = cp15.sctlr & (SCTLR_UNUSUAL | SCTLR_M) == SCTLR_M
             && cp15.ttbcr == 0
             && cp15.cpacr & CPACR_FLOAT != CPACR_KERNEL;
+        self.dacr = self.shadow.domains(cp15);
         self.fast = Fast {
             slow: u32::from(!usual) | if self.shadow.joint.on { JOINT } else { 0 },
             vectors: if cp15.sctlr & SCTLR_V == 0 { cp15.vbar } else { HIGH_VECTORS },
@@ -143,7 +157,7 @@ impl Guest {
             counters,
             fixed: self.shadow.fixed_domains(&self.vcpu.cp15),
             open: self.shadow.always_open(),
-            apart: u32::from(!self.shadow.joint.on),
+            apart: u32::from(!self.shadow.is_joint()),
             next: self.next_turn(),
             index,
         };
@@ -204,6 +218,7 @@ const SENSITIVE: usize = offset_of!(VmCounters, sensitive);
 const CP15: usize = offset_of!(VmCounters, cp15);
 const HYPERCALLS: usize = offset_of!(VmCounters, hypercalls);
 const REFLECTED: usize = offset_of!(VmCounters, reflected);
+const FILLS: usize = offset_of!(VmCounters, fills);
 
 // What the assembly takes for granted.
 const _: () = assert!(offset_of!(Guest, vcpu) == 0 && offset_of!(Vcpu, regs) == 0);

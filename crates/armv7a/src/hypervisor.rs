@@ -63,6 +63,8 @@ pub(crate) struct Hypervisor {
     /// To be asked by [`Hypervisor::scheduler`].
     pub(crate) turns: Scheduler,
     pub(crate) locks: Locks,
+    /// Ticks in a microsecond, in 65536ths.
+    pub(crate) microsecond: u32,
     pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
@@ -120,6 +122,7 @@ impl Hypervisor {
         relays: [const { Relay::new() }; MAX_CORES],
         turns: Scheduler::new(1_000_000),
         locks: Locks::new(),
+        microsecond: 0,
         console: Console::new(),
         platform: None,
         image: HostPhys(0),
@@ -309,9 +312,9 @@ impl Hypervisor {
     }
 
     /// A guest that is ready does not run: its time stands, if it is virtual.
-    fn keep(&mut self, index: usize) {
+    pub(crate) fn keep(&mut self, index: usize) {
         let guest = &mut self.guests[index % MAX_VMS];
-        if guest.board.has_virtual_time() && guest.run == Run::Running {
+        if guest.board.has_virtual_time() && matches!(guest.run, Run::Running | Run::Working) {
             let now = self.platform().now();
             self.guests[index % MAX_VMS].board.keep(now);
         }
@@ -532,10 +535,10 @@ impl Hypervisor {
             unsafe { maintenance::switch(view) };
             self.view = view;
         }
-        let privileged = guest.vcpu.privileged();
-        guest.dacr = guest.shadow.domains(&guest.vcpu.cp15);
-        let (dacr, besides) = guest.shadow.domains_of(guest.dacr, privileged);
-        if (cp15::domain_access() ^ dacr) & !besides != 0 {
+        let now = cp15::domain_access();
+        if (now != guest.dacr || guest.fast.apart == 0)
+            && let Some(dacr) = guest.domains(now)
+        {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.
             unsafe { maintenance::set_domains(dacr) };
         }

@@ -30,7 +30,7 @@ const SITE_LEN: u32 = 8;
 
 const A32: u32 = 1 << 16;
 const T32: u32 = 1 << 17;
-const CODE: u32 = A32 | T32;
+pub(crate) const CODE: u32 = A32 | T32;
 /// Bits 22:18 count how often the page was written while it was code, saturating.
 const FLIP: u32 = 1 << 18;
 const FLIPS: u32 = 0x1f << 18;
@@ -89,6 +89,11 @@ impl Pages {
         epoch: 0,
         megabytes: [0; 64],
     };
+
+    // For the fast path of a fill.
+    pub(crate) const RECORDS: usize =
+        core::mem::offset_of!(Self, records) + PoolArray::<RECORD_LEN>::BASE;
+    pub(crate) const EPOCH: usize = core::mem::offset_of!(Self, epoch);
 
     /// Takes the pools of a VM.
     pub(crate) fn set_up(

@@ -46,6 +46,7 @@ impl Hypervisor {
         self.image = image_at;
         self.core = core;
         self.cores = cores;
+        self.microsecond = ticks(65_536_000, hz) as u32;
         // About 8 ms.
         self.turns.set_slice(u64::from(hz >> 7));
         let identity = entresol_vcpu::Identity::from_machine(crate::identity::read());
@@ -168,7 +169,7 @@ fn ticks(ns: u32, hz: u32) -> u64 {
 
 /// Nanoseconds, no more than a major frame has, as ticks, rounded down.
 #[inline(never)]
-pub(crate) fn ticks_of(ns: u64, hz: u32) -> u64 {
+fn ticks_of(ns: u64, hz: u32) -> u64 {
     const SECOND: u64 = 1_000_000_000;
     // Not in one product, which need not fit.
     let seconds = quotient(ns, SECOND);

@@ -34,6 +34,8 @@ mod joint;
 mod refill;
 mod views;
 
+pub(crate) use refill::{APPLICATION_READ, APPLICATION_WRITE, KERNEL_READ, KERNEL_WRITE};
+
 use crate::linear::{Linear, PoolArray};
 use crate::maintenance::View;
 use crate::memory::GuestMemory;
@@ -79,6 +81,7 @@ pub(crate) const PAIR: usize = size_of::<Pair>();
 pub(crate) const PAIR_STALE: usize = offset_of!(Pair, stale);
 pub(crate) const PAIR_USED: usize = offset_of!(Pair, used);
 pub(crate) const HOLE: usize = offset_of!(Shadow, stubs) + Stubs::HOLE;
+pub(crate) const TABLES: usize = offset_of!(Shadow, tables);
 pub(crate) const CURRENT: usize = offset_of!(Shadow, current);
 pub(crate) const CLOCK: usize = offset_of!(Shadow, clock);
 pub(crate) const ROOTS: usize = offset_of!(Shadow, roots) + PoolArray::<ROOT_LEN>::BASE;
@@ -163,6 +166,8 @@ pub(crate) struct Shadow {
     tables: Tables,
     pairs: [Pair; MAX_PAIRS],
     pair_count: u8,
+    /// Bit *n*: pair *n* may hold what others do not.
+    holders: u32,
     /// Pair of each guest ASID plus 1, 0 for none.
     pair_of: [u8; 256],
     roots: PoolArray<ROOT_LEN>,
@@ -218,6 +223,7 @@ impl Shadow {
             used: 0,
         }; MAX_PAIRS],
         pair_count: 0,
+        holders: 0,
         pair_of: [0; 256],
         roots: PoolArray::EMPTY,
         window: 0,

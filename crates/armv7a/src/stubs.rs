@@ -53,7 +53,7 @@ const RECORD_LEN: u32 = 16;
 /// A guest that maps so many holes away gets no further one.
 const MOST_LOST: u32 = 8;
 /// Mappings are dropped so many times for the sake of promotions.
-const MOST_RETRIES: u32 = 8;
+const MOST_RETRIES: u32 = 32;
 
 /// The stubs of a VM.
 #[derive(Debug)]

@@ -66,6 +66,14 @@ impl Tables {
         buckets: [0; 256],
     };
 
+    // For the fast path of a fill.
+    pub(crate) const FIRST: usize =
+        core::mem::offset_of!(Self, tables) + PoolArray::<TABLE_LEN>::BASE;
+    pub(crate) const COUNT: usize =
+        core::mem::offset_of!(Self, tables) + PoolArray::<TABLE_LEN>::COUNT;
+    pub(crate) const RECORDS: usize =
+        core::mem::offset_of!(Self, records) + PoolArray::<RECORD_LEN>::BASE;
+
     /// Takes `count` tables at `base`, followed by their records.
     pub(crate) fn set_up(&mut self, base: HostPhys, count: u32) {
         let count = count.min(0xfffe);
@@ -156,7 +164,7 @@ impl Tables {
     pub(crate) fn share(&mut self, linear: &mut Linear<'_>, table: HostPhys) {
         let Some(number) = self.number(table) else { return };
         let Some(record) = self.record(linear, number) else { return };
-        let Some(bucket) = self.buckets.get_mut((record.index & 0xff) as usize) else { return };
+        let Some(bucket) = self.buckets.get_mut(Self::place(record.index)) else { return };
         let next = core::mem::replace(bucket, number);
         self.put_record(linear, number, Record { kind: Kind::Shared, next, ..record });
     }
@@ -181,7 +189,12 @@ impl Tables {
     }
 
     fn bucket(&self, index: u32) -> u16 {
-        self.buckets.get((index & 0xff) as usize).copied().unwrap_or(0)
+        self.buckets.get(Self::place(index)).copied().unwrap_or(0)
+    }
+
+    /// The bucket of a megabyte: applications begin where kernels do, some GiB lower.
+    const fn place(index: u32) -> usize {
+        ((index ^ index >> 4) & 0xff) as usize
     }
 
     /// Calls `visit` with each shared table of a megabyte.

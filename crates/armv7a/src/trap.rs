@@ -107,16 +107,9 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
         if let Some(guest) = hypervisor.usual_device(address, store) {
             return guest;
         }
-        match hypervisor.opened(status) {
-            None => {}
-            Some(true) => {
-                hypervisor.guest().goes_on();
-                return loaded;
-            }
-            Some(false) => {
-                hypervisor.guest().pull();
-                return hypervisor.leave();
-            }
+        if hypervisor.opened(status) {
+            hypervisor.guest().goes_on();
+            return loaded;
         }
         let attempt = if store { Attempt::Write } else { Attempt::Read };
         return hypervisor.data(loaded, address, attempt);
@@ -174,9 +167,12 @@ const fn is_mapping_fault(status: u32) -> bool {
 /// Opens domains; whether any of them was not.
 pub(crate) fn open(bits: u32) -> bool {
     let now = cp15::domain_access();
+    if now & bits == bits {
+        return false;
+    }
     // SAFETY: the window's domain stays what it is.
     unsafe { maintenance::set_domains(now | bits) };
-    now & bits != bits
+    true
 }
 
 impl Hypervisor {
@@ -261,9 +257,8 @@ impl Hypervisor {
     /// Makes a guarded access at `address` possible; `false` if an exception was injected
     /// instead, or the guest is to try again.
     pub(crate) fn data_for_hypervisor(&mut self, address: u32, attempt: Attempt) -> bool {
-        match self.opened(cp15::data_fault_status()) {
-            None => {}
-            Some(opened) => return opened,
+        if self.opened(cp15::data_fault_status()) {
+            return true;
         }
         match self.resolve(address, attempt, false) {
             Resolved::Filled | Resolved::Unchanged => return true,
@@ -308,21 +303,14 @@ impl Hypervisor {
     }
 
     /// Opens what the guest's kernel and application may both touch, if that is all that a fault
-    /// with this status is about; see [`Shadow::to_open`](crate::shadow::Shadow::to_open). `false`:
-    /// it cannot be, and the guest tries again with two tables.
+    /// with this status is about; see [`Shadow::to_open`](crate::shadow::Shadow::to_open).
     #[inline]
-    fn opened(&mut self, status: u32) -> Option<bool> {
+    fn opened(&mut self, status: u32) -> bool {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         if !guest.vcpu.privileged() {
-            return None;
+            return false;
         }
-        match guest.shadow.to_open(&guest.vcpu.cp15, status) {
-            Ok(bits) => (bits != 0 && open(bits)).then_some(true),
-            Err(mixed) => {
-                self.work(Work::Part(mixed));
-                Some(false)
-            }
-        }
+        open(guest.shadow.to_open(&guest.vcpu.cp15, status))
     }
 
     /// Goes on with two tables, if the guest has been given these.

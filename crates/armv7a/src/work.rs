@@ -33,7 +33,7 @@ use entresol_abi::console::Channel;
 use entresol_abi::image::MAX_VMS;
 use entresol_abi::observe::VmCounters;
 use entresol_abi::{GuestPhys, HostPhys};
-use entresol_hv::health::{Action, End, Mixed, Notice, Pool, Report};
+use entresol_hv::health::{Action, End, Notice, Pool, Report};
 use entresol_hv::sentence::Value::{Count, Text};
 use entresol_hv::sentence::{Sink, say};
 use entresol_isa::op::InstructionSet;
@@ -71,8 +71,6 @@ pub(crate) enum Work {
     Close(Option<GuestPhys>),
     /// Drop translations, and make those of the current ASID current.
     Drop(Option<TlbOp>),
-    /// Give it two tables in place of one.
-    Part(Mixed),
     /// Promote the instruction at a virtual address.
     Promote(u32),
     /// Take stubs back that are wrong in FIQ mode, which the guest is in.
@@ -196,10 +194,7 @@ impl Hypervisor {
         match guest.unfinished.work {
             Work::Resolve(_) => {
                 guest.note_baked();
-                let opens = core::mem::take(&mut guest.shadow.opens);
-                if opens != 0 {
-                    trap::open(opens);
-                }
+                trap::open(core::mem::take(&mut guest.shadow.opens));
                 self.parted();
                 let guest = self.guest();
                 if let Some(pool) = guest.shadow.full.take() {
@@ -208,7 +203,6 @@ impl Hypervisor {
                     self.notice(Notice::PoolFull { pool, limit });
                 }
             }
-            Work::Part(_) => self.parted(),
             Work::Promote(site) => {
                 let promoted = guest.unfinished.promoted;
                 guest.promotion.tried(&mut guest.heat, site, promoted);
@@ -314,7 +308,6 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
             // SAFETY: as for the shadow.
             unsafe { (*guest).unfinished.promoted = promoted };
         }
-        Work::Part(why) => shadow.part(linear, why),
         Work::EnterFiq => shadow.enter_fiq(linear),
         Work::Restore { image, hz, clear } => {
             // SAFETY: nobody writes it after boot.

@@ -1,12 +1,15 @@
-//! A guest application's data abort or prefetch abort that is its kernel's business.
+//! Aborts of a guest: whose business they are.
 //!
-//! Budget `abort.reflect`. Whose business it is, only the guest's own tables say: they are
-//! walked here, for the two forms that kernels use (sections that are not there, small
-//! pages that are not there or not permitted). Anything else is the handler's.
+//! Budget `abort.reflect`. Only the guest's own tables say: they are walked here, for the
+//! two forms that kernels use (sections that are not there, small pages that are not there or
+//! not permitted). What they forbid an application is its kernel's business; what they permit,
+//! to an application or to a kernel's load or store, is [`fill`]'s. Anything else is the handler's.
 
+use super::device::Devices;
+use super::fill::{self, fill};
 use super::{
-    APPLICATION, BANK_ABORT, COUNTERS, DACR, DFAR, DFSR, FAST, IFSR, JOINT, LAST, MACHINE_DACR,
-    REFLECTED, SAVED, SHARED, SP_LR, STATUS, TTBR0, USER, VIEW, count, resume,
+    APPLICATION, BANK_ABORT, COUNTERS, DACR, DFAR, DFSR, FAST, IFSR, JOINT, KERNEL, LAST,
+    MACHINE_DACR, REFLECTED, SAVED, SHARED, SP_LR, STATUS, TTBR0, USER, VIEW, count, resume,
 };
 use crate::entry;
 use crate::guest::Guest;
@@ -22,13 +25,14 @@ use entresol_vcpu::psr;
 /// for a page.
 ///
 /// (1.) A guest's; save; 2. an application's, usual, and of a kind that tables
-/// cause; 3. the linear view; 4. first-level descriptor; 5. second-level descriptor; 6. DFSR and
-/// DFAR; 7. as for `svc`, with the registers of Abort mode (B1.9.8).
+/// cause; 3. the linear view; 4. first-level descriptor; 5. second-level descriptor, in `r8`, the
+/// first in `r12`; 6. DFSR and DFAR; 7. as for `svc`, with the registers of Abort mode (B1.9.8).
 macro_rules! reflected {
     (
         $name:ident, $slow:path, $vector:literal, $back:literal, $fsr:expr, $shared:expr,
         save $save:literal, fault $fault:literal, keep $keep:literal, domain $domain:literal,
-        permitted $permitted:literal, $($operand:tt)*
+        permitted $permitted:literal, kernel $kernel:literal, forbidden $forbidden:literal,
+        other $other:literal, view $view:literal, fills $fills:expr, kernels $kernels:literal, $($operand:tt)*
     ) => {
         #[unsafe(naked)]
         #[instruction_set(arm::a32)]
@@ -44,7 +48,7 @@ macro_rules! reflected {
                 $fault,
                 "and r11, r2, #0xf",
                 "orrs r11, r11, r3, lsl #1",    // all but JOINT
-                "bne {other}",
+                $kernel,
                 "movw r11, #0x401",             // FS: odd, synchronous
                 "and r11, r11, r9",
                 "cmp r11, #1",
@@ -55,6 +59,7 @@ macro_rules! reflected {
                 "cmp r11, r10, lsr #20",
                 "beq {slow}",
                 // 3.
+                "3:",
                 switch_text!("r7", "r8", "r11"),
                 // 4.
                 "ldmia r12, {{r0, r3, r7}}",    // memory: guest, host, length
@@ -71,7 +76,9 @@ macro_rules! reflected {
                 "bne 5f",
                 "orr r9, r9, #0x5",             // translation, section
                 // 6.
-                "6: ldr r3, [sp, #{SHARED}]",
+                "6:",
+                $forbidden,
+                "ldr r3, [sp, #{SHARED}]",
                 "str r9, [sp, #{FSR}]",
                 "str r10, [sp, #{FAR}]",
                 "str r9, [r3, #{SHARED_FAULT}]",
@@ -107,6 +114,7 @@ macro_rules! reflected {
                 // 5. A page table in the guest's memory, else the handler finds out.
                 "5: cmp r11, #1",
                 "bne 8f",
+                "mov r12, r8",
                 "ubfx r11, r8, #5, #4",         // domain
                 $domain,
                 "bfc r8, #0, #10",
@@ -127,16 +135,23 @@ macro_rules! reflected {
                 "and r0, r0, #3",
                 "cmp r0, #1",                   // a client
                 "bne 8f",
+                $other,
                 "tst r8, #0x20",                // AP[1]: open to applications
                 "beq 7f",
                 $permitted,
                 "7: orr r9, r9, #0xf",          // permission, page
                 "b 6b",
+                // The application may: what is to be filled for it.
+                "4: ldr r4, ={FILLS}",
+                "add r11, sp, #{FAST} + {APPLICATION}",
+                "b {fill}",
                 // Back to the view that is current as far as the handler knows.
                 "8: add r12, sp, #{FAST}",
                 "ldrd r4, r5, [r12, #{APPLICATION}]",
+                $view,
                 switch_text!("r4", "r5", "r7"),
                 "b {slow}",
+                $kernels,
         STATUS = const STATUS,
                 FAST = const FAST,
                 TTBR0 = const TTBR0,
@@ -159,7 +174,9 @@ macro_rules! reflected {
                 COUNTERS = const COUNTERS,
                 REFLECTED = const REFLECTED,
                 APPLICATION = const APPLICATION,
+                FILLS = const $fills,
                 core = sym CORE,
+                fill = sym fill,
                 slow = sym $slow,
                 $($operand)*
             )
@@ -182,11 +199,47 @@ reflected!(
     keep "and r9, r9, #0x800            @ WnR",
     domain "orr r9, r9, r11, lsl #4",
     permitted "tst r9, #0x800
-        beq 8f                          @ a load is permitted
+        beq 4f                          @ a load is permitted
         and r0, r8, #0x210              @ AP[2], AP[0]
         cmp r0, #0x10
-        beq 8f                          @ so is a store",
-    SCRATCH = const entry::SCRATCH, guarded = sym entry::guarded_abort, other = sym open,
+        beq 4f                          @ so is a store",
+    kernel "bne 9f",
+    forbidden "tst r2, #0xf
+        bne 8f",
+    other "tst r2, #0xf
+        bne 5f",
+    view "tst r2, #0xf
+        ldrdne r4, r5, [r12, #{KERNEL}]",
+    fills fill::APPLICATION,
+    // A kernel's, for an entry that is not there: not on a page of a device that it used lately.
+    kernels "9: movw r11, #0x40d
+        and r11, r11, r9
+        cmp r11, #0x5                   @ translation
+        bne {open}
+        lsls r11, r3, #1                @ all but JOINT
+        bne {slow}
+        movw r11, #{WINDOW}
+        cmp r11, r10, lsr #20
+        beq {slow}
+        lsr r11, r10, #12
+        eor r11, r11, r10, lsr #16
+        eor r11, r11, r10, lsr #23
+        and r11, r11, #3
+        add r11, r11, r11, lsl #1
+        add r11, sp, r11, lsl #2
+        ldr r11, [r11, #{DEVICES}]
+        eor r11, r11, r10
+        lsrs r11, r11, #12
+        beq {slow}
+        b 3b
+        5: movw r4, #{KERNELS} & 0xffff
+        movt r4, #{KERNELS} >> 16
+        add r11, sp, #{FAST} + {KERNEL}
+        b {fill}",
+    DEVICES = const offset_of!(Guest, devices) + Devices::FIRST,
+    KERNEL = const KERNEL,
+    KERNELS = const fill::KERNEL,
+    SCRATCH = const entry::SCRATCH, guarded = sym entry::guarded_abort, open = sym open,
 );
 
 reflected!(
@@ -200,8 +253,13 @@ reflected!(
     keep "mov r9, #0",
     domain "",
     permitted "tst r8, #1               @ XN
-        beq 8f",
-    other = sym entry::prefetch_abort_saved,
+        beq 4f",
+    kernel "bne {slow}",
+    forbidden "",
+    other "",
+    view "",
+    fills fill::APPLICATION | fill::FETCH,
+    kernels "",
 );
 
 /// A load or store of a kernel with one table, where its application may, too: opened if it
@@ -245,4 +303,4 @@ unsafe extern "C" fn open() {
 }
 
 /// Where `wild` and `closing` of [`Joint`](crate::shadow::Joint) lie in a [`Guest`].
-const WILD: usize = offset_of!(Guest, shadow) + offset_of!(Shadow, joint);
+pub(super) const WILD: usize = offset_of!(Guest, shadow) + offset_of!(Shadow, joint);

@@ -18,6 +18,7 @@ impl Shadow {
         self.joint.dropped();
         self.scattered = [0; 128];
         self.private_pieces = [0; 2];
+        self.holders = 0;
         self.tables.free_all();
         self.pages.forget_mappings();
         for pair in 0..self.pair_count {
@@ -49,6 +50,7 @@ impl Shadow {
         if pair.stale {
             return;
         }
+        self.holders &= !(1 << index);
         let private = core::mem::take(&mut pair.private);
         let entries = core::mem::take(&mut pair.private_entries);
         if entries {
@@ -79,16 +81,16 @@ impl Shadow {
         self.tables.each_shared(linear, index, |linear, table| {
             dropped |= drop_entry(linear, pages, memory, table, page);
         });
-        let (mut pair, mut end) = (0, self.pair_count);
-        if let Some(asid) = asid
-            && !self.is_scattered(index)
-        {
-            end = self.pair_of[usize::from(asid)];
-            pair = end.saturating_sub(1);
+        // Most pairs are of address spaces that are gone.
+        let mut pairs = self.holders;
+        if self.is_scattered(index) {
+            pairs = !0 >> (32 - self.pair_count);
+        } else if let Some(asid) = asid {
+            pairs &= 1 << self.pair_of[usize::from(asid)] >> 1;
         }
-        while pair < end {
-            dropped |= self.drop_in_pair(linear, pair, index, page);
-            pair += 1;
+        while pairs != 0 {
+            dropped |= self.drop_in_pair(linear, pairs.trailing_zeros() as u8, index, page);
+            pairs &= pairs - 1;
         }
         if dropped {
             maintenance::forget_page(address);

@@ -74,23 +74,24 @@ impl Shadow {
         let (mut side, mut shown) = (Side::of(privileged), allowed);
         let joint = self.is_joint();
         if joint {
-            let both = permissions(&mapping, false, cp15.dacr, afe);
-            side = Side::Kernel;
-            if both.read && !(privileged && self.is_kernels(linear, address >> 20)) {
-                (side, shown) = (Side::Application, both);
-            }
-            let mixed = if Self::is_beyond(mapping.domain) {
-                Some(Mixed::Domain)
-            } else if attempt == Attempt::Write && !shown.write {
-                Some(Mixed::Rights)
-            } else if attempt == Attempt::Fetch && privileged && side == Side::Application {
-                self.to_run(mapping.domain).map(|opens| self.opens = opens).err()
-            } else {
-                None
-            };
-            if let Some(mixed) = mixed {
-                self.part(linear, mixed);
+            if Self::is_beyond(mapping.domain) {
+                self.part(linear, Mixed::Domain);
                 return Resolved::Filled;
+            }
+            let both = permissions(&mapping, false, cp15.dacr, afe);
+            let run = attempt == Attempt::Fetch;
+            let kernels = !both.read
+                || privileged
+                    && (self.is_kernels(linear, address >> 20)
+                        || attempt == Attempt::Write && !both.write
+                        || !self.may_open(mapping.domain, run));
+            if kernels {
+                side = Side::Kernel;
+            } else {
+                (side, shown) = (Side::Application, both);
+                if privileged && run {
+                    self.opens = Self::of_both(1 << (mapping.domain * 2));
+                }
             }
         }
         let at = mapping.gpa;

@@ -32,7 +32,7 @@ const STUB_DOMAIN: u8 = 7;
 /// From a domain of the kernel's class to that of both.
 const BOTH: u32 = 8;
 /// How often megabytes may change their class.
-const MOST_CHANGES: u32 = 64;
+const MOST_CHANGES: u32 = 1000;
 /// A domain fault, of a section or a page: the status without which of these.
 const DOMAIN_FAULT: u32 = 0x9;
 
@@ -105,18 +105,10 @@ impl Shadow {
         1 << (WINDOW_DOMAIN * 2) | 1 << (self.stub_domain() * 2)
     }
 
-    /// The same for a level of the guest, given these, and which bits may be set besides, if they
-    /// are.
-    #[inline]
-    pub(crate) fn domains_of(&self, domains: u32, privileged: bool) -> (u32, u32) {
-        // Domains of the kernel's class that are open are those of both, 8 further, that are open
-        // to the application; and that of the stubs becomes the window's.
-        let both = domains << (BOTH * 2);
-        match (self.is_joint(), privileged) {
-            (false, _) => (domains, 0),
-            (true, true) => (domains, both),
-            (true, false) => (both, 0),
-        }
+    /// The same in one table, given these: those of the class of both. That of the stubs becomes
+    /// the window's.
+    pub(crate) const fn of_both(domains: u32) -> u32 {
+        domains << (BOTH * 2)
     }
 
     /// Bits of DACR that only handlers may change: where entries depend on them, and where it is
@@ -171,28 +163,25 @@ impl Shadow {
         domain >= DOMAINS
     }
 
-    /// The bits to be set in DACR after a fault of the guest's kernel with this status, if it only
-    /// wants the class of both to be open; `Err` if that must not be.
-    pub(crate) fn to_open(&self, cp15: &Cp15, status: u32) -> Result<u32, Mixed> {
-        const HARDWARE: u32 = 1 << 7;
-        const KIND: u32 = 1 << 10 | 0xd;
-        if !self.is_joint() || status & (KIND | HARDWARE) != DOMAIN_FAULT | HARDWARE {
-            return Ok(0);
-        }
-        let domain = 1 << ((status >> 4 & 7) * 2);
-        if cp15.dacr & OWN & domain == 0 {
-            return Ok(0);
-        }
-        if self.joint.wild & !self.joint.closing & domain != 0 {
-            return Err(Mixed::Code);
-        }
-        Ok(domain << (BOTH * 2))
+    /// Whether the guest's kernel may reach what both may in a domain, to load and store or to run
+    /// it.
+    pub(super) fn may_open(&self, domain: u32, run: bool) -> bool {
+        let tamed = if run { 0 } else { self.joint.closing };
+        self.joint.wild & !tamed & 1 << (domain * 2) == 0
     }
 
-    /// The same for a fetch in a domain.
-    pub(super) fn to_run(&self, domain: u32) -> Result<u32, Mixed> {
-        let domain = 1 << (domain * 2);
-        if self.joint.wild & domain != 0 { Err(Mixed::Code) } else { Ok(domain << (BOTH * 2)) }
+    /// The bits to be set in DACR after a fault of the guest's kernel with this status, if that only
+    /// wants the class of both to be open, and it may be.
+    pub(crate) fn to_open(&self, cp15: &Cp15, status: u32) -> u32 {
+        const HARDWARE: u32 = 1 << 7;
+        const KIND: u32 = 1 << 10 | 0xd;
+        let domain = status >> 4 & 7;
+        let bit = 1 << (domain * 2);
+        let opens = self.is_joint()
+            && status & (KIND | HARDWARE) == DOMAIN_FAULT | HARDWARE
+            && cp15.dacr & OWN & bit != 0
+            && self.may_open(domain, false);
+        if opens { Self::of_both(bit) } else { 0 }
     }
 
     /// A megabyte changes its class.

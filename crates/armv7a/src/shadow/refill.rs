@@ -6,7 +6,7 @@
 //!
 //! # Cost
 //!
-//! Straight-line on raw words, because a fill has a budget of 350 instructions from the
+//! Straight-line on raw words, because a fill has a budget of instructions from the
 //! abort to its restart (`shadow.fill` in `bench/budgets.toml`).
 //!
 //! [`resolve`]: Shadow::resolve
@@ -32,10 +32,10 @@ const SECOND_XN: u32 = 1;
 const SECOND_NG: u32 = 1 << 11;
 
 /// Who may, by AP[2:0] as a bit number.
-const KERNEL_READ: u32 = 0b1110_1110;
-const KERNEL_WRITE: u32 = 0b0000_1110;
-const APPLICATION_READ: u32 = 0b1100_1100;
-const APPLICATION_WRITE: u32 = 0b0000_1000;
+pub(crate) const KERNEL_READ: u32 = 0b1110_1110;
+pub(crate) const KERNEL_WRITE: u32 = 0b0000_1110;
+pub(crate) const APPLICATION_READ: u32 = 0b1100_1100;
+pub(crate) const APPLICATION_WRITE: u32 = 0b0000_1000;
 
 impl Shadow {
     /// Fills the entry for an attempt if that is simple. `false` says nothing: ask

@@ -68,6 +68,7 @@ impl Shadow {
     pub(super) fn drop_pair(&mut self, linear: &mut Linear<'_>, index: u8) {
         let Some(pair) = self.pairs.get_mut(usize::from(index)) else { return };
         let old = *pair;
+        self.holders &= !(1 << index);
         *pair = Pair { stale: true, live: false, private: 0, private_entries: false, ..old };
         if old.live
             && index != 0
@@ -145,9 +146,10 @@ impl Shadow {
         maintenance::entries_written();
     }
 
-    /// Notes that an entry of the current pair that is not global, if it is one of a kernel view.
+    /// Notes an entry of the current pair that is not global.
     #[inline]
     pub(super) fn note_private(&mut self, side: Side, index: u32) {
+        self.holders |= 1 << self.current;
         if side == Side::Kernel || self.is_joint() {
             let piece = index / PIECE;
             self.private_pieces[(piece >> 5) as usize & 1] |= 1 << (piece & 31);

@@ -44,12 +44,8 @@ pub enum Pool {
 pub enum Mixed {
     /// It uses a domain for which there is none of the machine's.
     Domain,
-    /// Its kernel writes to a page that its applications may only read.
-    Rights,
-    /// Kernel and application use pages of their own in one megabyte, again and again.
+    /// Kernel and application use the same megabyte in turn, and not alike.
     Megabyte,
-    /// What its application runs, and nobody scanned, is in reach of its kernel.
-    Code,
 }
 
 /// What ended a VM's run. Addresses are the guest's; `pc` is the instruction that did it.
@@ -186,9 +182,7 @@ impl Mixed {
     const fn text(self) -> Value<'static> {
         Text(match self {
             Self::Domain => "it uses a domain above 6",
-            Self::Rights => "its kernel writes where applications may only read",
-            Self::Megabyte => "kernel and applications have pages in one megabyte",
-            Self::Code => "its kernel can reach what applications run",
+            Self::Megabyte => "kernel and applications use the same megabytes, and not alike",
         })
     }
 }
