@@ -49,6 +49,12 @@ struct Soak {
     samples: u64,
     /// Most instructions any of them may wait.
     most: u64,
+    /// What a console says by then, if there are as many.
+    #[serde(default)]
+    says: Option<String>,
+    /// What none says.
+    #[serde(default)]
+    never: Vec<String>,
 }
 
 /// What came of a run.
@@ -136,6 +142,12 @@ fn run(workspace: &Workspace, soak: &Soak, samples: u64) -> Result<Outcome> {
     })?;
     let console = boot_tests::transcript(&run.serial);
     fs::write(image.with_extension("console"), &console)?;
+    if let Some(says) = soak.says.as_ref().filter(|_| samples >= soak.samples) {
+        ensure!(console.contains(says), "{name} never said {says:?}\n{}", last(&console));
+    }
+    for never in &soak.never {
+        ensure!(!console.contains(never), "{name} said {never:?}\n{}", last(&console));
+    }
     let report = fs::read_to_string(&out)
         .with_context(|| format!("no report; {}\n{console}", run.errors))?;
     let report = Report::parse(&report)?;
@@ -152,6 +164,12 @@ fn run(workspace: &Workspace, soak: &Soak, samples: u64) -> Result<Outcome> {
         masked: report.masked()?,
         stretches: explain(report.stretches(), &hypervisor),
     })
+}
+
+/// The last lines of a console.
+fn last(console: &str) -> String {
+    let lines: Vec<_> = console.lines().rev().take(20).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
 /// Says now and then how many samples there are.

@@ -314,7 +314,7 @@ impl Hypervisor {
     /// A guest that is ready does not run: its time stands, if it is virtual.
     pub(crate) fn keep(&mut self, index: usize) {
         let guest = &mut self.guests[index % MAX_VMS];
-        if guest.board.has_virtual_time() && guest.run == Run::Running {
+        if guest.board.has_virtual_time() && matches!(guest.run, Run::Running | Run::Working) {
             let now = self.platform().now();
             self.guests[index % MAX_VMS].board.keep(now);
         }
