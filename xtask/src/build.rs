@@ -16,6 +16,10 @@ const TEXT_LIMIT: u64 = 96 * 1024;
 const T32: &str =
     r#"target.armv7a-none-eabi.rustflags=["-Ctarget-feature=+thumb-mode","-Awarnings"]"#;
 
+/// The same for the hypervisor, whose equal functions are one.
+const SMALL: &str = r#"target.armv7a-none-eabi.rustflags=["-Ctarget-feature=+thumb-mode","-Awarnings",
+    "-Clink-arg=--icf=all"]"#;
+
 /// Builds all of it.
 ///
 /// # Errors
@@ -30,7 +34,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         TARGET,
         "--release",
         "--config",
-        T32,
+        SMALL,
     ]))?;
     Step::new("build the command entresol").run(workspace.cargo().args([
         "build",

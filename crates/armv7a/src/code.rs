@@ -90,6 +90,8 @@ pub(crate) fn scan(
     if !shadow.pages.is_code(linear, page) {
         shadow.becomes_code(linear, page);
     }
+    // A branch to a stub would hide from the scan what is behind it.
+    shadow.demote_page(linear, page);
     let entry = (at.0 & 0xfff) as u16;
     replace(shadow, linear, page, set, entry, set);
     if shadow.mixed {
@@ -327,7 +329,7 @@ fn make_room(shadow: &mut Shadow, linear: &mut Linear<'_>, but: u32) {
 }
 
 /// Writes an instruction as it is stored in memory.
-fn write(linear: &mut Linear<'_>, page: HostPhys, offset: u32, width: Width, word: u32) {
+pub(crate) fn write(linear: &mut Linear<'_>, page: HostPhys, offset: u32, width: Width, word: u32) {
     let at = HostPhys(page.0 + offset);
     match width {
         Width::Word => linear.store(at, word),
@@ -340,7 +342,7 @@ fn write(linear: &mut Linear<'_>, page: HostPhys, offset: u32, width: Width, wor
 }
 
 /// Reads an instruction as it is stored in memory.
-fn read(linear: &Linear<'_>, page: HostPhys, offset: u32, width: Width) -> u32 {
+pub(crate) fn read(linear: &Linear<'_>, page: HostPhys, offset: u32, width: Width) -> u32 {
     let half = |at: u32| u32::from(linear.load::<u16>(HostPhys(at)));
     let at = page.0 + offset;
     match width {
@@ -351,10 +353,15 @@ fn read(linear: &Linear<'_>, page: HostPhys, offset: u32, width: Width) -> u32 {
 }
 
 /// The trap word of a sensitive instruction.
-fn encode(original: u32, width: Width) -> Option<u32> {
+pub(crate) fn encode(original: u32, width: Width) -> Option<u32> {
     match width {
         Width::Word => trapword::encode_a32(original),
         Width::Narrow => trapword::encode_narrow(original as u16).map(u32::from),
         Width::Wide => trapword::encode_wide(original),
     }
+}
+
+/// What a trap word of 32 bits stands for.
+pub(crate) fn decode(word: u32, width: Width) -> Option<u32> {
+    if width == Width::Word { trapword::decode_a32(word) } else { trapword::decode_wide(word) }
 }

@@ -52,6 +52,10 @@ impl Hypervisor {
             let (condition, op) = a32::decode(original)?;
             return Some(Trapped { op, condition, length: 4, word: original });
         }
+        if let Some(word) = known {
+            let op = t32::decode_wide(word)?;
+            return Some(Trapped { op, condition: Condition::ALWAYS, length: 4, word });
+        }
         let mut first = guarded::half(pc)?;
         let condition = it_condition(flags);
         if first == u32::from(code::STRADDLING) && pc & 0xfff == code::LAST_HALF {

@@ -34,7 +34,7 @@ const SHORTEST: u32 = 3;
 const MISSES: u32 = 64;
 const DEAR: u32 = 8;
 /// Traps between two samples of a series, after one that said nothing new.
-pub(crate) const AGAIN: u32 = 5;
+const SKIPPED: u32 = 5;
 /// Each sample of a site that cannot be promoted, or is already, makes this longer, up to the
 /// longest; a promotion makes it short again.
 const LONGEST: u32 = 256;
@@ -45,6 +45,10 @@ const SCATTER: u32 = 0x9e37_79b9;
 /// Samples that make a site hot. Promoting costs some thousand instructions, and there is room
 /// for all that is hot in a kernel.
 const HOT: u32 = 1;
+/// The same where each trap is a sample.
+const HOT_T32: u32 = 4;
+/// The first trap makes a site hot, whatever else is counted in its place.
+const EAGER: u32 = 0;
 /// Samples of a site that could not be promoted: other sites wear it down.
 const REFUSED: u32 = 8;
 /// So many make a sample pointless.
@@ -56,6 +60,8 @@ pub(crate) const SITES_BITS: usize = 9;
 // What the entry code must know: offsets in [`Promotion`].
 pub(crate) const HEAT: usize = offset_of!(Guest, heat);
 pub(crate) const LEFT: usize = offset_of!(Promotion, left);
+pub(crate) const AGAIN: usize = offset_of!(Promotion, again);
+pub(crate) const WEAR: usize = offset_of!(Promotion, wear);
 pub(crate) const VECTORS: usize = offset_of!(Promotion, vectors);
 const _: () = assert!(size_of::<Heat>() == 8 && offset_of!(Heat, site) == 0);
 
@@ -91,6 +97,10 @@ pub(crate) struct Promotion {
     left: u32,
     /// The exception vectors between samples.
     vectors: u32,
+    /// Traps between two samples of a series, after one that said nothing new.
+    again: u32,
+    /// By how much a sample of another site in its place wears a site down.
+    wear: u32,
     /// Whether `vcpu` has what is in the shared page while a kernel runs.
     pulled: bool,
     /// Whether its policy asks for promotion at all.
@@ -119,9 +129,19 @@ impl Promotion {
         period: SHORTEST,
         left: 0,
         vectors: 0,
+        again: SKIPPED,
+        wear: 1,
         pulled: true,
         on: false,
     };
+
+    /// Begins. If eager, each trap is a sample.
+    pub(crate) fn begin(&mut self, eager: bool) {
+        self.on = true;
+        if eager {
+            (self.again, self.wear) = (0, u32::MAX);
+        }
+    }
 
     /// Notes the exception vectors between samples.
     pub(crate) fn note_vectors(&mut self, vectors: u32) {
@@ -149,7 +169,7 @@ impl Promotion {
     fn is_hot(&mut self, heat: &mut HeatMap, site: u32, threshold: u32) -> bool {
         let heat = &mut heat[(site >> 2) as usize % SITES];
         if heat.site != site {
-            if heat.samples == 0 {
+            if heat.samples == 0 || threshold == EAGER {
                 *heat = Heat { site, samples: 0 };
             } else {
                 heat.samples -= 1;
@@ -157,6 +177,7 @@ impl Promotion {
                 return false;
             }
         }
+        let threshold = threshold.max(1);
         if heat.samples >= threshold {
             self.period = (self.period + 1).min(LONGEST);
             self.left = self.left.saturating_sub(DEAR);
@@ -387,8 +408,8 @@ impl Hypervisor {
             return Stopped::Outside;
         };
         drop(linear);
-        let Some(kind) = stub::kind(record.original) else { return Stopped::Outside };
-        let plan = stub::settle(kind, index);
+        let Some(kind) = record.kind() else { return Stopped::Outside };
+        let plan = stub::settle(kind, record.site, index);
         if let Some(register) = plan.restore {
             let value = guest.promotion.load(shared::SLOT);
             guest.vcpu.set_register(register as u8, value);
@@ -401,26 +422,33 @@ impl Hypervisor {
             let value = guest.vcpu.register(register as u8).wrapping_add(stub::USER_LEN);
             guest.vcpu.set_register(register as u8, value);
         }
-        guest.vcpu.pc = record.site;
+        let thumb = record.site & stub::T32;
+        let state = if thumb == 0 { 0 } else { psr::T };
+        guest.vcpu.psr = guest.vcpu.psr & !psr::T | state;
+        guest.vcpu.pc = record.site - thumb;
         if plan.done {
-            guest.vcpu.pc = record.site.wrapping_add(4);
+            guest.vcpu.pc = guest.vcpu.pc.wrapping_add(4);
             Stopped::Behind
         } else {
             Stopped::Before(record.original)
         }
     }
 
-    /// The instruction at `pc` trapped and was emulated: promotes it if it is hot.
+    /// The instruction at `site`, with [`stub::T32`], trapped and was emulated: promotes it if it
+    /// is hot.
     #[inline]
-    pub(crate) fn trapped_at(&mut self, pc: u32) {
+    pub(crate) fn trapped_at(&mut self, site: u32) {
         let guest = self.guest();
         if guest.promotion.on {
             let eager = guest.vm.flags & flags::EAGER != 0;
-            if eager || guest.promotion.countdown == 0 {
+            if site & stub::T32 != 0 {
+                // All traps of T32 code come here: there is no need to choose some of them.
+                self.sample(site, if eager { EAGER } else { HOT_T32 });
+            } else if eager || guest.promotion.countdown == 0 {
                 guest.promotion.countdown = if eager { 0 } else { !0 };
                 // SAFETY: it handles every exception.
                 unsafe { cp15::set_vector_base(guest.vectors()) };
-                self.sample(pc, if eager { 1 } else { HOT });
+                self.sample(site, if eager { EAGER } else { HOT });
                 if !eager && self.guest().promotion.left > 0 {
                     self.prepare_sample();
                 }
@@ -429,16 +457,15 @@ impl Hypervisor {
     }
 
     #[inline(never)]
-    fn sample(&mut self, pc: u32, threshold: u32) {
+    fn sample(&mut self, site: u32, threshold: u32) {
         let guest = self.guest();
         let vcpu = &guest.vcpu;
-        let usual =
-            vcpu.privileged() && vcpu.mode() != Mode::FIQ && !vcpu.thumb() && !vcpu.big_endian();
+        let usual = vcpu.privileged() && vcpu.mode() != Mode::FIQ && !vcpu.big_endian();
         if vcpu.cp15.sctlr & 1 == 0 || !usual {
             return;
         }
-        if guest.promotion.is_hot(&mut guest.heat, pc, threshold) {
-            self.work(Work::Promote(pc));
+        if guest.promotion.is_hot(&mut guest.heat, site, threshold) {
+            self.work(Work::Promote(site));
         }
     }
 }

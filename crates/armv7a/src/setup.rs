@@ -77,7 +77,7 @@ impl Hypervisor {
             guest.shadow.rewritten = PoolArray::new(rewritten, vm.rewritten.count);
             guest.shadow.joint.wanted = vm.flags & image::flags::DOMAINS != 0;
             if vm.flags & image::flags::PROMOTE != 0 {
-                guest.promotion.on = true;
+                guest.promotion.begin(vm.flags & image::flags::EAGER != 0);
                 let load = HostPhys(image_at.0 - entresol_abi::window::RESERVED);
                 let at = crate::cores::host(load, core, shared as u32);
                 guest.shadow.stubs.set_up(&mut linear, pools.stubs_at, memory.pages(), at);

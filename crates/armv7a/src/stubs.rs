@@ -26,6 +26,7 @@
 //! context, or when it touches any page there that shows no stubs. Should it touch one that
 //! does before all of these, it sees the stub.
 
+use crate::code;
 use crate::linear::{Linear, PoolArray};
 use crate::maintenance;
 use crate::pages::{Critical, Site};
@@ -33,7 +34,6 @@ use crate::shadow::Shadow;
 use crate::translation::{self, Memory, Rights};
 use entresol_abi::image::STUBS;
 use entresol_abi::{GuestPhys, HostPhys};
-use entresol_isa::trapword;
 use entresol_rewrite::Width;
 use entresol_rewrite::stub::{self, Kind, LEN};
 use entresol_vcpu::{Cause, Cp15, permissions};
@@ -89,7 +89,7 @@ enum Users {
 /// A stub in use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
-    /// Address of the promoted instruction.
+    /// Address of the promoted instruction, with [`stub::T32`].
     pub(crate) site: u32,
     /// The guest's own instruction.
     pub(crate) original: u32,
@@ -202,15 +202,32 @@ impl Stubs {
     }
 }
 
+impl Record {
+    /// What the stub does.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        kind(self.site, self.original)
+    }
+}
+
+fn kind(site: u32, original: u32) -> Option<Kind> {
+    if site & stub::T32 == 0 { stub::kind(original) } else { stub::kind_t32(original) }
+}
+
+/// How an instruction that may be promoted is stored.
+const fn width(site: u32) -> Width {
+    if site & stub::T32 == 0 { Width::Word } else { Width::Wide }
+}
+
 impl Shadow {
-    /// Makes a stub for the instruction at `pc`; `Some(false)` if that may be possible later,
+    /// Makes a stub for the instruction at `site`; `Some(false)` if that may be possible later,
     /// `None` if it cannot be.
     pub(crate) fn promote(
         &mut self,
         linear: &mut Linear<'_>,
         cp15: &Cp15,
-        pc: u32,
+        site: u32,
     ) -> Option<bool> {
+        let (pc, width) = (site & !stub::T32, width(site));
         self.check_hole(linear, cp15);
         let mapping = self.memory.walk(linear, cp15, pc).ok()?;
         if permissions(&mapping, false, cp15.dacr, cp15.sctlr & SCTLR_AFE != 0).execute {
@@ -218,19 +235,23 @@ impl Shadow {
         }
         let at = mapping.gpa;
         let page = self.memory.page(at)?;
-        let word: u32 = self.memory.load(linear, at)?;
-        let own = trapword::decode_a32(word).unwrap_or(word);
-        let kind = stub::kind(own)?;
+        let offset = at.0 & 0xfff;
+        if offset > 0xffc {
+            return None;
+        }
+        let host = self.memory.page_at(page);
+        let word = code::read(linear, host, offset, width);
+        let own = code::decode(word, width).unwrap_or(word);
+        let kind = kind(site, own)?;
         let loads_user = matches!(kind, Kind::LoadUser { .. });
         if loads_user && self.stubs.users == Users::Never {
             return None;
         }
-        if !self.pages.is_code(linear, page)
-            || self.pages.is_open(linear, page)
-            || self.mixed
-            || !self.stubs.fits(linear, page, pc)
-        {
+        if !self.pages.is_code(linear, page) || !self.stubs.fits(linear, page, pc) {
             return None;
+        }
+        if self.pages.is_open(linear, page) {
+            return Some(false);
         }
         if !self.runs_only_at(linear, page, pc) {
             // It may do so once the mappings that are not used any more are dropped: a kernel
@@ -242,15 +263,14 @@ impl Shadow {
         self.find_hole(linear, cp15, pc)?;
         let number = self.free_stub(linear);
         let (address, shared) = self.stubs.seen(number);
-        let words = stub::encode(kind, pc, address, shared)?;
+        let words = stub::encode(kind, site, address, shared)?;
         let branch = match kind {
-            Kind::Nothing => stub::instead(own),
-            _ => stub::branch(pc, address, own)?,
+            Kind::Nothing => stub::instead(site, own),
+            _ => stub::branch_to(site, address, own)?,
         };
-        let offset = at.0 & 0xfff;
         if self.pages.original_at(linear, page, offset).is_none() {
             // A trap word without a site is the guest's own: of code rewritten ahead of time.
-            let site = Site { offset, width: Width::Word, original: word };
+            let site = Site { offset, width, original: word };
             if !self.pages.add_site(linear, page, site) {
                 return None;
             }
@@ -258,22 +278,21 @@ impl Shadow {
         if loads_user {
             self.stubs.users = Users::Some;
         }
-        let host = self.stubs.words.at(number);
+        let at = self.stubs.words.at(number);
         for (n, word) in (0u32..).zip(words) {
-            linear.store(HostPhys(host.0 + n * 4), word);
+            linear.store(HostPhys(at.0 + n * 4), word);
         }
-        maintenance::instructions_written(host, LEN);
+        maintenance::instructions_written(at, LEN);
         let record = self.stubs.records.at(number).0;
-        linear.store(HostPhys(record), pc);
+        linear.store(HostPhys(record), site);
         linear.store(HostPhys(record + 4), own);
         linear.store(HostPhys(record + 8), page + 1);
         self.stubs.used += 1;
         let home = self.stubs.homes.at(page);
         let count: u32 = linear.load::<u32>(home) & 0xfff;
         linear.store(home, (pc & !0xfff) + count + 1);
-        let site = HostPhys(self.memory.page_at(page).0 + offset);
-        linear.store(site, branch);
-        maintenance::instructions_written(site, 4);
+        code::write(linear, host, offset, width, branch);
+        maintenance::instructions_written(HostPhys(host.0 + offset), 4);
         Some(true)
     }
 
@@ -310,14 +329,15 @@ impl Shadow {
     /// Takes a stub back: its site traps again.
     fn demote(&mut self, linear: &mut Linear<'_>, number: u32) {
         let Some(record) = self.stubs.record(linear, number) else { return };
-        let word = trapword::encode_a32(record.original).unwrap_or(record.original);
-        let site = HostPhys(self.memory.page_at(record.page).0 + (record.site & 0xfff));
-        linear.store(site, word);
+        let width = width(record.site);
+        let word = code::encode(record.original, width).unwrap_or(record.original);
+        let (page, offset) = (self.memory.page_at(record.page), record.site & 0xffe);
+        code::write(linear, page, offset, width, word);
         linear.store(HostPhys(self.stubs.records.at(number).0 + 8), 0u32);
         self.stubs.used -= 1;
         let home: u32 = linear.load(self.stubs.homes.at(record.page));
         linear.store(self.stubs.homes.at(record.page), home - 1);
-        maintenance::instructions_written(site, 4);
+        maintenance::instructions_written(HostPhys(page.0 + offset), 4);
     }
 
     /// Whether there are stubs that are wrong in FIQ mode. A kernel that enters it before all
@@ -333,7 +353,7 @@ impl Shadow {
     pub(crate) fn enter_fiq(&mut self, linear: &mut Linear<'_>) {
         for number in 1..STUBS {
             let record = self.stubs.record(linear, number);
-            let kind = record.and_then(|record| stub::kind(record.original));
+            let kind = record.and_then(|record| record.kind());
             if matches!(kind, Some(Kind::LoadUser { .. })) {
                 self.demote(linear, number);
             }

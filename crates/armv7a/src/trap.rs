@@ -43,11 +43,14 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
     match hypervisor.stopped() {
         Stopped::Outside => {
-            let pc = hypervisor.guest().vcpu.pc;
+            let vcpu = &hypervisor.guest().vcpu;
+            // In an IT block nothing is promoted.
+            let single = vcpu.psr & psr::IT == 0;
+            let site = vcpu.pc | u32::from(vcpu.thumb());
             hypervisor.emulate(None);
             // Unfinished work has its shadow.
-            if let Run::Running = hypervisor.guest().run {
-                hypervisor.trapped_at(pc);
+            if single && matches!(hypervisor.guest().run, Run::Running) {
+                hypervisor.trapped_at(site);
             }
         }
         Stopped::Before(original) => hypervisor.emulate(Some(original)),

@@ -92,8 +92,8 @@ impl Health {
             OnFault::Stop => Action::Stop { well: false },
             OnFault::ResetMachine => Action::ResetMachine,
             OnFault::Restart => {
-                let within = u64::from(self.within) * u64::from(hz / 1000);
-                if within != 0 && now.saturating_sub(self.first) > within {
+                let elapsed = now.saturating_sub(self.first).saturating_mul(1000);
+                if self.within != 0 && elapsed > u64::from(self.within) * u64::from(hz) {
                     self.restarts = 0;
                 }
                 if self.limit != 0 && self.restarts >= self.limit {

@@ -3,7 +3,7 @@
 //! A site that traps often becomes a branch to a stub, which does the same on a page
 //! shared by guest and hypervisor and branches back. Pure: makes words, and says what
 //! to do with a guest that stopped inside of them. Where stubs lie, when to make one and
-//! how the shared page is kept is the hypervisor's business. A32 only.
+//! how the shared page is kept is the hypervisor's business.
 //!
 //! # Why this shape
 //!
@@ -11,6 +11,9 @@
 //! saves one register in the shared page, reached relative to pc, and decides by adding
 //! to pc. The guest may store anything in the shared page at any time: a stub then does
 //! something wrong to the guest, which the guest could do by itself.
+//!
+//! A stub for a T32 instruction (of 32 bits, outside of an IT block) is the same in A32, entered
+//! through `bx pc` and left by a load of pc: T32 has no store relative to pc.
 //!
 //! # Invariants
 //!
@@ -56,6 +59,12 @@ pub mod shared {
 const I: u32 = 0x80;
 /// A word that traps: the permanently undefined `udf #0`.
 pub const TRAP: u32 = 0xe7f0_00f0;
+/// Twice the same in T32.
+const TRAP_T32: u32 = 0xde00_de00;
+/// `bx pc` and `nop`: the next word is A32. The first word of a stub for T32.
+const TO_A32: u32 = 0xbf00_4778;
+/// Bit 0 of a site: it is T32.
+pub const T32: u32 = 1;
 /// `add pc, pc, #n` and the like read pc as this far ahead.
 const AHEAD: u32 = 8;
 /// Condition "always".
@@ -164,6 +173,21 @@ pub fn kind(original: u32) -> Option<Kind> {
     }
 }
 
+/// What a stub can do instead of a T32 instruction of 32 bits.
+#[must_use]
+pub fn kind_t32(original: u32) -> Option<Kind> {
+    let saved = original >> 20 & 1;
+    kind(match original & 0xffef_f0ff {
+        // MRS, MSR
+        0xf3ef_8000 => 0xe10f_0000 | saved << 22 | (original >> 8 & 15) << 12,
+        msr if msr & 0xffe0_f0ff == 0xf380_8000 => {
+            0xe120_f000 | saved << 22 | (original >> 8 & 15) << 16 | original >> 16 & 15
+        }
+        _ if original >> 24 == 0xee => original,
+        _ => return None,
+    })
+}
+
 /// LDM and STM with `^`, without write-back.
 fn multiple(body: u32) -> Option<Kind> {
     const LOAD: u32 = 1 << 20;
@@ -186,11 +210,12 @@ fn multiple(body: u32) -> Option<Kind> {
     }
 }
 
-/// The word that needs no stub in an original's place: [`Kind::Nothing`].
+/// The word that needs no stub in the place of an original at `site`: [`Kind::Nothing`].
 #[must_use]
-pub const fn instead(original: u32) -> u32 {
+pub const fn instead(site: u32, original: u32) -> u32 {
     const NOP: u32 = 0x0320_f000;
-    original & 0xf000_0000 | NOP
+    const NOP_T32: u32 = 0xf3af_8000;
+    if site & T32 != 0 { NOP_T32 } else { original & 0xf000_0000 | NOP }
 }
 
 impl Kind {
@@ -211,7 +236,7 @@ impl Kind {
         match self {
             Self::Mask | Self::Unmask => 4,
             Self::ReadStatus { .. } => 3,
-            Self::WriteStatus { .. } => 10,
+            Self::WriteStatus { .. } => 9,
             Self::Load { .. } | Self::Save { .. } => 1,
             Self::StoreUser { .. } => 5,
             Self::LoadUser { .. } => 7,
@@ -220,9 +245,10 @@ impl Kind {
     }
 }
 
-/// What to do with a guest that stopped before word `index` of a stub.
+/// What to do with a guest that stopped before word `index` of the stub for a site.
 #[must_use]
-pub fn settle(kind: Kind, index: u32) -> Settled {
+pub fn settle(kind: Kind, site: u32, index: u32) -> Settled {
+    let index = index.saturating_sub(site & T32);
     let done = index >= kind.commit();
     let restore = match kind {
         _ if index == 0 => None,
@@ -238,6 +264,24 @@ pub fn settle(kind: Kind, index: u32) -> Settled {
         _ => None,
     };
     Settled { done, restore, status_to, raise }
+}
+
+/// The branch to `to` that replaces `original` at a site; `None` if that is out of reach.
+#[must_use]
+pub fn branch_to(site: u32, to: u32, original: u32) -> Option<u32> {
+    // B, T4: 25 bits of distance from 4 bytes ahead.
+    const REACH: u32 = 0x0100_0000;
+    if site & T32 == 0 {
+        return branch(site, to, original);
+    }
+    let distance = to.wrapping_sub((site & !T32).wrapping_add(4));
+    if distance.wrapping_add(REACH) >= 2 * REACH {
+        return None;
+    }
+    let bit = |number: u32| distance >> number & 1;
+    let (j1, j2) = (1 ^ bit(23) ^ bit(24), 1 ^ bit(22) ^ bit(24));
+    let high = 0xf000 | bit(24) << 10 | distance >> 12 & 0x3ff;
+    Some(high << 16 | 0x9000 | j1 << 13 | j2 << 11 | distance >> 1 & 0x7ff)
 }
 
 /// `b<cond> to` at `from`; `None` if that is out of reach. `condition` is a condition field
@@ -259,19 +303,40 @@ pub fn branch(from: u32, to: u32, condition: u32) -> Option<u32> {
 #[must_use]
 pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]> {
     let mut words = [TRAP; WORDS];
-    let mut next = 0;
     let mut fits = true;
+    let thumb = site & T32;
+    if thumb != 0
+        && let Some(first) = words.first_mut()
+    {
+        *first = TO_A32;
+    }
+    let mut next = thumb;
+    // Where the part in A32 begins.
+    let at = at + thumb * 4;
     let mut put = |word: u32| {
         if let Some(slot) = words.get_mut(usize::try_from(next).unwrap_or(WORDS)) {
             *slot = word;
         }
         next += 1;
     };
+    // The word that has the address of the way back to T32.
+    let address = |index: u32| match kind {
+        Kind::WriteStatus { .. } => 6,
+        _ => index + 1,
+    };
     // `access` is LDR, STR or STRB of `r` at a field: an offset to pc.
     let mut access = |index: u32, word: u32, r: u32, field: u32| {
         let offset = (page + field).wrapping_sub(at + index * 4 + AHEAD);
         fits &= offset < 0x1000;
         word | r << 12 | offset & 0xfff
+    };
+    // Leaves from a word: to T32 by a word that has the address.
+    let leave = |index: u32| {
+        if thumb == 0 {
+            return branch(at + index * 4, site + 4, ALWAYS);
+        }
+        let back = index * 4 + AHEAD - address(index) * 4;
+        Some(LDR_PC_BACK | back)
     };
     let s = kind.scratch().unwrap_or(0);
     match kind {
@@ -283,14 +348,14 @@ pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]>
             put(access(3, STR, s, shared::STATUS));
             if kind == Kind::Mask {
                 put(access(4, LDR, s, shared::SLOT));
-                put(branch(at + 5 * 4, site + 4, ALWAYS)?);
+                put(leave(5)?);
             } else {
                 put(access(4, LDR, s, shared::PENDING));
                 // Pending: to word 6, which traps. Else to word 7.
                 put(SUB_PC_PC | s | LSR | 5 << 7);
                 put(TRAP);
                 put(access(7, LDR, s, shared::SLOT));
-                put(branch(at + 8 * 4, site + 4, ALWAYS)?);
+                put(leave(8)?);
             }
         }
         Kind::ReadStatus { rd } => {
@@ -299,7 +364,7 @@ pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]>
             put(0xe10f_0000 | rd << 12); // mrs rd, cpsr: its mode is User, masks are 0
             put(ORR_REGISTER | rd << 16 | rd << 12 | s);
             put(access(4, LDR, s, shared::SLOT));
-            put(branch(at + 5 * 4, site + 4, ALWAYS)?);
+            put(leave(5)?);
         }
         Kind::WriteStatus { rm } => {
             put(access(0, STR, s, shared::SLOT));
@@ -307,27 +372,26 @@ pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]>
             put(EOR_REGISTER | s << 16 | s << 12 | rm);
             put(AND_IMMEDIATE | s << 16 | s << 12 | 0x7f);
             put(CLZ | s << 12 | s);
-            put(MOV | s << 12 | s | LSR | 5 << 7);
-            // Mode, T or F differ: to word 8, which traps. Else to word 9.
-            put(ADD_PC_PC | s | 2 << 7);
-            put(TRAP);
-            put(TRAP);
-            put(access(9, STRB, rm, shared::STATUS));
-            put(access(10, LDR, s, shared::PENDING));
+            // Mode, T or F differ: three bytes less, to T32 in word 7, which traps. Else to word 8.
+            put(ADD_PC_PC | s | LSR | 3 << 7);
+            put(site.wrapping_add(4));
+            put(TRAP_T32);
+            put(access(8, STRB, rm, shared::STATUS));
+            put(access(9, LDR, s, shared::PENDING));
             put(BIC_REGISTER | s << 16 | s << 12 | rm);
-            // Pending and unmasked: to word 13, which traps. Else to word 14.
+            // Pending and unmasked: to word 12, which traps. Else to word 13.
             put(SUB_PC_PC | s | LSR | 5 << 7);
             put(TRAP);
-            put(access(14, LDR, s, shared::SLOT));
-            put(branch(at + 15 * 4, site + 4, ALWAYS)?);
+            put(access(13, LDR, s, shared::SLOT));
+            put(leave(14)?);
         }
         Kind::Load { rd, field } => {
             put(access(0, LDR, rd, field));
-            put(branch(at + 4, site + 4, ALWAYS)?);
+            put(leave(1)?);
         }
         Kind::Save { rm } => {
             put(access(0, STR, rm, shared::SAVED));
-            put(branch(at + 4, site + 4, ALWAYS)?);
+            put(leave(1)?);
         }
         Kind::StoreUser { rn, offset } => {
             put(access(0, STR, s, shared::SLOT));
@@ -336,7 +400,7 @@ pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]>
             put(access(3, LDR, s, shared::USER + 4));
             put(indexed(STORE, s, rn, offset + 4));
             put(access(5, LDR, s, shared::SLOT));
-            put(branch(at + 6 * 4, site + 4, ALWAYS)?);
+            put(leave(6)?);
         }
         Kind::LoadUser { rn, list } => {
             put(access(0, STR, s, shared::SLOT));
@@ -346,9 +410,12 @@ pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]>
             put(access(4, STR, s, shared::USER + 4));
             put(SUB_IMMEDIATE | rn << 16 | rn << 12 | USER_LEN);
             put(LDMDB | rn << 16 | list);
-            put(branch(at + 7 * 4, site + 4, ALWAYS)?);
+            put(leave(7)?);
         }
         Kind::Nothing => {}
+    }
+    if thumb != 0 && !matches!(kind, Kind::WriteStatus { .. }) {
+        put(site + 4);
     }
     fits.then_some(words)
 }
@@ -363,6 +430,8 @@ const STORE: u32 = 0xe500_0000;
 const LOAD: u32 = 0xe510_0000;
 const LDMDB: u32 = 0xe910_0000;
 const SUB_IMMEDIATE: u32 = 0xe240_0000;
+/// `ldr pc, [pc, #-n]`.
+const LDR_PC_BACK: u32 = 0xe51f_f000;
 /// Positive offset from pc.
 const STR: u32 = 0xe58f_0000;
 const LDR: u32 = 0xe59f_0000;
@@ -373,7 +442,6 @@ const AND_IMMEDIATE: u32 = 0xe200_0000;
 const ORR_REGISTER: u32 = 0xe180_0000;
 const EOR_REGISTER: u32 = 0xe020_0000;
 const BIC_REGISTER: u32 = 0xe1c0_0000;
-const MOV: u32 = 0xe1a0_0000;
 const CLZ: u32 = 0xe16f_0f10;
 const ADD_PC_PC: u32 = 0xe08f_f000;
 const SUB_PC_PC: u32 = 0xe04f_f000;

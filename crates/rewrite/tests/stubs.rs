@@ -8,6 +8,8 @@
 use entresol_rewrite::stub::{self, Kind, LEN, WORDS, shared};
 
 const SITE: u32 = 0xc020_8124;
+/// The same instruction in T32.
+const SITE_T32: u32 = SITE + 2 + stub::T32;
 const STUB: u32 = 0xbfde_0040;
 const PAGE: u32 = 0xbfde_1000;
 const I: u32 = 0x80;
@@ -22,6 +24,7 @@ struct State {
     flags: u32,
     page: [u8; 64],
     memory: [u32; 32],
+    thumb: bool,
 }
 
 impl State {
@@ -52,6 +55,15 @@ impl State {
 /// Executes the word at pc; `false` if it traps.
 fn step(state: &mut State, words: &[u32; WORDS]) -> bool {
     let word = words[((state.pc - STUB) / 4) as usize];
+    if state.thumb {
+        if state.pc & 2 != 0 {
+            assert_eq!(word >> 16, 0xde00, "udf");
+            return false;
+        }
+        assert_eq!(word & 0xffff, 0x4778, "bx pc");
+        (state.pc, state.thumb) = (state.pc + 4, false);
+        return true;
+    }
     assert_eq!(word >> 28, 14, "stubs are unconditional inside: {word:#010x}");
     let (rn, rd, rm) = (word >> 16 & 15, word >> 12 & 15, word & 15);
     if word == 0xe7f0_00f0 {
@@ -60,6 +72,11 @@ fn step(state: &mut State, words: &[u32; WORDS]) -> bool {
     if word >> 24 == 0xea {
         let offset = ((word << 8) as i32 >> 6) as u32;
         state.pc = state.pc.wrapping_add(8).wrapping_add(offset);
+        return true;
+    }
+    if word >> 12 == 0xe51ff {
+        let address = words[((state.pc + 8 - (word & 0xfff) - STUB) / 4) as usize];
+        (state.pc, state.thumb) = (address & !1, address & 1 == 1);
         return true;
     }
     if word >> 16 & 0xfff0 == 0xe910 {
@@ -114,7 +131,8 @@ fn step(state: &mut State, words: &[u32; WORDS]) -> bool {
             _ => panic!("{word:#010x}"),
         };
         if rd == 15 {
-            state.pc = value;
+            // ALUWritePC in A32: bit 0 says T32.
+            (state.pc, state.thumb) = (value & !1, value & 1 == 1);
             return true;
         }
         state.r[rd as usize] = value;
@@ -124,9 +142,9 @@ fn step(state: &mut State, words: &[u32; WORDS]) -> bool {
 }
 
 /// What the instruction does, by the architecture; `None` where a stub may refuse.
-fn meaning(kind: Kind, before: &State) -> Option<State> {
+fn meaning(kind: Kind, site: u32, before: &State) -> Option<State> {
     let mut after = before.clone();
-    after.pc = SITE + 4;
+    after.pc = (site & !stub::T32) + 4;
     let status = before.word(shared::STATUS);
     match kind {
         Kind::Mask => after.set_word(shared::STATUS, status | I),
@@ -162,9 +180,9 @@ fn meaning(kind: Kind, before: &State) -> Option<State> {
 }
 
 /// The guest as the hypervisor resumes it after a stop in a stub.
-fn settled(kind: Kind, stopped: &State) -> (State, bool) {
+fn settled(kind: Kind, site: u32, stopped: &State) -> (State, bool) {
     let mut state = stopped.clone();
-    let plan = stub::settle(kind, (stopped.pc - STUB) / 4);
+    let plan = stub::settle(kind, site, (stopped.pc - STUB) / 4);
     if let Some(register) = plan.restore {
         state.r[register as usize] = state.word(shared::SLOT);
     }
@@ -174,7 +192,8 @@ fn settled(kind: Kind, stopped: &State) -> (State, bool) {
     if let Some(register) = plan.raise {
         state.r[register as usize] += stub::USER_LEN;
     }
-    state.pc = if plan.done { SITE + 4 } else { SITE };
+    state.pc = (site & !stub::T32) + if plan.done { 4 } else { 0 };
+    state.thumb = site & stub::T32 != 0;
     (state, plan.done)
 }
 
@@ -230,13 +249,14 @@ fn kinds() -> Vec<Kind> {
     kinds
 }
 
-fn random_state(random: &mut Random, kind: Kind) -> State {
+fn random_state(random: &mut Random, kind: Kind, site: u32) -> State {
     let mut state = State {
         r: std::array::from_fn(|_| random.next()),
         pc: STUB,
         flags: random.next() & 0xf80f_0200,
         page: [0; 64],
         memory: std::array::from_fn(|_| random.next()),
+        thumb: site & stub::T32 != 0,
     };
     let modes = [0x11, 0x12, 0x13, 0x17, 0x1b, 0x1f];
     let status = modes[random.next() as usize % 6] | random.next() & 0x1c0;
@@ -258,21 +278,21 @@ fn random_state(random: &mut Random, kind: Kind) -> State {
 #[test]
 fn a_stub_does_what_its_instruction_does_and_may_stop_before_every_word() {
     let mut random = Random(1);
-    for kind in kinds() {
-        let words = stub::encode(kind, SITE, STUB, PAGE).unwrap();
+    for (kind, site) in kinds().into_iter().flat_map(|kind| [(kind, SITE), (kind, SITE_T32)]) {
+        let words = stub::encode(kind, site, STUB, PAGE).unwrap();
         for _ in 0..200 {
-            let before = random_state(&mut random, kind);
-            let after = meaning(kind, &before);
+            let before = random_state(&mut random, kind, site);
+            let after = meaning(kind, site, &before);
             let mut state = before.clone();
             let mut was_done = false;
             while (STUB..STUB + LEN).contains(&state.pc) {
-                let (resumed, done) = settled(kind, &state);
+                let (resumed, done) = settled(kind, site, &state);
                 assert!(done || !was_done, "{kind:?}: done once, done for ever");
                 was_done = done;
                 let want = if done {
                     after.clone().unwrap()
                 } else {
-                    State { pc: SITE, ..before.clone() }
+                    State { pc: site & !stub::T32, ..before.clone() }
                 };
                 let seen = |state| if done { seen(state) } else { seen_before(kind, state) };
                 assert_eq!(seen(&resumed), seen(&want), "{kind:?} stopped at {:#x}", state.pc);
@@ -329,6 +349,39 @@ fn originals_are_recognised_with_their_operands() {
     ] {
         assert_eq!(stub::kind(word), kind, "{word:#010x}");
     }
+}
+
+#[test]
+fn instructions_of_t32_are_recognised_as_their_like_in_a32() {
+    for (word, kind) in [
+        (0xf3ef_8500, Some(Kind::ReadStatus { rd: 5 })),
+        (0xf3ff_8900, Some(Kind::Load { rd: 9, field: shared::SAVED })),
+        (0xf3ef_8f00, None),
+        (0xf383_8100, Some(Kind::WriteStatus { rm: 3 })),
+        (0xf383_8c00, None),
+        (0xf39e_8f00, Some(Kind::Save { rm: 14 })),
+        (0xf39e_8900, None),
+        (0xee1d_3f90, Some(Kind::Load { rd: 3, field: shared::THREAD })),
+        (0xee07_0f3a, Some(Kind::Nothing)),
+        (0xfe1d_3f90, None),
+        (0xf3af_8740, None),
+        (0xe8bd_8000, None),
+    ] {
+        assert_eq!(stub::kind_t32(word), kind, "{word:#010x}");
+    }
+}
+
+#[test]
+fn a_branch_of_t32_reaches_16_mib() {
+    // b.w to the next instruction, and to itself.
+    assert_eq!(stub::branch_to(0x1001, 0x1004, 0), Some(0xf000_b800));
+    assert_eq!(stub::branch_to(0x1001, 0x1000, 0), Some(0xf7ff_bffe));
+    let at = 0x4000_0003;
+    assert_eq!(stub::branch_to(at, at + 3 + 0x00ff_fffe, 0), Some(0xf3ff_97ff));
+    assert_eq!(stub::branch_to(at, at + 3 + 0x0100_0000, 0), None);
+    assert_eq!(stub::branch_to(at, at + 3 - 0x0100_0000, 0), Some(0xf400_9000));
+    assert_eq!(stub::branch_to(at, at + 1 - 0x0100_0000, 0), None);
+    assert_eq!(stub::branch_to(0x1000, 0x1008, 0xe000_0000), Some(0xea00_0000));
 }
 
 #[test]

@@ -8,8 +8,7 @@
 //!
 //! # Invariants
 //!
-//! 1. Nothing here is T32 but what an attack jumps to in that state: a kernel that runs T32
-//!    is not promoted any more.
+//! 1. Nothing here is T32 but what an attack jumps to in that state.
 
 use crate::arena::{self, CODE, END, KERNEL, SVC, T32, Tally, UNDEFINED, USR};
 use core::ptr;
@@ -124,7 +123,7 @@ pub(crate) fn jumps() {
     let (mut tally, mut count) = (Tally::default(), 0);
     let found = each_stub(|stub, _| {
         for offset in 0..STUB {
-            // The other set last: it ends promotion.
+            // The other set last: its first page takes all stubs back.
             let mut state = state(SVC | random.word() & 0x8000_0080, stub + offset);
             for register in [0, 1, 3, 5] {
                 state.r[register] = if random.below(2) == 0 { SVC } else { random.word() };

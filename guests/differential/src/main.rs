@@ -5,8 +5,8 @@
 //! processor's state then, and all memory it may have changed, is hashed; a call, an interrupt
 //! and a data abort are returned from behind what caused them, and it goes on to the next.
 //! Every sequence runs three times in a row: a hypervisor may by then have rewritten it. Half
-//! of those in A32 have nothing sensitive but what kernels do most. One
-//! in four has an interrupt pending, which comes with whatever unmasks it; one in 64 is
+//! of them have nothing sensitive but what kernels do most. One
+//! in four has an interrupt pending, which comes with whatever unmasks it; one in 128 is
 //! interrupted anywhere ([`stepped`]).
 //!
 //! The output on bare QEMU and that under Entresol must be the same:
@@ -35,7 +35,7 @@ const SEQUENCES: u32 = number(option_env!("DIFFERENTIAL_SEQUENCES"), 6000);
 const FIRST: u32 = number(option_env!("DIFFERENTIAL_FIRST"), 0);
 const LINE: u32 = 250;
 /// One sequence of so many is interrupted anywhere.
-const STEPPED: u32 = number(option_env!("DIFFERENTIAL_STEPPED"), 64);
+const STEPPED: u32 = number(option_env!("DIFFERENTIAL_STEPPED"), 128);
 /// Steps of a sequence.
 const STEPS: u32 = 24;
 const TIMES: u32 = 3;
@@ -80,6 +80,7 @@ fn main(_device_tree: u32) -> u32 {
     gic::enable(1);
     gic::enable(board::TIMER_INTERRUPT);
     mmu_on();
+    stepped::write_others();
     all("a32", 0);
     all("t32", T32);
     println!("differential: end");
@@ -106,10 +107,11 @@ fn sequence(number: u32, set: u32, hash: &mut Hash) {
     let state = initial(&mut random, at, mode | set);
     let pending = random.once_in(4);
     let mut code = Code::new(random, at, mode);
+    let common = (number / LINE).is_multiple_of(2);
     if set == 0 {
-        a32::write(&mut code, STEPS, (number / LINE).is_multiple_of(2));
+        a32::write(&mut code, STEPS, common);
     } else {
-        t32::write(&mut code, STEPS);
+        t32::write(&mut code, STEPS, common);
     }
     assert!(code.bytes() <= PLACE, "sequence {number} is too long");
     if cfg!(feature = "full") {

@@ -15,22 +15,29 @@
 //!    (ARM DDI 0406C, A3.5.3): memory is not compared there.
 
 use crate::code::{Code, MOST};
-use crate::{Hash, TIMES, a32, over_exceptions, prepare, t32};
+use crate::{CODE, CODE_PAGES, Hash, PLACE, TIMES, a32, over_exceptions, prepare, t32};
 use core::hint::black_box;
 use core::ptr;
 use entresol_guest::random::Random;
 use entresol_guest::sandbox::{State, vector};
 use entresol_guest::{cp15, gic, println, timer};
 
-/// Interrupts of one sequence.
-const INTERRUPTS: u32 = 32;
+/// Interrupts of one stretch.
+const INTERRUPTS: u32 = 24;
+/// Most stretches between exceptions that are interrupted.
+const STRETCHES: usize = 4;
+/// The time in which a sequence certainly runs has so many ticks at least.
+const SHORTEST: u32 = 8;
 /// CPSR.T.
 const T32: u32 = 0x20;
+/// Supervisor mode with everything masked.
+const SUPERVISOR: u32 = 0x1d3;
+/// The page behind those of sequences.
+const PAGE: usize = 0x1000;
+const OTHERS: usize = CODE + CODE_PAGES * PAGE;
 /// CPSR.M, and User mode.
 const MODE: u32 = 0x1f;
 const USER: u32 = 0x10;
-/// Ticks of the counter within which a sequence ends.
-const LONG: u64 = 10_000_000;
 
 /// A stop at an instruction, if it got there.
 struct Stop {
@@ -44,6 +51,18 @@ struct Stop {
 static mut STOPS: [Stop; MOST] =
     [const { Stop { state: State::EMPTY, memory: 0, reached: false, stores: false } }; MOST];
 
+/// Writes a page of system register writes, which none can be promoted, a slot for each place of a
+/// sequence.
+pub(crate) fn write_others() {
+    for at in (OTHERS..OTHERS + PAGE).step_by(4) {
+        // mcr p15, 0, r5, c5, c0, 0
+        let word = if (at + 4).is_multiple_of(PLACE) { a32::END } else { 0xee05_5f10 };
+        // SAFETY: a page that nothing else uses.
+        unsafe { ptr::with_exposed_provenance_mut::<u32>(at).write_volatile(word) }
+    }
+    cp15::code_written(OTHERS, PAGE);
+}
+
 /// Makes both for a sequence that was just written.
 pub(crate) fn check(number: u32, initial: &State, code: &Code, hash: &mut Hash) {
     // SAFETY: the only user, and it does not call itself.
@@ -56,28 +75,80 @@ pub(crate) fn check(number: u32, initial: &State, code: &Code, hash: &mut Hash) 
         hash.state(&stop.state);
         hash.word(stop.memory);
     }
-    let mut ticks = 0;
+    // A page that was written so often may be one that is not rewritten, until the guest says that
+    // it wrote code although it did not. And where instructions had no meaning a hypervisor may have
+    // given up, until it has others to think of.
+    let _ = over_exceptions(initial, |_| false);
+    cp15::code_written(initial.pc as usize, 4);
+    let pc = OTHERS as u32 + initial.pc % PAGE as u32;
+    let _ = over_exceptions(&State { pc, psr: SUPERVISOR, ..*initial }, |_| false);
+    let mut ticks = [0; STRETCHES];
     for _ in 0..TIMES {
         prepare();
-        let begin = timer::now();
-        timer::arm(begin + LONG);
-        let _ = over_exceptions(initial, |_| false);
-        ticks = timer::now() - begin;
-        timer::disarm();
+        let (mut begin, mut number) = (timer::now(), 0);
+        let _ = over_exceptions(initial, |_| {
+            if let Some(slot) = ticks.get_mut(number) {
+                *slot = (timer::now() - begin) as u32;
+            }
+            number += 1;
+            begin = timer::now();
+            false
+        });
     }
     let mut random = Random::numbered(number);
+    for _ in 0..2 {
+        // One of the stretches between exceptions.
+        let stretch = random.below(STRETCHES as u32) as usize;
+        if let Some(&ticks) = ticks.get(stretch).filter(|ticks| **ticks != 0) {
+            interrupt(number, initial, code, &*stops, (stretch, ticks), &mut random);
+        }
+    }
+}
+
+/// Interrupts a stretch that takes so many ticks, closing in on the time when the sequence runs.
+fn interrupt(
+    number: u32,
+    initial: &State,
+    code: &Code,
+    stops: &[Stop],
+    (stretch, ticks): (usize, u32),
+    random: &mut Random,
+) {
+    let (mut early, mut late) = (0, ticks);
     for _ in 0..INTERRUPTS {
         prepare();
-        timer::arm(timer::now() + u64::from(random.below(ticks as u32 + 1)));
-        // Instructions are shorter than ticks.
-        for round in 0..random.below(16) {
-            black_box(round);
+        let after = early + random.below(late - early + 1);
+        let phase = random.below(16);
+        let arm = || {
+            timer::arm(timer::now() + u64::from(after));
+            // Instructions are shorter than ticks.
+            for round in 0..phase {
+                black_box(round);
+            }
+        };
+        let (mut from, mut passed) = (initial.pc, 0);
+        if stretch == 0 {
+            arm();
         }
-        let found = over_exceptions(initial, |_| false);
+        let found = over_exceptions(initial, |found| {
+            if found.vector != vector::IRQ {
+                from = if found.vector == vector::DATA { found.pc - 4 } else { found.pc };
+                passed += 1;
+                if passed == stretch {
+                    arm();
+                }
+            }
+            false
+        });
         timer::disarm();
-        if found.vector == vector::IRQ {
-            gic::end(gic::acknowledge());
-            judge(number, &found, &*stops, code, initial);
+        if found.vector != vector::IRQ {
+            late = after.max(early + SHORTEST).min(late);
+            continue;
+        }
+        gic::end(gic::acknowledge());
+        judge(number, &found, stops, code, initial);
+        if found.pc - 4 == from {
+            early = after.saturating_sub(1).max(early).min(late - SHORTEST.min(late));
         }
     }
 }

@@ -11,10 +11,11 @@ pub(crate) const END: u32 = 0xde5d;
 /// CPSR.T.
 const T32: u32 = 0x20;
 
-/// Writes a sequence of so many steps.
-pub(crate) fn write(code: &mut Code, steps: u32) {
+/// Writes a sequence of so many steps. `common` leaves to it what kernels do most, which a
+/// hypervisor may have rewritten.
+pub(crate) fn write(code: &mut Code, steps: u32, common: bool) {
     for _ in 0..steps {
-        step(code);
+        if common { common_step(code) } else { step(code) }
     }
     code.half(END);
     code.finish();
@@ -87,6 +88,50 @@ fn step(code: &mut Code) {
             code.wide(0xf8c0_0000 | store | r << 16 | rd << 12); // ldr.w, str.w
         }
         _ => code.half(0xbf00), // nop
+    }
+}
+
+fn common_step(code: &mut Code) {
+    let r = code.low();
+    match code.random.below(18) {
+        0..=3 => {
+            let half = narrow(code);
+            code.half(half);
+        }
+        4 | 5 => access(code),
+        6..=8 => {
+            if_then(code);
+            code.wide(0xf3ef_8000 | r << 8); // mrs r, cpsr
+        }
+        9 | 10 => {
+            // In the same mode more often than not.
+            let same = !code.random.once_in(3);
+            let status = if same { code.same_mode() } else { code.status(true) };
+            code.half(0x2000 | r << 8 | status); // movs r, #status
+            code.wide(0xf380_8100 | r << 16); // msr cpsr_c, r
+        }
+        11 => {
+            let disable = code.random.word() & 1 << 4;
+            code.half(0xb662 | disable); // cpsie i, cpsid i
+        }
+        12..=14 => {
+            // Not conditional: QEMU then keeps the state of the IT block for too long.
+            let read = if code.random.once_in(2) { 0xee1d_0f90 } else { 0xee13_0f10 };
+            code.wide(read | r << 12); // mrc TPIDRPRW, DACR
+        }
+        15 if code.has_spsr => {
+            let status = code.status(false) | T32;
+            code.half(0x2000 | r << 8 | status);
+            code.wide(0xf390_8f00 | r << 16); // msr spsr_fsxc, r
+        }
+        16 if code.has_spsr => {
+            if_then(code);
+            code.wide(0xf3ff_8000 | r << 8); // mrs r, spsr
+        }
+        _ => {
+            if_then(code);
+            code.half(0xdf42); // svc
+        }
     }
 }
 

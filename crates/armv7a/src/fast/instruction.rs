@@ -124,7 +124,8 @@ pub(crate) unsafe extern "C" fn undefined_sampling() {
         "ldr r7, [r3, #4]",
         "cmp r5, r0",
         "beq 1f",
-        "subs r7, r7, #1",              // another's, which is worn down
+        "ldr r5, [r6, #{WEAR}]",
+        "subs r7, r7, r5",              // another's, which is worn down
         "strhs r7, [r3, #4]",
         "blo {slow}",
         "b 2f",
@@ -133,7 +134,7 @@ pub(crate) unsafe extern "C" fn undefined_sampling() {
         "2: ldr r5, [r6, #{MISSES}]",
         "subs r5, r5, #1",
         "strhs r5, [r6, #{MISSES}]",
-        "movhi r5, #{AGAIN}",
+        "ldrhi r5, [r6, #{AGAIN}]",
         "strhi r5, [sp, #{COUNTDOWN}]",
         "bhi entresol_fast_fetch",
         "ldr r5, [r6, #{VECTORS}]",
@@ -147,6 +148,7 @@ pub(crate) unsafe extern "C" fn undefined_sampling() {
         HOPELESS = const promote::HOPELESS,
         MISSES = const promote::LEFT,
         AGAIN = const promote::AGAIN,
+        WEAR = const promote::WEAR,
         VECTORS = const promote::VECTORS,
         slow = sym entry::undefined_saved,
     )
