@@ -123,9 +123,8 @@ impl Guest {
     /// Whether anything can end a wait for an interrupt that begins now.
     pub(crate) fn may_wake(&self, now: u64) -> bool {
         let gic = &self.board.gic;
-        let told = self.shadow.passthrough.told().chain([self.vm.control_irq]);
         self.board.may_wake(now)
-            || told.filter(|irq| *irq != 0).any(|irq| gic.would_assert(irq))
+            || self.shadow.passthrough.told().any(|irq| gic.would_assert(irq))
             || self.interrupts.iter().flatten().any(|line| gic.would_assert(line.guest))
     }
 

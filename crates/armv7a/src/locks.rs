@@ -88,12 +88,12 @@ impl Hypervisor {
         for index in 0..self.count {
             if let Some(id) = Id::new(index).filter(|_| self.is_own(index)) {
                 changed |= self.turns.set_priority(id, self.locks.urgency(index));
-                let (lost, ended, order) = cores::board().take(index);
+                let (news, order) = cores::board().take(index);
                 if order != 0 {
                     self.obey(index, order);
                 }
-                if lost || ended {
-                    self.tell(index, lost, ended);
+                if news {
+                    self.tell(index);
                 }
             }
         }
@@ -105,13 +105,10 @@ impl Hypervisor {
         self.reschedule |= changed;
     }
 
-    /// Interrupts a VM: by the interrupts of its memory with locks, if it lost one, and by the
-    /// one that tells of an end.
-    fn tell(&mut self, index: usize, lost: bool, ended: bool) {
+    /// Interrupts a VM by all interrupts that tell of something: it is to look what it was.
+    fn tell(&mut self, index: usize) {
         let guest = &mut self.guests[index % MAX_VMS];
-        let locks = guest.shadow.passthrough.told().filter(|_| lost);
-        for irq in locks.chain([guest.vm.control_irq].into_iter().filter(|irq| ended && *irq != 0))
-        {
+        for irq in guest.shadow.passthrough.told() {
             let word = ISPENDR + irq / 32 * 4;
             guest.board.gic.write_distributor(word, Width::Word, 1 << (irq % 32));
         }

@@ -10,7 +10,7 @@ use entresol_abi::{GuestPhys, HostPhys};
 /// Bounded list of what the guest may touch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Passthroughs {
-    list: [Given; 8],
+    list: [Given; 9],
     count: u8,
 }
 
@@ -40,7 +40,7 @@ impl Given {
 
 impl Passthroughs {
     pub(crate) const EMPTY: Self = Self {
-        list: [Given { guest: GuestPhys(0), host: HostPhys(0), len: 0, flags: 0, irq: 0 }; 8],
+        list: [Given { guest: GuestPhys(0), host: HostPhys(0), len: 0, flags: 0, irq: 0 }; 9],
         count: 0,
     };
 
@@ -69,7 +69,8 @@ impl Passthroughs {
         (at.0 & 3 == 0 && holders != 0).then_some((host, holders, flags & given::REVOCABLE != 0))
     }
 
-    /// The interrupts by which the hypervisor tells of locks.
+    /// The interrupts by which the hypervisor tells of something: of locks in memory, and the one
+    /// of an entry without memory that tells of ends of VMs.
     pub(crate) fn told(&self) -> impl Iterator<Item = u32> {
         let told = |given: &Given| given.flags & given::HOLDERS != 0 && given.irq != 0;
         self.list.iter().filter(move |given| told(given)).map(|given| given.irq)

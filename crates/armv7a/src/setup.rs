@@ -82,6 +82,11 @@ impl Hypervisor {
                 let at = crate::cores::host(load, core, shared as u32);
                 guest.shadow.stubs.set_up(&mut linear, pools.stubs_at, memory.pages(), at);
             }
+            guest.shadow.passthrough.add(&image::Passthrough {
+                guest_irq: vm.control_irq,
+                flags: image::given::HOLDERS,
+                ..image::Passthrough::default()
+            });
             let given = image::table::<image::Passthrough>(image, vm.passthrough).unwrap_or(&[]);
             for (device, line) in given.iter().zip(guest.interrupts.iter_mut()) {
                 guest.shadow.passthrough.add(device);

@@ -21,8 +21,8 @@
 //!   board *after*. So one of the two sees the other, and no wake-up is lost.
 //! - Of those that wait for a free lock the most urgent gets it. Who leaves without it has
 //!   the others look again.
-//! - A seat is written by the core of its VM only, but for `lost`, `ended` and `order`, which
-//!   others set.
+//! - A seat is written by the core of its VM only, but for `news` and `order`, which others
+//!   set.
 //! - Every loop is bounded by the number of VMs, or [`TRIES`].
 
 #[cfg_attr(test, path = "locks/cell_model.rs")]
@@ -56,10 +56,8 @@ struct Seat {
     wait: Cell,
     /// How urgent it is (bits 7:0), and who may hold that lock (bits 15:8).
     rank: Cell,
-    /// Not 0: a lock was taken from it, and it was not told yet.
-    lost: Cell,
-    /// Not 0: a VM that it controls ended, and it was not told yet.
-    ended: Cell,
+    /// Not 0: a lock was taken from it or a VM that it controls ended, and it was not told yet.
+    news: Cell,
     /// What it is ordered to do, or 0.
     order: Cell,
 }
@@ -78,8 +76,7 @@ impl Board {
                     life: Cell::new(),
                     wait: Cell::new(),
                     rank: Cell::new(),
-                    lost: Cell::new(),
-                    ended: Cell::new(),
+                    news: Cell::new(),
                     order: Cell::new(),
                 }
             }; MAX_VMS],
@@ -118,16 +115,16 @@ impl Board {
         self.seat(vm).order.store(order);
     }
 
-    /// Tells `vm` that one it controls has ended.
+    /// `vm` is to be told of something.
     pub fn tell(&self, vm: usize) {
-        self.seat(vm).ended.store(1);
+        self.seat(vm).news.store(1);
     }
 
-    /// Since this was asked last: whether a lock was taken from `vm`, whether one it controls
-    /// ended, and what it is ordered to do.
-    pub fn take(&self, vm: usize) -> (bool, bool, u32) {
+    /// Since this was asked last: whether `vm` is to be told of something, and what it is
+    /// ordered to do.
+    pub fn take(&self, vm: usize) -> (bool, u32) {
         let seat = self.seat(vm);
-        (seat.lost.take() != 0, seat.ended.take() != 0, seat.order.take())
+        (seat.news.take() != 0, seat.order.take())
     }
 }
 
@@ -215,7 +212,7 @@ impl Locks {
     pub fn live(&mut self, board: &Board, vm: usize, starts: u32) {
         self.leave(board, vm);
         let seat = board.seat(vm);
-        seat.lost.store(0);
+        seat.news.store(0);
         let number = u32::try_from(vm).unwrap_or(0);
         seat.life.store(if starts == 0 { 0 } else { token(number, starts) });
         self.call = true;
@@ -310,7 +307,7 @@ impl Locks {
                 let new = word.wrapping_add(generation) & GENERATIONS | me | others;
                 if words.replace(claim.lock, word, new) {
                     if let Some(holder) = holder {
-                        board.seat(holder).lost.store(1);
+                        board.tell(holder);
                         self.changed(claim.holders);
                     }
                     result = new;
