@@ -10,9 +10,11 @@ mod figure;
 mod native;
 
 use crate::boot_tests;
-use crate::measure::Report;
+use crate::measure::{Report, to_float};
 use crate::process::{self, Step};
 use crate::qemu::Machine;
+use crate::soak;
+use crate::symbols::Symbols;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use budgets::{Budgets, Entry, How};
@@ -112,6 +114,7 @@ fn count(entry: &Entry, report: &Report) -> Result<f64> {
     match &entry.how {
         How::Marks(stretch) => report.per_operation(stretch),
         How::Probe(probe) => Ok(probe.take.of(report.samples(&entry.name)?)),
+        How::Masked(_) => report.masked().map(to_float),
     }
 }
 
@@ -131,11 +134,21 @@ fn run(
     }
     let mut arguments = vec![format!("out={}", out.display())];
     arguments.push(format!("profile={}", out.with_extension("profile").display()));
+    arguments.push(format!("histogram={}", out.with_extension("histogram").display()));
     for entry in budgets.of_system(system) {
-        if let How::Probe(probe) = &entry.how {
-            let from = probe.place(workspace, &probe.from)?;
-            let to = probe.place(workspace, &probe.to)?;
-            arguments.push(format!("probe={}:{from}:{to}", entry.name));
+        match &entry.how {
+            How::Probe(probe) => {
+                let from = probe.place(workspace, &probe.from)?;
+                let to = probe.place(workspace, &probe.to)?;
+                arguments.push(format!("probe={}:{from}:{to}", entry.name));
+            }
+            How::Masked(masked) => {
+                let interrupt = Symbols::of(&workspace.hypervisor())?.find(soak::INTERRUPT)?;
+                arguments.push("masked=yes".to_owned());
+                arguments.push(format!("poll={interrupt:#x}"));
+                arguments.push(format!("samples={}", masked.samples));
+            }
+            How::Marks(_) => {}
         }
     }
     let limit = if system.starts_with("linux") { LIMIT } else { SHORT_LIMIT };

@@ -17,6 +17,8 @@ mod process;
 mod profile;
 mod qemu;
 mod setup;
+mod soak;
+mod symbols;
 mod test;
 mod workspace;
 
@@ -57,6 +59,17 @@ enum Chore {
         /// Measure Linux on bare QEMU machines and write bench/native.toml
         #[arg(long, conflicts_with = "json")]
         native: bool,
+    },
+    /// Measure interrupt latencies for long, as bench/soak.toml says
+    Soak {
+        /// Runs of bench/soak.toml; all if none is named
+        names: Vec<String>,
+        /// Interrupts to wait for in each, instead of those that it says
+        #[arg(long)]
+        samples: Option<u64>,
+        /// Print an array on standard output, and nothing else
+        #[arg(long)]
+        json: bool,
     },
     /// Compare generated kernel code without Entresol, trapping and promoted, for long
     Differential {
@@ -120,6 +133,11 @@ fn run(chore: Chore) -> Result<ExitCode> {
                 build::build(&workspace)?;
                 return bench::bench(&workspace, json);
             }
+        }
+        Chore::Soak { names, samples, json } => {
+            setup::setup(&workspace)?;
+            build::build(&workspace)?;
+            return soak::soak(&workspace, &names, samples, json);
         }
         Chore::Differential { sequences, first, machine } => {
             return differential::run(&workspace, sequences, first, &machine);

@@ -10,6 +10,17 @@ use serde::Deserialize;
 pub(crate) struct Report {
     marks: Vec<(Option<u64>, u64)>,
     probes: Vec<(String, Option<Samples>)>,
+    masked: Option<u64>,
+    stretches: Vec<Stretched>,
+}
+
+/// A stretch of the hypervisor without interrupts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stretched {
+    /// Its length.
+    pub(crate) length: u64,
+    /// Addresses of the blocks where most of it was spent, and how much there.
+    pub(crate) places: Vec<(u64, u64)>,
 }
 
 /// The samples of a probe.
@@ -23,6 +34,8 @@ pub(crate) struct Samples {
     pub(crate) most: u64,
     /// All of them added up.
     pub(crate) sum: u64,
+    /// What half of them do not exceed.
+    pub(crate) median: u64,
 }
 
 /// A stretch of a run between two marks.
@@ -68,14 +81,38 @@ impl Report {
                 self.marks.push((id.parse().ok(), total.parse().ok()?));
             }
             ["probe", name, "n", "0"] => self.probes.push(((*name).to_owned(), None)),
-            ["probe", name, "n", number, "min", least, "max", most, "sum", sum, ..] => {
+            [
+                "probe",
+                name,
+                "n",
+                number,
+                "min",
+                least,
+                "max",
+                most,
+                "sum",
+                sum,
+                ..,
+                "median",
+                median,
+            ] => {
                 let samples = Samples {
                     number: number.parse().ok()?,
                     least: least.parse().ok()?,
                     most: most.parse().ok()?,
                     sum: sum.parse().ok()?,
+                    median: median.parse().ok()?,
                 };
                 self.probes.push(((*name).to_owned(), Some(samples)));
+            }
+            ["masked", "n", _, "max", most] => self.masked = Some(most.parse().ok()?),
+            ["stretch", length, places @ ..] => {
+                let place = |text: &&str| {
+                    let (address, spent) = text.strip_prefix("0x")?.split_once(':')?;
+                    Some((u64::from_str_radix(address, 16).ok()?, spent.parse().ok()?))
+                };
+                let places = places.iter().map(place).collect::<Option<_>>()?;
+                self.stretches.push(Stretched { length: length.parse().ok()?, places });
             }
             ["end", ..] => {}
             _ => return None,
@@ -108,6 +145,20 @@ impl Report {
         bail!("the run never got from mark {from:?} to mark {to} ({nth} times before)")
     }
 
+    /// The longest stretch of the hypervisor without interrupts.
+    ///
+    /// # Errors
+    ///
+    /// When that was not measured.
+    pub(crate) fn masked(&self) -> Result<u64> {
+        self.masked.context("stretches without interrupts were not measured")
+    }
+
+    /// The longest stretch of each kind, longest first.
+    pub(crate) fn stretches(&self) -> &[Stretched] {
+        &self.stretches
+    }
+
     /// The samples of a probe.
     ///
     /// # Errors
@@ -138,7 +189,7 @@ mod tests {
             "mark 1 total 500 inside 0\n\
              mark 1000 total 600 inside 0\nmark 1001 total 700 inside 0\n\
              mark 1000 total 800 inside 0\nmark 1001 total 1000 inside 0\n\
-             probe trap n 2 min 3 max 5 sum 8 inside-min 1 inside-max 1 inside-sum 1\n\
+             probe trap n 2 min 3 max 5 sum 8 inside-min 1 inside-max 1 inside-sum 1 median 3\n\
              probe never n 0\nend total 2000 inside 0\n",
         )
         .unwrap()

@@ -44,6 +44,8 @@ struct RawInsn {
 }
 
 unsafe extern "C" {
+    /// The C library's.
+    fn _exit(status: c_int) -> !;
     fn qemu_plugin_register_vcpu_tb_trans_cb(id: u64, call: Translation);
     fn qemu_plugin_register_atexit_cb(id: u64, call: AtExit, number: usize);
     fn qemu_plugin_tb_n_insns(tb: *const RawTb) -> usize;
@@ -97,6 +99,20 @@ impl Insn {
         Some(u32::from_le_bytes(word))
     }
 
+    /// The halfword of a 16-bit instruction.
+    pub(crate) fn half(self) -> Option<u16> {
+        // SAFETY: as in `address`.
+        let size = unsafe { qemu_plugin_insn_size(self.0) };
+        if size != 2 {
+            return None;
+        }
+        // SAFETY: as in `address`.
+        let bytes = unsafe { qemu_plugin_insn_data(self.0) };
+        // SAFETY: as in `word`.
+        let half = unsafe { bytes.cast::<[u8; 2]>().read() };
+        Some(u16::from_le_bytes(half))
+    }
+
     /// Calls `call(_, number)` each time before the instruction executes.
     pub(crate) fn on_execute(self, call: Execute, number: usize) {
         // SAFETY: as in `address`; the callback is a plain function that lives for ever.
@@ -137,6 +153,12 @@ pub(crate) fn register(id: u64, translation: Translation, exit: AtExit) {
     unsafe { qemu_plugin_register_vcpu_tb_trans_cb(id, translation) };
     // SAFETY: as above.
     unsafe { qemu_plugin_register_atexit_cb(id, exit, 0) };
+}
+
+/// Ends QEMU as it stands.
+pub(crate) fn exit() -> ! {
+    // SAFETY: nothing is cleaned up, so nothing is called again, this plugin neither.
+    unsafe { _exit(0) }
 }
 
 /// Copies the plugin's arguments, each `key=value`.

@@ -11,10 +11,16 @@
 //! vectors=LO..HI           the hypervisor's exception vectors (for sites)
 //! counters=AT:HEAD:EACH:VMS   where the hypervisor counts: address; bytes in front of the
 //!                          VMs' counters, bytes for each VM, number of VMs (for sites)
+//! histogram=FILE           how many samples of each length each probe had
+//! samples=N                ends the machine when a probe has so many samples
+//! poll=0xADDRESS           interrupts are taken at this instruction of the window; for masked
+//! masked=yes               stretches without interrupts in the window, the longest explained
 //!
 //! place := 0xADDRESS       before the instruction at this virtual address
 //!        | in | out        when execution enters the window, or leaves it
 //!        | start           (FROM only) the machine's first instruction
+//!        | open            (FROM only) since when an interrupt that is taken now may have
+//!                          waited; needs masked=yes
 //! ```
 
 use core::ops::Range;
@@ -33,6 +39,8 @@ pub(crate) enum Place {
     Out,
     /// The machine's first instruction.
     Start,
+    /// Where interrupts were taken or looked for last.
+    Open,
 }
 
 /// A named pair of places.
@@ -86,6 +94,14 @@ pub(crate) struct Config {
     pub(crate) vectors: Range<u64>,
     /// Where the hypervisor counts.
     pub(crate) counters: Option<Counters>,
+    /// The histogram's path.
+    pub(crate) histogram: Option<String>,
+    /// Instructions at which interrupts are taken.
+    pub(crate) polls: Vec<u64>,
+    /// Samples of any probe that end the machine.
+    pub(crate) samples: Option<u64>,
+    /// Whether stretches without interrupts are measured.
+    pub(crate) masked: bool,
     /// The hypervisor's addresses.
     pub(crate) window: Range<u64>,
     /// The probes.
@@ -96,7 +112,7 @@ impl Config {
     /// Whether a probe starts or ends at an edge of the window.
     pub(crate) fn needs_edges(&self) -> bool {
         let edge = |place: &Place| matches!(place, Place::In | Place::Out);
-        self.probes.iter().any(|probe| edge(&probe.from) || edge(&probe.to))
+        self.masked || self.probes.iter().any(|probe| edge(&probe.from) || edge(&probe.to))
     }
 
     /// Parses `key=value` arguments.
@@ -119,12 +135,27 @@ impl Config {
             sites: None,
             vectors: 0..0,
             counters: None,
+            histogram: None,
+            polls: Vec::new(),
+            samples: None,
+            masked: false,
             window,
             probes: Vec::new(),
         };
         for (key, value) in pairs {
             match key {
                 "out" => config.out = value.to_owned(),
+                "histogram" => config.histogram = Some(value.to_owned()),
+                "samples" => {
+                    let number =
+                        value.parse().map_err(|_| format!("samples={value}: no number"))?;
+                    config.samples = Some(number);
+                }
+                "poll" => {
+                    let at = number(value).ok_or(format!("poll={value}: no 0xADDRESS"))?;
+                    config.polls.push(at);
+                }
+                "masked" => config.masked = value == "yes",
                 "profile" => config.profile = Some(value.to_owned()),
                 "sites" => config.sites = Some(value.to_owned()),
                 "vectors" => {
@@ -168,6 +199,7 @@ fn place(text: &str) -> Option<Place> {
         "in" => Some(Place::In),
         "out" => Some(Place::Out),
         "start" => Some(Place::Start),
+        "open" => Some(Place::Open),
         _ => number(text).map(Place::At),
     }
 }

@@ -21,6 +21,7 @@
 
 mod api;
 mod config;
+mod masked;
 mod sites;
 mod tally;
 
@@ -28,6 +29,7 @@ use api::RawTb;
 use config::{Config, Place};
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use core::sync::atomic::{AtomicU64, Ordering};
+use masked::{Effect, Masked};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, OnceLock};
@@ -56,6 +58,7 @@ struct State {
     number: Option<(u64, u64)>,
     /// One counter per address of the window that was translated; leaked, for inline adds.
     profile: BTreeMap<u64, &'static AtomicU64>,
+    masked: Masked,
     /// Instructions outside the window when it was last known to execute inside.
     left: u64,
     /// Instructions inside the window when it was last known to execute outside.
@@ -100,6 +103,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
         marks: Vec::new(),
         number: None,
         profile: BTreeMap::new(),
+        masked: Masked::default(),
         left: u64::MAX,
         entered: u64::MAX,
     };
@@ -123,7 +127,18 @@ extern "C" fn translated(_id: u64, tb: *mut RawTb) {
         let inside = config.window.contains(&address);
         let first = index == 0;
         if first && config.needs_edges() {
-            insn.on_execute(if inside { at_inside } else { at_outside }, 0);
+            let block = usize::try_from(address).unwrap_or(0);
+            insn.on_execute(if inside { at_inside } else { at_outside }, block);
+        }
+        if inside && config.masked {
+            let wide = insn.word().and_then(masked::effect);
+            let polls = insn.half() == Some(masked::WAIT_NARROW) || config.polls.contains(&address);
+            match wide.or(polls.then_some(Effect::Polls)) {
+                Some(Effect::Enables) => insn.on_execute(at_enabling, 0),
+                Some(Effect::Disables) => insn.on_execute(at_disabling, 0),
+                Some(Effect::Polls) => insn.on_execute(at_poll, 0),
+                None => {}
+            }
         }
         if config.sites.is_some() {
             watch(tb, config, insn, first);
@@ -170,13 +185,27 @@ fn leak() -> &'static AtomicU64 {
 
 /// A block inside the window starts: an arrival, if anything executed outside since the
 /// last one.
-extern "C" fn at_inside(_vcpu: c_uint, _number: usize) {
+extern "C" fn at_inside(_vcpu: c_uint, address: usize) {
     let outside = OUTSIDE.load(Ordering::Relaxed);
     with_state(|state| {
         if core::mem::replace(&mut state.left, outside) != outside {
+            state.masked.enter(now());
             state.arrive(&Place::In);
         }
+        state.masked.block(u64::try_from(address).unwrap_or(0), now());
     });
+}
+
+extern "C" fn at_enabling(_vcpu: c_uint, _number: usize) {
+    with_state(|state| state.masked.at(Effect::Enables, now()));
+}
+
+extern "C" fn at_disabling(_vcpu: c_uint, _number: usize) {
+    with_state(|state| state.masked.at(Effect::Disables, now()));
+}
+
+extern "C" fn at_poll(_vcpu: c_uint, _number: usize) {
+    with_state(|state| state.masked.at(Effect::Polls, now()));
 }
 
 /// The same for a block outside.
@@ -184,6 +213,7 @@ extern "C" fn at_outside(_vcpu: c_uint, _number: usize) {
     let inside = INSIDE.load(Ordering::Relaxed);
     with_state(|state| {
         if core::mem::replace(&mut state.entered, inside) != inside {
+            state.masked.leave(now());
             state.arrive(&Place::Out);
         }
     });
@@ -250,8 +280,17 @@ impl State {
 
     fn end(&mut self, number: usize) {
         let Some(probe) = self.probes.get_mut(number) else { return };
+        let open = CONFIG.get().and_then(|config| config.probes.get(number));
+        if open.is_some_and(|spec| spec.from == Place::Open) {
+            probe.begin(self.masked.since());
+        }
         let before = probe.number();
         probe.end(now());
+        let enough = CONFIG.get().and_then(|config| config.samples);
+        if enough.is_some_and(|enough| probe.number() >= enough) {
+            self.report(true);
+            api::exit();
+        }
         if probe.number() != before && probe.number().is_power_of_two() {
             self.report(false);
         }
@@ -266,6 +305,9 @@ impl State {
         for probe in &self.probes {
             let _ = writeln!(text, "{probe}");
         }
+        if config.masked {
+            let _ = writeln!(text, "{}", self.masked);
+        }
         if ended {
             let Count { total, inside } = now();
             let _ = writeln!(text, "end total {total} inside {inside}");
@@ -275,6 +317,13 @@ impl State {
             let Count { total, inside } = now();
             let end = format!("end total {total} inside {inside}");
             write(path, &format!("{}{end}\n", sites::report(inside)));
+        }
+        if let Some(path) = &config.histogram {
+            let mut text = String::new();
+            for probe in &self.probes {
+                probe.histogram(&mut text);
+            }
+            write(path, &text);
         }
         if let Some(path) = &config.profile {
             let mut text = String::new();

@@ -4,6 +4,7 @@
 //! instructions executed before now, in all and inside the window.
 
 use core::fmt;
+use std::collections::BTreeMap;
 
 /// Instructions executed before a point of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(crate) struct Samples {
     number: u64,
     total: Extent,
     inside: Extent,
+    /// How many samples of each total.
+    lengths: BTreeMap<u64, u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +49,7 @@ impl Samples {
             number: 0,
             total: none,
             inside: none,
+            lengths: BTreeMap::new(),
         }
     }
 
@@ -60,8 +64,28 @@ impl Samples {
         let inside = now.inside.saturating_sub(since.inside);
         let from = u64::from(!self.counts_from);
         self.number += 1;
-        self.total.add(now.total.saturating_sub(since.total + from));
+        let total = now.total.saturating_sub(since.total + from);
+        self.total.add(total);
+        *self.lengths.entry(total).or_default() += 1;
         self.inside.add(inside);
+    }
+
+    /// The total that half of the samples do not exceed.
+    fn median(&self) -> u64 {
+        let mut seen = 0;
+        let half = self.number.div_ceil(2);
+        let reached = self.lengths.iter().find(|(_, times)| {
+            seen += **times;
+            seen >= half
+        });
+        reached.map_or(0, |(length, _)| *length)
+    }
+
+    /// Writes a line for each length: how many samples had it.
+    pub(crate) fn histogram(&self, text: &mut String) {
+        for (length, times) in &self.lengths {
+            text.push_str(&format!("{} {length} {times}\n", self.name));
+        }
     }
 
     /// Number of samples.
@@ -86,8 +110,15 @@ impl fmt::Display for Samples {
         }
         write!(
             f,
-            "probe {name} n {number} min {} max {} sum {} inside-min {} inside-max {} inside-sum {}",
-            total.least, total.most, total.sum, inside.least, inside.most, inside.sum,
+            "probe {name} n {number} min {} max {} sum {} inside-min {} inside-max {} inside-sum {} \
+             median {}",
+            total.least,
+            total.most,
+            total.sum,
+            inside.least,
+            inside.most,
+            inside.sum,
+            self.median(),
         )
     }
 }
@@ -126,7 +157,8 @@ mod tests {
         samples.end(at(104, 3));
         assert_eq!(
             samples.to_string(),
-            "probe trap n 1 min 3 max 3 sum 3 inside-min 3 inside-max 3 inside-sum 3"
+            "probe trap n 1 min 3 max 3 sum 3 inside-min 3 inside-max 3 inside-sum 3 \
+             median 3"
         );
     }
 

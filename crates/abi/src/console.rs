@@ -19,8 +19,9 @@ pub struct Multiplexer {
     current: Channel,
 }
 
-/// Up to four bytes of the stream.
+/// Up to four bytes of the stream. Aligned, so that it is copied as two words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(4))]
 pub struct Framed {
     bytes: [u8; 4],
     len: u8,

@@ -34,7 +34,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
 
 /// Version of the layout described by this crate.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Most VMs in one image.
 pub const MAX_VMS: usize = 8;
@@ -232,8 +232,12 @@ pub struct Vm {
     pub flags: u32,
     /// One of [`OnFault`].
     pub on_fault: u32,
+    /// What follows the bite of its watchdog, as an [`OnFault`].
+    pub on_watchdog: u32,
     /// How many restarts [`OnFault::Restart`] allows, 0 for no limit.
     pub restarts: u32,
+    /// In how many milliseconds, 0 for ever.
+    pub restarts_within: u32,
     /// What to copy into its memory before it starts: a table of [`Load`].
     pub loads: Table,
     /// Machine devices and shared memory given to it: a table of [`Passthrough`].
@@ -266,7 +270,9 @@ impl Vm {
         core: 0,
         flags: 0,
         on_fault: 0,
+        on_watchdog: 0,
         restarts: 0,
+        restarts_within: 0,
         loads: Table { offset: 0, count: 0 },
         passthrough: Table { offset: 0, count: 0 },
         view_pairs: 0,
@@ -286,6 +292,8 @@ pub mod flags {
     pub const UART: u32 = 1 << 1;
     /// Has the PL031 of the virtual board.
     pub const RTC: u32 = 1 << 2;
+    /// Has the SP805 of the virtual board.
+    pub const WATCHDOG: u32 = 1 << 3;
     /// Instructions that trap often are promoted to stubs.
     pub const PROMOTE: u32 = 1 << 8;
     /// Those that trapped once are, too. Only with [`PROMOTE`].
@@ -496,7 +504,7 @@ where
 
 const _: () = assert!(size_of::<Header>() == 148);
 const _: () = assert!(size_of::<Machine>() == 88);
-const _: () = assert!(size_of::<Vm>() == 104);
+const _: () = assert!(size_of::<Vm>() == 112);
 const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(cfg!(target_endian = "little"));
 
@@ -509,7 +517,7 @@ mod tests {
         Header {
             magic: MAGIC,
             abi: ABI_VERSION,
-            image_len: end + 104 * vms,
+            image_len: end + 112 * vms,
             vms: Table { offset: end, count: vms },
             ..Header::default()
         }

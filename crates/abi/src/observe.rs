@@ -41,7 +41,7 @@ pub struct VmCounters {
     pub reflected: u32,
     /// Interrupts injected.
     pub injected: u32,
-    /// Pages scanned for sensitive instructions.
+    /// Pages scanned for sensitive instructions, or found to be rewritten ahead of time.
     pub scanned: u32,
     /// Pages taken back after a write.
     pub taken_back: u32,

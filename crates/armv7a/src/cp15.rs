@@ -105,6 +105,10 @@ read! {
     cache_size_id = 0, 1, 0, 0;
     /// CLIDR.
     cache_level_id = 0, 1, 0, 1;
+    /// VBAR.
+    vector_base = 12, 0, 0, 0;
+    /// ISR.
+    interrupt_status = 12, 0, 1, 0;
     /// DACR.
     domain_access = 3, 0, 0, 0;
     /// DFSR.

@@ -3,12 +3,11 @@
 //! The instruction at pc is decoded and performed on a [`Memory`] that is one page wide.
 //! What an access sets in motion outside of the board is moved on here, too.
 
-use crate::code;
 use crate::guarded;
 use crate::hypervisor::Hypervisor;
-use crate::maintenance::View;
-use crate::shadow::{Attempt, Shadow};
+use crate::shadow::Attempt;
 use crate::trap::{did, external};
+use crate::work::Work;
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::board::Board;
@@ -22,18 +21,6 @@ use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr};
 const EOIR: u32 = 0x10;
 const DIR: u32 = 0x1000;
 const ICACTIVER: core::ops::Range<u32> = 0x380..0x400;
-
-/// What became of a store to a page of code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stored {
-    /// It was made.
-    Done,
-    /// The storing instruction is on another page: this one can be data.
-    Elsewhere,
-    /// The storing instruction is on the page and cannot be emulated: `vstm`, `strex`, one
-    /// that reaches over the page's end.
-    Cannot,
-}
 
 impl Hypervisor {
     /// A load or store reached the board at `at`, by the virtual address `address`.
@@ -76,32 +63,25 @@ impl Hypervisor {
         }
     }
 
-    /// Makes a store to the page of code at `at` for the guest if it must be made in place,
-    /// because the storing instruction is on that page.
-    pub(crate) fn store_to_code(&mut self, at: GuestPhys, address: u32) -> Stored {
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
-        let memory = guest.shadow.memory;
+    /// Makes a store to the page of code at `at`, which the storing instruction is on, for the
+    /// guest. If it is more than one store or cannot be emulated (`vstm`, `strex`, one that
+    /// reaches over the page's end) the page is opened, and the guest tries again.
+    pub(crate) fn store_to_code(&mut self, at: GuestPhys, address: u32) {
+        let mut bus = CodeBus { page: address & !0xfff, stored: None };
+        let guest = self.guest();
         let set = if guest.vcpu.thumb() { InstructionSet::T32 } else { InstructionSet::A32 };
-        let linear = Self::linear(&mut self.view);
-        let pc = memory.walk(&linear, &guest.vcpu.cp15, guest.vcpu.pc);
-        let at_pc = pc.ok().map(|mapping| mapping.gpa);
-        drop(linear);
-        let Some(pc) = at_pc.filter(|pc| memory.page(*pc) == memory.page(at)) else {
-            return Stored::Elsewhere;
+        let page = at.0 & !0xfff;
+        let entry = (GuestPhys(page | guest.vcpu.pc & 0xfff), set);
+        let outcome = self
+            .access_at_pc()
+            .map(|(access, length)| self.guest().vcpu.access(&access, length, &mut bus));
+        let work = match (outcome, bus.stored) {
+            (Some(Outcome::Next | Outcome::Jumped), Some((offset, bytes, value))) => {
+                Work::Store { at: GuestPhys(page | offset), bytes, value, entry }
+            }
+            _ => Work::Open(at),
         };
-        let Some((access, length)) = self.access_at_pc() else { return Stored::Cannot };
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
-        let mut bus = CodeBus {
-            shadow: &mut guest.shadow,
-            view: &mut self.view,
-            page: address & !0xfff,
-            at: at.0 & !0xfff,
-            entry: (pc, set),
-        };
-        match guest.vcpu.access(&access, length, &mut bus) {
-            Outcome::Next | Outcome::Jumped => Stored::Done,
-            _ => Stored::Cannot,
-        }
+        self.work(work);
     }
 
     fn access_board(
@@ -137,7 +117,7 @@ impl Hypervisor {
             }
             0x0801 if matches!(at.0 & 0xffff, EOIR | DIR) => self.rearm_devices(),
             0x0800 if ICACTIVER.contains(&(at.0 & 0xffff)) => self.rearm_devices(),
-            0x0901 => self.arm(),
+            0x0901 | 0x0902 => self.arm(),
             _ => {}
         }
     }
@@ -185,29 +165,25 @@ impl Memory for Bus<'_> {
     }
 }
 
-/// A page of code as memory that is stored to in place.
-struct CodeBus<'a> {
-    shadow: &'a mut Shadow,
-    view: &'a mut View,
+/// A page of code as memory that takes one store, to be made later: offset, bytes, value.
+struct CodeBus {
     page: u32,
-    at: u32,
-    entry: (GuestPhys, InstructionSet),
+    stored: Option<(u32, u32, u32)>,
 }
 
-impl Memory for CodeBus<'_> {
+impl Memory for CodeBus {
     fn load(&mut self, _: u32, _: Width, _: bool) -> Result<u32, Abort> {
         Err(Abort::Retry)
     }
 
     fn store(&mut self, address: u32, width: Width, value: u32, _: bool) -> Result<(), Abort> {
         let bytes = bus_width(width).bytes();
-        // Nor can an unaligned store that reaches over the page's end be made here.
-        if address & !0xfff != self.page || (address & 0xfff) + bytes > 0x1000 {
+        let offset = address & 0xfff;
+        // Nor can an unaligned store that reaches over the page's end be made.
+        if address & !0xfff != self.page || offset + bytes > 0x1000 || self.stored.is_some() {
             return Err(Abort::Retry);
         }
-        let at = GuestPhys(self.at | address & 0xfff);
-        let mut linear = Hypervisor::linear(self.view);
-        code::store(self.shadow, &mut linear, at, bytes, value, self.entry);
+        self.stored = Some((offset, bytes, value));
         Ok(())
     }
 }

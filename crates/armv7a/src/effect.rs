@@ -3,15 +3,14 @@
 //! `vcpu` has changed the guest's registers already. Here the shadow, the caches and the
 //! floating-point unit follow.
 
-use crate::code;
 use crate::cp15;
 use crate::guarded;
 use crate::hypervisor::Hypervisor;
 use crate::maintenance;
-use crate::shadow::Attempt;
+use crate::work::Work;
 use entresol_abi::image::MAX_VMS;
 use entresol_vcpu::walk;
-use entresol_vcpu::{CacheOp, Context, Effect, TlbOp};
+use entresol_vcpu::{CacheOp, Context, Effect, Exception, Purpose, TlbOp, check};
 
 /// SCTLR bits that change what the guest's tables mean: EE, TRE, AFE.
 const SCTLR_TRANSLATION: u32 = 1 << 25 | 1 << 28 | 1 << 29;
@@ -23,54 +22,29 @@ impl Hypervisor {
             guest.devices.forget();
         }
         match effect {
-            Effect::Context { register: Context::Dacr, old } => {
-                let new = guest.vcpu.cp15.dacr;
-                guest.shadow.joint.wrote(old, new);
-                if guest.shadow.domains_matter(old, new) {
-                    guest.shadow.drop_all(&mut Self::linear(&mut self.view));
-                }
-            }
             Effect::Context { register, old } => {
-                guest.shadow.check_hole(&mut Self::linear(&mut self.view), &guest.vcpu.cp15);
                 let cp15 = &guest.vcpu.cp15;
-                let on = cp15.sctlr & 1 != 0;
-                let asid = cp15.contextidr as u8;
-                let linear = &mut Self::linear(&mut self.view);
-                match register {
+                if register == Context::Dacr {
+                    guest.shadow.joint.wrote(old, cp15.dacr);
+                }
+                let all = match register {
+                    Context::Dacr if !guest.shadow.domains_matter(old, cp15.dacr) => return,
                     Context::Sctlr => {
                         cp15::set_alignment_check(cp15.sctlr & cp15::SCTLR_A != 0);
                         // With the MMU on, what was mapped without it is not used any more: a
                         // page of code that is known at one address can be promoted.
-                        let turned_on = on && old & 1 == 0;
-                        if (old ^ cp15.sctlr) & !1 & SCTLR_TRANSLATION != 0 || turned_on {
-                            guest.shadow.drop_all(linear);
-                        }
-                        if on {
-                            guest.shadow.activate_asid(linear, asid);
-                        } else {
-                            guest.shadow.activate_off(linear);
-                        }
+                        let turned_on = cp15.sctlr & !old & 1 != 0;
+                        turned_on || (old ^ cp15.sctlr) & SCTLR_TRANSLATION != 0
                     }
-                    Context::Contextidr if on => guest.shadow.activate_asid(linear, asid),
                     // The TLB, so the shadow too, is tagged by ASID; a guest that changes tables
                     // under one invalidates.
-                    Context::Contextidr | Context::Ttbr0 | Context::Prrr | Context::Nmrr => {}
-                    Context::Ttbr1 | Context::Ttbcr | Context::Dacr => {
-                        guest.shadow.drop_all(linear)
-                    }
-                }
+                    Context::Contextidr | Context::Ttbr0 | Context::Prrr | Context::Nmrr => false,
+                    Context::Dacr | Context::Ttbr1 | Context::Ttbcr => true,
+                };
+                self.work(Work::Drop(all.then_some(TlbOp::All)));
             }
             Effect::Tlb(op) => {
-                let linear = &mut Self::linear(&mut self.view);
-                guest.shadow.check_hole(linear, &guest.vcpu.cp15);
-                match op {
-                    TlbOp::All => guest.shadow.drop_all(linear),
-                    TlbOp::Asid(asid) => guest.shadow.drop_asid(linear, asid),
-                    TlbOp::Address { va, asid } => {
-                        guest.shadow.drop_address(linear, va, Some(asid));
-                    }
-                    TlbOp::AddressAllAsids(va) => guest.shadow.drop_address(linear, va, None),
-                }
+                self.work(Work::Drop(Some(op)));
             }
             Effect::Cache(op) => self.cache(op),
             Effect::Translate(request) => {
@@ -89,18 +63,18 @@ impl Hypervisor {
             CacheOp::InstructionAll | CacheOp::InstructionAddress(_) => {
                 let guest = &mut self.guests[self.loaded % MAX_VMS];
                 if guest.shadow.open != [None; 4] {
-                    let linear = &mut Self::linear(&mut self.view);
-                    let shadow = &mut guest.shadow;
+                    let linear = Self::linear(&mut self.view);
                     let page = match op {
                         CacheOp::InstructionAddress(va) => {
-                            let memory = shadow.memory;
+                            let memory = guest.shadow.memory;
                             let cp15 = &guest.vcpu.cp15;
-                            let mapping = memory.walk(linear, cp15, va);
+                            let mapping = memory.walk(&linear, cp15, va);
                             mapping.ok().map(|mapping| mapping.gpa)
                         }
                         _ => None,
                     };
-                    code::close(shadow, linear, page);
+                    drop(linear);
+                    self.work(Work::Close(page));
                 }
                 maintenance::forget_instructions();
             }
@@ -111,10 +85,32 @@ impl Hypervisor {
             | CacheOp::InvalidateAddress(address)
             | CacheOp::CleanInvalidateAddress(address) => {
                 // An invalidation cleans first: the line may hold what is not the guest's.
-                if !guarded::flush_line(address) && self.data_for_hypervisor(address, Attempt::Read)
-                {
-                    let _ = guarded::flush_line(address);
+                if !guarded::flush_line(address) {
+                    self.flush_unmapped(address);
                 }
+            }
+        }
+    }
+
+    /// Cleans a line that the guest's view does not show, if its tables do.
+    #[cold]
+    fn flush_unmapped(&mut self, address: u32) {
+        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let linear = Self::linear(&mut self.view);
+        let memory = guest.shadow.memory;
+        let cp15 = &guest.vcpu.cp15;
+        let mapping = memory.walk(&linear, cp15, address);
+        match mapping.and_then(|mapping| {
+            check(&mapping, cp15, guest.vcpu.privileged(), Purpose::Read).map(|()| mapping.gpa)
+        }) {
+            Ok(at) => {
+                if let Some(host) = memory.host(at) {
+                    maintenance::flush_line(&linear, host);
+                }
+            }
+            Err(fault) => {
+                drop(linear);
+                self.inject(Exception::DataAbort { dfsr: fault.dfsr(false), dfar: address });
             }
         }
     }

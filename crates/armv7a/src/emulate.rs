@@ -14,6 +14,7 @@ use crate::guarded;
 use crate::hypervisor::{Hypervisor, halt};
 use crate::shadow::Attempt;
 use crate::trap::ATTEMPTS;
+use crate::work::Work;
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::board::Board;
 use entresol_hv::health::Notice;
@@ -111,7 +112,7 @@ impl Hypervisor {
             return;
         }
         let guest = &mut self.guests[self.loaded % MAX_VMS];
-        let mut linear = Self::linear(&mut self.view);
+        let linear = Self::linear(&mut self.view);
         let memory = guest.shadow.memory;
         let mapping = memory.walk(&linear, &guest.vcpu.cp15, pc);
         let Some((at, page)) = mapping.ok().and_then(|it| Some((it.gpa, memory.page(it.gpa)?)))
@@ -120,7 +121,8 @@ impl Hypervisor {
         };
         // What was not scanned at all will be.
         if guest.shadow.pages.scanned(&linear, page, InstructionSet::T32) {
-            code::scan(&mut guest.shadow, &mut linear, at, InstructionSet::T32);
+            drop(linear);
+            self.work(Work::Scan(at, InstructionSet::T32));
         }
     }
 

@@ -8,8 +8,8 @@
 //! While a guest runs, the stack pointers of the four exception modes all hold the
 //! address of its [`Guest`], whose first field is its [`Vcpu`]. So a vector saves the
 //! guest with one `stm ^` and no scratch register. Rust runs in Supervisor mode on
-//! the core's stack, with interrupts masked throughout: no path is long enough to
-//! need more.
+//! the core's stack, with interrupts masked; what takes long is [`work`], which
+//! has a stack and vectors of its own.
 //!
 //! # Invariants
 //!
@@ -29,6 +29,7 @@ use crate::fast;
 use crate::guarded;
 use crate::guest::Guest;
 use crate::trap;
+use crate::work;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_vcpu::state::Vcpu;
@@ -179,13 +180,13 @@ broken!(broken_data_abort, 4);
 broken!(broken_reserved, 5);
 broken!(broken_fast_interrupt, 7);
 
-/// Exception vectors that differ in what handles undefined instructions and `svc`.
+/// Exception vectors that differ in what handles undefined instructions, `svc` and interrupts.
 ///
 /// # Safety
 ///
 /// Not to be called; for VBAR.
 macro_rules! vectors {
-    ($name:ident, $undefined:path, $supervisor_call:path) => {
+    ($name:ident, $undefined:path, $supervisor_call:path, $interrupt:path) => {
         #[unsafe(naked)]
 #[instruction_set(arm::a32)]
         #[unsafe(link_section = ".text.vectors")]
@@ -206,22 +207,35 @@ macro_rules! vectors {
                 prefetch_abort = sym fast::abort::prefetch_abort,
                 data_abort = sym fast::abort::data_abort,
                 reserved = sym broken_reserved,
-                interrupt = sym interrupt,
+                interrupt = sym $interrupt,
                 fast_interrupt = sym broken_fast_interrupt,
             )
         }
     };
 }
 
-vectors!(vectors, fast::instruction::undefined, fast::system_call::supervisor_call);
+vectors!(vectors, fast::instruction::undefined, fast::system_call::supervisor_call, interrupt);
 vectors!(
     vectors_sampling,
     fast::instruction::undefined_sampling,
-    fast::system_call::supervisor_call
+    fast::system_call::supervisor_call,
+    interrupt
 );
-vectors!(vectors_joint, fast::instruction::undefined, fast::system_call::supervisor_call_joint);
+vectors!(
+    vectors_joint,
+    fast::instruction::undefined,
+    fast::system_call::supervisor_call_joint,
+    interrupt
+);
 vectors!(
     vectors_joint_sampling,
     fast::instruction::undefined_sampling,
-    fast::system_call::supervisor_call_joint
+    fast::system_call::supervisor_call_joint,
+    interrupt
+);
+vectors!(
+    vectors_working,
+    fast::instruction::undefined,
+    fast::system_call::supervisor_call,
+    work::interrupted
 );

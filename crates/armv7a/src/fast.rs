@@ -133,6 +133,12 @@ impl Guest {
         !self.fast.counters.is_null()
     }
 
+    /// Who comes next if it passes its turn, as far as the fast paths may know.
+    #[inline]
+    fn next_turn(&self) -> *mut Self {
+        if self.vcpu.float_enabled() { core::ptr::null_mut() } else { self.turn }
+    }
+
     /// Renews what the fast paths know of this guest.
     #[inline]
     pub(crate) fn renew_fast(&mut self, counters: *mut VmCounters, index: usize) {
@@ -153,7 +159,7 @@ impl Guest {
             fixed,
             fixed_joint,
             apart: u32::from(!self.shadow.is_joint()),
-            next: if self.vcpu.float_enabled() { core::ptr::null_mut() } else { self.turn },
+            next: self.next_turn(),
             index,
         };
     }

@@ -6,10 +6,11 @@ use crate::fast::Fast;
 use crate::fast::device::Devices;
 use crate::promote::{self, HeatMap, Promotion};
 use crate::shadow::Shadow;
+use crate::work::Unfinished;
 use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
 use entresol_hv::gic::Gic;
-use entresol_hv::health::{Health, Notices};
+use entresol_hv::health::{Action, Health, Notices};
 use entresol_vcpu::{Vcpu, psr};
 
 /// What a VM is doing.
@@ -20,32 +21,16 @@ pub(crate) enum Run {
         /// Whether it ended well.
         well: bool,
     },
-    /// Its memory is being restored, as far as this.
-    Restoring(Restore),
+    /// Its memory is being restored; then it starts.
+    Restoring,
     /// Runs when its turn comes.
     Running,
     /// Waits for an interrupt.
     Waiting,
-}
-
-/// The next step of a restore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Restore {
-    /// Clears its memory from this offset on.
-    Clear(u32),
-    /// Copies a load.
-    Copy {
-        /// Its index.
-        load: u32,
-        /// The offset in it.
-        from: u32,
-    },
-    /// Forgets the records of its pages from this one on.
-    Forget(u32),
-    /// Empties its shadow.
-    Reset,
-    /// Resets its processor and board, and lets it run.
-    Begin,
+    /// Runs when its unfinished work is done.
+    Working,
+    /// Its run ended, which is being put into words; then this is done.
+    Ending(Action),
 }
 
 /// A VM with one vCPU. The entry code relies on `vcpu` being first.
@@ -75,6 +60,8 @@ pub(crate) struct Guest {
     pub(crate) shadow: Shadow,
     /// What it is doing.
     pub(crate) run: Run,
+    /// Its work; see [`Run`].
+    pub(crate) unfinished: Unfinished,
     /// Its policy after faults.
     pub(crate) health: Health,
     /// Its description.
@@ -122,7 +109,8 @@ impl Guest {
         board: Board::new(),
         shadow: Shadow::EMPTY,
         run: Run::Off { well: true },
-        health: Health::from_image(0, 0),
+        unfinished: Unfinished::NONE,
+        health: Health::from_image(&Vm::EMPTY),
         vm: Vm::EMPTY,
         notices: Notices::new(),
         interrupts: [None; 8],

@@ -8,7 +8,8 @@
 //! # Invariants
 //!
 //! - Interrupts are masked whenever this code runs: every method runs to its end, and
-//!   each is bounded by the number of VMs, the consoles' burst, or one step of a restore.
+//!   each is bounded by the number of VMs or the consoles' burst. What takes longer is
+//!   [`work`](crate::work).
 //! - `loaded` is the guest the entry code saves; `view` is the view that is current.
 //! - A guest is ready in the scheduler exactly if it is running or being restored; it may
 //!   still have to wait for its budget or its slot.
@@ -19,6 +20,7 @@ use crate::float;
 use crate::guest::{Guest, Run};
 use crate::linear::Linear;
 use crate::maintenance::{self, View};
+use crate::work::{Said, Work};
 use crate::{cp15, entry};
 use entresol_abi::HostPhys;
 use entresol_abi::console::Channel;
@@ -31,8 +33,8 @@ use entresol_hv::locks::Locks;
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 use entresol_hv::sentence;
-use entresol_hv::sentence::Value::{self, Count, Text};
-use entresol_vcpu::Mode;
+use entresol_hv::sentence::Value::{self, Text};
+use entresol_vcpu::{Mode, psr};
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
@@ -61,6 +63,8 @@ pub(crate) struct Hypervisor {
     /// To be asked by [`Hypervisor::scheduler`].
     pub(crate) turns: Scheduler,
     pub(crate) locks: Locks,
+    /// Ticks in a microsecond, in 65536ths.
+    pub(crate) microsecond: u32,
     pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
@@ -118,6 +122,7 @@ impl Hypervisor {
         relays: [const { Relay::new() }; MAX_CORES],
         turns: Scheduler::new(1_000_000),
         locks: Locks::new(),
+        microsecond: 0,
         console: Console::new(),
         platform: None,
         image: HostPhys(0),
@@ -243,22 +248,19 @@ impl Hypervisor {
         self.guests[index % MAX_VMS].vm.core == self.core
     }
 
-    /// Tells of something that the guest was told by its processor.
+    /// Tells of something that the guest was told by its processor, before it goes on.
     #[cold]
     #[inline(never)]
     pub(crate) fn notice(&mut self, notice: Notice) {
         let (now, hz) = (self.platform().now(), self.platform().hz());
         let guest = self.guest();
-        let Some(before) = guest.notices.admit(&notice, now, hz) else { return };
-        let vm = guest.vm.name;
-        let vm = name(&vm);
-        let out = &mut self.console.writer(Channel(0));
-        sentence::say(out, "vm \"%\": ", &[Text(vm)]);
-        notice.say(out);
-        if before != 0 {
-            sentence::say(out, " (% more before)", &[Count(before)]);
+        if let Some(before) = guest.notices.admit(&notice, now, hz)
+            && matches!(guest.run, Run::Running)
+        {
+            guest.give(Work::Say(Said::Notice(notice, before)));
+            guest.run = Run::Working;
+            self.reschedule = true;
         }
-        self.end_line();
     }
 
     /// The loaded guest waits for an interrupt at `pc`, unless one is pending. That none can
@@ -286,7 +288,9 @@ impl Hypervisor {
     pub(crate) fn wake(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
-        if matches!(guest.run, Run::Waiting) && guest.vcpu.pending != 0 {
+        // A bite of its watchdog is heard when its turn comes.
+        let due = guest.vcpu.pending != 0 || guest.board.watchdog.bitten();
+        if matches!(guest.run, Run::Waiting) && due {
             let for_lock = self.locks.is_waiting(index);
             // Only what it takes ends a wait for a lock: else it would ask again at once.
             if for_lock && guest.vcpu.pending & !guest.status() == 0 {
@@ -308,7 +312,7 @@ impl Hypervisor {
     }
 
     /// A guest that is ready does not run: its time stands, if it is virtual.
-    fn keep(&mut self, index: usize) {
+    pub(crate) fn keep(&mut self, index: usize) {
         let guest = &mut self.guests[index % MAX_VMS];
         if guest.board.has_virtual_time() && guest.run == Run::Running {
             let now = self.platform().now();
@@ -319,6 +323,10 @@ impl Hypervisor {
     /// What runs next. Returns with that guest loaded.
     fn choose(&mut self) {
         loop {
+            // What led here may have taken long.
+            if cp15::interrupt_status() & psr::I != 0 {
+                self.interrupted();
+            }
             let now = self.platform().now();
             self.reschedule = false;
             let id = self.scheduler().pick(now);
@@ -339,10 +347,10 @@ impl Hypervisor {
             }
             self.arm();
             match self.guests.get(index).map(|guest| guest.run) {
-                Some(Run::Restoring(next)) => {
-                    self.restore(next);
-                    // What came meanwhile is settled between two steps.
-                    self.interrupted();
+                Some(Run::Working | Run::Restoring | Run::Ending(_)) => self.work_on(),
+                Some(_) if self.guest().board.watchdog.bitten() => {
+                    let pc = self.guest().vcpu.pc;
+                    self.fault(Fault::Watchdog { pc });
                 }
                 _ => {
                     return self.note_turns();
@@ -485,6 +493,16 @@ impl Hypervisor {
         if self.reschedule { self.leave() } else { self.settle() }
     }
 
+    /// The same, after work that may be interrupted.
+    #[cold]
+    #[inline(never)]
+    fn leave_after(&mut self, work: Work) -> *mut Guest {
+        self.guest().give(work);
+        self.guest().run = Run::Working;
+        self.reschedule = true;
+        self.leave()
+    }
+
     /// What interrupts the loaded guest, in which view it goes on.
     #[inline]
     fn settle(&mut self) -> *mut Guest {
@@ -501,7 +519,7 @@ impl Hypervisor {
         }
         guest.publish();
         if guest.vcpu.mode() == Mode::FIQ && guest.shadow.forbid_fiq() {
-            guest.shadow.enter_fiq(&mut Linear::enter(&mut self.view));
+            return self.leave_after(Work::EnterFiq);
         }
         self.enter_view()
     }

@@ -42,7 +42,8 @@ impl Hypervisor {
         } else {
             self.update_boards();
         }
-        if !core::mem::take(&mut self.armed_alone) {
+        // Who is chosen anew is armed for, too.
+        if !core::mem::take(&mut self.armed_alone) && !self.reschedule {
             self.arm();
         }
     }
@@ -54,7 +55,10 @@ impl Hypervisor {
         for index in 0..self.count {
             let Some(guest) = self.guests.get_mut(index) else { continue };
             if guest.board.deadline().is_some_and(|deadline| deadline <= now) {
-                guest.board.update(now);
+                if !guest.board.ring() {
+                    guest.board.update(now);
+                }
+                self.reschedule |= guest.board.watchdog.bitten();
                 self.wake(index);
             }
         }

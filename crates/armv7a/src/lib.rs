@@ -59,6 +59,7 @@ mod tables;
 pub mod timer;
 mod translation;
 mod trap;
+mod work;
 
 pub use hypervisor::halt;
 pub use setup::{Setup, start};

@@ -67,6 +67,16 @@ impl<'core> Linear<'core> {
         Self { back: *current, _core: PhantomData }
     }
 
+    /// Says that it is entered, which whoever entered it will leave.
+    ///
+    /// # Safety
+    ///
+    /// It is entered whenever this is used.
+    pub(crate) unsafe fn entered() -> core::mem::ManuallyDrop<Self> {
+        let back = View { base: 0, asid: 0 };
+        core::mem::ManuallyDrop::new(Self { back, _core: PhantomData })
+    }
+
     /// Leaves it, in line: for the paths that are counted.
     #[inline(always)]
     pub(crate) fn leave(self) {

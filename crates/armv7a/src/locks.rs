@@ -7,7 +7,6 @@ use crate::cores;
 use crate::guest::Run;
 use crate::hypervisor::Hypervisor;
 use crate::linear::Linear;
-use crate::setup::ticks_of;
 use entresol_abi::hypercall::psci;
 use entresol_abi::image::MAX_VMS;
 use entresol_abi::lock::AGAIN;
@@ -34,20 +33,23 @@ impl Hypervisor {
     /// its `r0` when it runs again.
     pub(crate) fn wait_for_lock(&mut self, at: u32, microseconds: u32) {
         let index = self.loaded;
-        let platform = self.platform();
-        let (now, hz) = (platform.now(), platform.hz());
+        let now = self.platform().now();
         let guest = self.guest();
         let Some((lock, holders, revocable)) = guest.shadow.passthrough.lock(GuestPhys(at)) else {
             guest.vcpu.regs[0] = psci::INVALID_PARAMETERS;
             return;
         };
         guest.vcpu.regs[0] = AGAIN;
-        guest.board.update(now);
+        if guest.board.deadline().is_some_and(|deadline| deadline <= now) {
+            guest.board.update(now);
+        }
         guest.note_pending();
         if guest.vcpu.pending & !guest.status() != 0 {
             return;
         }
-        let deadline = now + ticks_of(u64::from(microseconds) * 1000, hz);
+        // Without a division, which takes thousands of instructions.
+        let ticks = (u64::from(microseconds) * u64::from(self.microsecond)) >> 16;
+        let deadline = now + ticks;
         let claim = Claim { lock: lock.0, holders, revocable, deadline };
         self.locks.wait(cores::board(), index, claim);
         self.settle_locks();
@@ -56,6 +58,7 @@ impl Hypervisor {
             if let Some(id) = Id::new(index) {
                 self.scheduler().block(id);
             }
+            self.reschedule = true;
         }
     }
 
@@ -66,19 +69,25 @@ impl Hypervisor {
         self.scheduler();
         let (guests, turns) = (&mut self.guests, &mut self.turns);
         let mut linear = Linear::enter(&mut self.view);
+        let mut woken = false;
         let call = self.locks.settle(cores::board(), &mut linear, now, &mut |vm, result| {
             let guest = &mut guests[vm % MAX_VMS];
             guest.vcpu.regs[0] = result;
-            guest.run = Run::Running;
-            guest.board.keep(now);
-            if let Some(id) = Id::new(vm) {
-                turns.ready(id);
+            // Who only just asked runs still.
+            if guest.run == Run::Waiting {
+                guest.run = Run::Running;
+                guest.board.keep(now);
+                woken = true;
+                if let Some(id) = Id::new(vm) {
+                    turns.ready(id);
+                }
             }
         });
         drop(linear);
+        let mut changed = woken;
         for index in 0..self.count {
             if let Some(id) = Id::new(index).filter(|_| self.is_own(index)) {
-                self.turns.set_priority(id, self.locks.urgency(index));
+                changed |= self.turns.set_priority(id, self.locks.urgency(index));
                 if cores::board().take_lost(index) {
                     self.tell_of_locks(index);
                 }
@@ -89,7 +98,7 @@ impl Hypervisor {
                 self.platform().call(core);
             }
         }
-        self.reschedule = true;
+        self.reschedule |= changed;
     }
 
     /// Interrupts a VM by the interrupts of its memory with locks.

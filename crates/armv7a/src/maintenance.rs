@@ -13,6 +13,7 @@
 //! Manual: ARM DDI 0406C, B3.10 (TLB), B2.2.9 (caches), A3.5.4 (self-modifying code).
 
 use crate::cp15;
+use crate::linear::Linear;
 use entresol_abi::HostPhys;
 
 /// A translation table and the address-space identifier of what it maps.
@@ -177,6 +178,13 @@ macro_rules! forget_instructions_text {
 }
 
 pub(crate) use forget_instructions_text;
+
+/// Cleans and invalidates a data-cache line of memory, for a guest.
+#[inline]
+pub(crate) fn flush_line(_: &Linear<'_>, at: HostPhys) {
+    // SAFETY: writes back what is dirty; the linear view maps it.
+    unsafe { cp15::flush_data_line(at.0) };
+}
 
 /// Drops all branch predictions, for a guest.
 #[inline]

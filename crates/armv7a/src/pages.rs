@@ -107,18 +107,12 @@ impl Pages {
         self.sites = PoolArray::new(sites_at, sites.min(0xfffe));
     }
 
-    /// Forgets `count` pages from page `from` on; their words must be the guest's. Returns
-    /// the next, or `None` when everything is forgotten and all pages are data.
-    pub(crate) fn forget(&mut self, linear: &mut Linear<'_>, from: u32, count: u32) -> Option<u32> {
-        let left = self.records.count().saturating_sub(from);
-        linear.zero(self.records.at(from), left.min(count) * 8);
-        if left > count {
-            return Some(from + count);
-        }
+    /// Forgets everything: all pages are data, and their words must be the guest's.
+    pub(crate) fn forget(&mut self, linear: &mut Linear<'_>) {
+        linear.zero(self.records.at(0), self.records.count() * RECORD_LEN);
         self.fresh = 0;
         self.free = 0;
         self.megabytes = [0; 64];
-        None
     }
 
     /// All mappings were dropped.

@@ -72,7 +72,7 @@ impl Passthroughs {
     /// The interrupts by which the hypervisor tells of locks.
     pub(crate) fn told(&self) -> impl Iterator<Item = u32> {
         let told = |given: &Given| given.flags & given::HOLDERS != 0 && given.irq != 0;
-        self.list.into_iter().filter(told).map(|given| given.irq)
+        self.list.iter().filter(move |given| told(given)).map(|given| given.irq)
     }
 }
 

@@ -19,11 +19,12 @@ use crate::entry;
 use crate::exclusive::Exclusive;
 use crate::guest::Guest;
 use crate::hypervisor::Hypervisor;
+use crate::work::Work;
 use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, flags};
 use entresol_rewrite::stub::{self, shared};
 use entresol_vcpu::mode::{Mode, bank};
-use entresol_vcpu::{permissions, psr};
+use entresol_vcpu::psr;
 
 /// Of so many calls of handlers one prepares a sample, which costs 700 instructions: a fast
 /// path must not pay for samples.
@@ -60,8 +61,6 @@ const _: () = assert!(size_of::<Heat>() == 8 && offset_of!(Heat, site) == 0);
 
 /// CPSR bits that `mrs` shows.
 const READABLE: u32 = 0xf8ff_03df;
-/// SCTLR.AFE.
-const SCTLR_AFE: u32 = 1 << 29;
 
 /// A page that a guest and its stubs share with the hypervisor.
 #[derive(Debug)]
@@ -169,7 +168,7 @@ impl Promotion {
     }
 
     /// Notes what came of promoting a site: done, to be tried again, or not possible.
-    fn tried(&mut self, heat: &mut HeatMap, site: u32, promoted: Option<bool>) {
+    pub(crate) fn tried(&mut self, heat: &mut HeatMap, site: u32, promoted: Option<bool>) {
         let samples = if promoted.is_some() { 0 } else { REFUSED };
         if promoted == Some(true) {
             self.period = SHORTEST;
@@ -431,28 +430,15 @@ impl Hypervisor {
 
     #[inline(never)]
     fn sample(&mut self, pc: u32, threshold: u32) {
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
+        let guest = self.guest();
         let vcpu = &guest.vcpu;
-        let cp15 = &vcpu.cp15;
         let usual =
             vcpu.privileged() && vcpu.mode() != Mode::FIQ && !vcpu.thumb() && !vcpu.big_endian();
-        if cp15.sctlr & 1 == 0 || !usual {
+        if vcpu.cp15.sctlr & 1 == 0 || !usual {
             return;
         }
-        if !guest.promotion.is_hot(&mut guest.heat, pc, threshold) {
-            return;
+        if guest.promotion.is_hot(&mut guest.heat, pc, threshold) {
+            self.work(Work::Promote(pc));
         }
-        let mut linear = Self::linear(&mut self.view);
-        let shadow = &mut guest.shadow;
-        shadow.check_hole(&mut linear, cp15);
-        let memory = shadow.memory;
-        let mapping = memory.walk(&linear, cp15, pc).ok();
-        let promoted = mapping
-            .filter(|mapping| {
-                let afe = cp15.sctlr & SCTLR_AFE != 0;
-                !permissions(mapping, false, cp15.dacr, afe).execute
-            })
-            .and_then(|mapping| shadow.promote(&mut linear, cp15, pc, mapping.gpa));
-        guest.promotion.tried(&mut guest.heat, pc, promoted);
     }
 }

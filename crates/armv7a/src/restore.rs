@@ -1,21 +1,29 @@
-//! How a VM's run ends, and how it starts again from its image, step by step.
+//! How a VM's run ends, and how it starts again from its image.
 //!
-//! A restart clears and copies as much memory as the VM has. It takes the VM's turns for
-//! it, a bounded step at a time, so others run as if the VM ran.
+//! A restart clears and copies as much memory as the VM has. That is [`work`](crate::work) of the
+//! VM, so others run as if the VM ran.
 
 use crate::cores;
 use crate::fast::Fast;
-use crate::guest::{LastException, Restore, Run};
-use crate::hypervisor::{Hypervisor, name};
+use crate::guest::{Guest, LastException, Run};
+use crate::hypervisor::Hypervisor;
+use crate::linear::Linear;
 use crate::maintenance;
-use entresol_abi::console::Channel;
-use entresol_abi::image::{Load, MAX_VMS};
+use crate::shadow::Shadow;
+use crate::work::{Said, Work};
+use entresol_abi::image::{Load, MAX_VMS, Vm};
 use entresol_abi::{GuestPhys, HostPhys};
-use entresol_hv::health::{Action, End, Fault, Notices, Report};
+use entresol_hv::health::{Action, End, Fault, Notices};
 use entresol_hv::scheduler::Id;
 
-/// Bytes restored in one step.
-const STEP: u32 = 0x1000;
+impl Guest {
+    /// Restores its memory and starts when its turn comes. The first start does not `clear` it:
+    /// memory outside the loads is as the machine left it.
+    pub(crate) fn restore(&mut self, image: HostPhys, hz: u32, clear: bool) {
+        self.give(Work::Restore { image, hz, clear });
+        self.run = Run::Restoring;
+    }
+}
 
 impl Hypervisor {
     /// Ends the run of the loaded guest.
@@ -25,29 +33,20 @@ impl Hypervisor {
         if let End::Fault(_) = end {
             self.counters().faults += 1;
         }
+        let (now, hz) = (self.platform().now(), self.platform().hz());
         let index = self.loaded;
         let guest = self.guest();
-        let action = guest.health.decide(end);
-        let vm = guest.vm;
-        guest.run = match action {
-            Action::Restart => Run::Restoring(Restore::Clear(0)),
-            Action::Stop { well } => Run::Off { well },
-            Action::ResetMachine => Run::Off { well: false },
-        };
-        guest.board.reset(0, 1, 0);
+        let action = guest.health.decide(end, now, hz);
+        guest.board.silence();
+        guest.give(Work::Say(Said::Report(end, action)));
+        guest.run = Run::Ending(action);
+        let lines = guest.interrupts;
+        self.reschedule = true;
+        for line in lines.iter().flatten() {
+            self.platform().mask(line.machine);
+        }
         self.locks.live(cores::board(), index, 0);
         self.settle_locks();
-        let report = Report { vm: name(&vm.name), end, action };
-        report.say(&mut self.console.writer(Channel(0)));
-        self.end_line();
-        if let (Action::Stop { .. }, Some(id)) = (action, Id::new(index)) {
-            self.scheduler().block(id);
-        }
-        if action == Action::ResetMachine {
-            self.flush();
-            self.platform().reset();
-        }
-        self.reschedule = true;
     }
 
     /// Ends it by a fault.
@@ -55,68 +54,35 @@ impl Hypervisor {
         self.end(End::Fault(fault));
     }
 
-    /// One step of restoring the loaded guest; the last one starts it.
-    pub(crate) fn restore(&mut self, step: Restore) {
-        if step == Restore::Begin {
-            return self.begin();
+    /// Does what follows the end of the loaded guest's run.
+    pub(crate) fn follow(&mut self, action: Action) {
+        let (image, hz) = (self.image, self.platform().hz());
+        let index = self.loaded;
+        let guest = self.guest();
+        match action {
+            Action::Restart => guest.restore(image, hz, true),
+            Action::Stop { well } => {
+                guest.run = Run::Off { well };
+                if let Some(id) = Id::new(index) {
+                    self.scheduler().block(id);
+                }
+            }
+            Action::ResetMachine => {
+                self.flush();
+                self.platform().reset();
+            }
         }
-        let image = self.image;
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
-        let vm = &guest.vm;
-        let mut linear = Self::linear(&mut self.view);
-        let linear = &mut linear;
-        let next = match step {
-            Restore::Clear(from) if from < vm.memory_len => {
-                let len = STEP.min(vm.memory_len - from);
-                linear.zero(HostPhys(vm.host.0 + from), len);
-                Restore::Clear(from + len)
-            }
-            Restore::Clear(_) => Restore::Copy { load: 0, from: 0 },
-            Restore::Copy { load, from } if load < vm.loads.count => {
-                let at = image.0 + vm.loads.offset + load * size_of::<Load>() as u32;
-                let word = |n: u32| linear.load::<u32>(HostPhys(at + n * 4));
-                let (offset, len, to) = (word(0), word(1), word(2));
-                let step = STEP.min(len - from.min(len));
-                let source = HostPhys(image.0 + offset + from);
-                // Checked at boot by `Header::check`; where it goes is checked here.
-                let memory = &guest.shadow.memory;
-                let last = to + from + step.max(1) - 1;
-                let ends = (memory.host(GuestPhys(to + from)), memory.host(GuestPhys(last)));
-                if let (Some(first), Some(_)) = ends {
-                    linear.copy(source, first, step);
-                }
-                if from + step >= len {
-                    Restore::Copy { load: load + 1, from: 0 }
-                } else {
-                    Restore::Copy { load, from: from + step }
-                }
-            }
-            Restore::Copy { .. } => Restore::Forget(0),
-            Restore::Forget(page) => guest
-                .shadow
-                .pages
-                .forget(linear, page, STEP / 8)
-                .map_or(Restore::Reset, Restore::Forget),
-            Restore::Reset => {
-                guest.shadow.reset(linear);
-                // What was copied may be code that ran from these addresses before.
-                maintenance::instructions_written(vm.host, 0);
-                Restore::Begin
-            }
-            Restore::Begin => Restore::Begin,
-        };
-        guest.run = Run::Restoring(next);
     }
 
     /// Starts the loaded guest, whose memory is as its image says.
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         let hz = self.platform().hz();
         let now = self.platform().now();
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let vm = guest.vm;
         guest.vcpu.reset(vm.entry.0, 0, vm.r1, vm.r2.0);
         guest.renewed();
-        guest.board.reset(now, hz, vm.flags);
+        guest.board.start(now, hz, vm.flags);
         guest.notices = Notices::new();
         guest.last = LastException::default();
         guest.fast = Fast::EMPTY;
@@ -138,4 +104,32 @@ impl Hypervisor {
         }
         self.deliver(self.loaded);
     }
+}
+
+/// Makes a VM's memory what its image says, and forgets what was known of it.
+pub(crate) fn restore(
+    shadow: &mut Shadow,
+    linear: &mut Linear<'_>,
+    vm: &Vm,
+    image: HostPhys,
+    clear: bool,
+) {
+    if clear {
+        linear.zero(vm.host, vm.memory_len);
+    }
+    for load in 0..vm.loads.count {
+        let at = image.0 + vm.loads.offset + load * size_of::<Load>() as u32;
+        let word = |n: u32| linear.load::<u32>(HostPhys(at + n * 4));
+        let (offset, len, to) = (word(0), word(1), word(2));
+        // Checked at boot by `Header::check`; where it goes is checked here.
+        let last = to + len.max(1) - 1;
+        let ends = (shadow.memory.host(GuestPhys(to)), shadow.memory.host(GuestPhys(last)));
+        if let (Some(first), Some(_)) = ends {
+            linear.copy(HostPhys(image.0 + offset), first, len);
+        }
+    }
+    shadow.pages.forget(linear);
+    shadow.reset(linear);
+    // What was copied may be code that ran from these addresses before.
+    maintenance::instructions_written(vm.host, 0);
 }

@@ -1,6 +1,6 @@
 //! Takes the machine over: everything from the image, before the first guest runs.
 
-use crate::guest::{Interrupt as Line, Restore, Run};
+use crate::guest::Interrupt as Line;
 use crate::hypervisor::{Hypervisor, core, halt, name};
 use crate::linear::PoolArray;
 use entresol_abi::HostPhys;
@@ -46,6 +46,7 @@ impl Hypervisor {
         self.image = image_at;
         self.core = core;
         self.cores = cores;
+        self.microsecond = ticks(65_536_000, hz) as u32;
         // About 8 ms.
         self.turns.set_slice(u64::from(hz >> 7));
         let identity = entresol_vcpu::Identity::from_machine(crate::identity::read());
@@ -69,7 +70,7 @@ impl Hypervisor {
             }
             guest.stack = stack;
             guest.vcpu.cp15.identity = identity;
-            guest.health = entresol_hv::health::Health::from_image(vm.on_fault, vm.restarts);
+            guest.health = entresol_hv::health::Health::from_image(&vm);
             let memory = crate::memory::GuestMemory::new(vm.memory, vm.host, vm.memory_len);
             guest.shadow.set_up(&mut linear, pools, memory, window);
             let rewritten = HostPhys(image_at.0 + vm.rewritten.offset);
@@ -100,8 +101,7 @@ impl Hypervisor {
                     self.turns.set_budget(id, budget, period);
                 }
                 if vm.flags & image::flags::AUTOSTART != 0 {
-                    // First start: memory outside the loads is as the machine left it.
-                    guest.run = Run::Restoring(Restore::Copy { load: 0, from: 0 });
+                    guest.restore(image_at, hz, false);
                     self.turns.ready(id);
                 }
             }
@@ -169,7 +169,7 @@ fn ticks(ns: u32, hz: u32) -> u64 {
 
 /// Nanoseconds, no more than a major frame has, as ticks, rounded down.
 #[inline(never)]
-pub(crate) fn ticks_of(ns: u64, hz: u32) -> u64 {
+fn ticks_of(ns: u64, hz: u32) -> u64 {
     const SECOND: u64 = 1_000_000_000;
     // Not in one product, which need not fit.
     let seconds = quotient(ns, SECOND);

@@ -128,6 +128,8 @@ pub(crate) enum Resolved {
     Board(GuestPhys),
     /// It wrote to a page of code, which is to be made data first.
     WritesCode(GuestPhys),
+    /// Not known: the guest tries again when it goes on, which is not at once.
+    Later,
     /// It fetched from a page that was not scanned.
     Unscanned(GuestPhys),
     /// It lies in the window.

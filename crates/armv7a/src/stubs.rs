@@ -36,10 +36,11 @@ use entresol_abi::{GuestPhys, HostPhys};
 use entresol_isa::trapword;
 use entresol_rewrite::Width;
 use entresol_rewrite::stub::{self, Kind, LEN};
-use entresol_vcpu::{Cause, Cp15};
+use entresol_vcpu::{Cause, Cp15, permissions};
 
-/// SCTLR.EE.
+/// SCTLR.EE and AFE.
 const SCTLR_EE: u32 = 1 << 25;
+const SCTLR_AFE: u32 = 1 << 29;
 
 /// Stubs in a page. The first is out of reach of the shared page.
 const PER_PAGE: u32 = 64;
@@ -209,8 +210,13 @@ impl Shadow {
         linear: &mut Linear<'_>,
         cp15: &Cp15,
         pc: u32,
-        at: GuestPhys,
     ) -> Option<bool> {
+        self.check_hole(linear, cp15);
+        let mapping = self.memory.walk(linear, cp15, pc).ok()?;
+        if permissions(&mapping, false, cp15.dacr, cp15.sctlr & SCTLR_AFE != 0).execute {
+            return None;
+        }
+        let at = mapping.gpa;
         let page = self.memory.page(at)?;
         let word: u32 = self.memory.load(linear, at)?;
         let own = trapword::decode_a32(word).unwrap_or(word);

@@ -12,19 +12,18 @@
 //!   after a walk of its tables.
 //! - No loop here runs longer than [`ATTEMPTS`] times.
 
-use crate::code;
 use crate::cp15;
-use crate::device::Stored;
-use crate::guest::Guest;
+use crate::guest::{Guest, Run};
 use crate::hypervisor::{Hypervisor, core};
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::promote::Stopped;
 use crate::shadow::{Attempt, Resolved, Side};
+use crate::work::{Access, Work};
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::board::Board;
-use entresol_hv::health::{Access as Did, Fault, Notice, Pool, Who};
+use entresol_hv::health::{Access as Did, Fault, Notice, Who};
 use entresol_hv::sentence::Value::{Hex, Text};
 use entresol_isa::op::InstructionSet;
 use entresol_vcpu::{Cause, Exception, fsr, psr};
@@ -46,7 +45,10 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
         Stopped::Outside => {
             let pc = hypervisor.guest().vcpu.pc;
             hypervisor.emulate(None);
-            hypervisor.trapped_at(pc);
+            // Unfinished work has its shadow.
+            if let Run::Running = hypervisor.guest().run {
+                hypervisor.trapped_at(pc);
+            }
         }
         Stopped::Before(original) => hypervisor.emulate(Some(original)),
         Stopped::Behind => {}
@@ -76,7 +78,7 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
     let guest = hypervisor.guest();
     if is_mapping_fault(status) {
         if !guest.vcpu.privileged() {
-            let resolved = hypervisor.resolve(address, Attempt::Fetch);
+            let resolved = hypervisor.resolve(address, Attempt::Fetch, true);
             if resolved == Resolved::Filled {
                 // Nothing else changed.
                 hypervisor.guest().goes_on();
@@ -163,7 +165,7 @@ const fn is_mapping_fault(status: u32) -> bool {
 }
 
 /// Opens domains; whether any of them was not.
-fn open(bits: u32) -> bool {
+pub(crate) fn open(bits: u32) -> bool {
     let now = cp15::domain_access();
     if now & bits == bits {
         return false;
@@ -210,136 +212,97 @@ impl Hypervisor {
 
     /// A fetch at `address` failed in the guest's current view.
     pub(crate) fn fetch(&mut self, address: u32) {
-        for _ in 0..ATTEMPTS {
-            match self.resolve(address, Attempt::Fetch) {
-                Resolved::Filled | Resolved::Unchanged => return,
-                Resolved::Unscanned(at) => {
-                    let guest = &mut self.guests[self.loaded % MAX_VMS];
-                    let thumb = guest.vcpu.thumb();
-                    let set = if thumb { InstructionSet::T32 } else { InstructionSet::A32 };
-                    let mut linear = Self::linear(&mut self.view);
-                    let trusted = code::trust(&mut guest.shadow, &mut linear, at, address, set);
-                    if !trusted {
-                        code::scan(&mut guest.shadow, &mut linear, at, set);
-                    }
-                    drop(linear);
-                    if !trusted {
-                        self.counters().scanned += 1;
-                    }
-                }
-                Resolved::Fault(fault) => {
-                    return self
-                        .inject(Exception::PrefetchAbort { ifsr: fault.ifsr(), ifar: address });
-                }
-                Resolved::Board(at) => {
-                    self.tell_nothing(address, at, Did::Executed);
-                    return self.inject(Exception::PrefetchAbort { ifsr: EXTERNAL, ifar: address });
-                }
-                Resolved::Window => {
-                    return self.touched_window(address, Did::Executed);
-                }
-                Resolved::WritesCode(_) => return,
+        match self.resolve(address, Attempt::Fetch, true) {
+            Resolved::Fault(fault) => {
+                self.inject(Exception::PrefetchAbort { ifsr: fault.ifsr(), ifar: address });
             }
+            Resolved::Board(at) => {
+                self.tell_nothing(address, at, Did::Executed);
+                self.inject(Exception::PrefetchAbort { ifsr: EXTERNAL, ifar: address });
+            }
+            Resolved::Window => self.touched_window(address, Did::Executed),
+            _ => {}
         }
     }
 
     /// An access of the loaded guest failed in its current view. Returns the guest to resume.
     fn data(&mut self, loaded: *mut Guest, address: u32, attempt: Attempt) -> *mut Guest {
         let mut attempt = attempt;
-        for _ in 0..ATTEMPTS {
-            let resolved = self.resolve(address, attempt);
-            if resolved == Resolved::Filled {
-                // Nothing else changed.
-                self.guest().goes_on();
-                return loaded;
+        let mut resolved = self.resolve(address, attempt, true);
+        if resolved == Resolved::Unchanged && attempt == Attempt::Read {
+            // It may be read already: a store that the machine reported as a load, as QEMU does
+            // for store-exclusive.
+            attempt = Attempt::Write;
+            resolved = self.resolve(address, attempt, true);
+        }
+        if resolved == Resolved::Filled {
+            // Nothing else changed.
+            self.guest().goes_on();
+            return loaded;
+        }
+        self.guest().pull();
+        match resolved {
+            Resolved::WritesCode(at) => self.store_to_code(at, address),
+            Resolved::Fault(fault) => {
+                let dfsr = fault.dfsr(attempt == Attempt::Write);
+                self.inject(Exception::DataAbort { dfsr, dfar: address });
             }
-            self.guest().pull();
-            match resolved {
-                Resolved::Filled => return loaded,
-                Resolved::Unchanged if attempt == Attempt::Read => {
-                    // It may be read already: a store that the machine reported as a load, as
-                    // QEMU does for store-exclusive.
-                    attempt = Attempt::Write;
-                }
-                Resolved::Unchanged => break,
-                Resolved::WritesCode(at) => match self.store_to_code(at, address) {
-                    Stored::Done => break,
-                    Stored::Elsewhere => self.take_back(at),
-                    Stored::Cannot => self.open_code(at),
-                },
-                Resolved::Fault(fault) => {
-                    let dfsr = fault.dfsr(attempt == Attempt::Write);
-                    self.inject(Exception::DataAbort { dfsr, dfar: address });
-                    break;
-                }
-                Resolved::Board(at) => {
-                    self.device(at, address, attempt);
-                    break;
-                }
-                Resolved::Window => {
-                    self.touched_window(address, did(attempt));
-                    break;
-                }
-                Resolved::Unscanned(_) => break,
-            }
+            Resolved::Board(at) => self.device(at, address, attempt),
+            Resolved::Window => self.touched_window(address, did(attempt)),
+            _ => {}
         }
         self.leave()
     }
 
     /// Makes a guarded access at `address` possible; `false` if an exception was injected
-    /// instead.
+    /// instead, or the guest is to try again.
     pub(crate) fn data_for_hypervisor(&mut self, address: u32, attempt: Attempt) -> bool {
         if self.opened(cp15::data_fault_status()) {
             return true;
         }
-        match self.resolve(address, attempt) {
-            Resolved::Filled | Resolved::Unchanged | Resolved::Unscanned(_) => true,
-            Resolved::WritesCode(at) => {
-                self.take_back(at);
-                true
-            }
+        match self.resolve(address, attempt, false) {
+            Resolved::Filled | Resolved::Unchanged => return true,
             Resolved::Fault(fault) => {
                 let dfsr = fault.dfsr(attempt == Attempt::Write);
                 self.inject(Exception::DataAbort { dfsr, dfar: address });
-                false
             }
             Resolved::Board(at) => {
                 self.tell_nothing(address, at, did(attempt));
                 self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
-                false
             }
-            Resolved::Window => {
-                self.touched_window(address, did(attempt));
-                false
-            }
+            Resolved::Window => self.touched_window(address, did(attempt)),
+            _ => {}
         }
+        false
     }
 
-    /// Finds out what an attempt of the loaded guest needs, and fills an entry if that is all.
+    /// Finds out what an attempt of the loaded guest needs, and does it if it is the shadow's
+    /// business. `own`: the instruction at pc makes the access itself.
     #[inline(never)]
-    fn resolve(&mut self, address: u32, attempt: Attempt) -> Resolved {
+    fn resolve(&mut self, address: u32, attempt: Attempt, own: bool) -> Resolved {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
-        let privileged = guest.vcpu.privileged();
+        let (privileged, thumb, pc) = (guest.vcpu.privileged(), guest.vcpu.thumb(), guest.vcpu.pc);
         let mut linear = Linear::enter(&mut self.view);
         let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
-        let side = Side::of(privileged);
-        if shadow.refill(&mut linear, cp15, address, attempt, side) {
-            linear.leave();
+        let filled = shadow.refill(&mut linear, cp15, address, attempt, Side::of(privileged));
+        linear.leave();
+        if filled {
             if attempt == Attempt::Fetch {
-                guest.note_baked();
+                self.guest().note_baked();
             }
             // From no pool.
             self.counters().fills += 1;
             return Resolved::Filled;
         }
-        let resolved = shadow.resolve(&mut linear, cp15, address, attempt, privileged);
-        drop(linear);
-        open(core::mem::take(&mut guest.shadow.opens));
-        guest.note_baked();
-        if resolved == Resolved::Filled {
-            self.filled();
+        let set = if thumb { InstructionSet::T32 } else { InstructionSet::A32 };
+        let pc = own.then_some(pc);
+        // That a pool was found full is told before the guest goes on.
+        if !self.work(Work::Resolve(Access { address, attempt, privileged, set, pc }))
+            || self.reschedule
+        {
+            return Resolved::Later;
         }
-        resolved
+        self.guest().unfinished.resolved
     }
 
     /// Opens what the guest's kernel and application may both touch, if that is all that a fault
@@ -355,36 +318,13 @@ impl Hypervisor {
 
     /// Goes on with two tables, if the guest has been given these.
     #[inline(never)]
-    fn parted(&mut self) {
+    pub(crate) fn parted(&mut self) {
         if let Some(why) = self.guest().shadow.joint.parted.take() {
             self.renew();
             self.renew_vectors();
             self.enter_view();
             self.notice(Notice::TwoTables { why });
         }
-    }
-
-    /// Counts a filled entry, and tells of a pool that it found full.
-    #[inline]
-    fn filled(&mut self) {
-        self.counters().fills += 1;
-        self.parted();
-        if let Some(pool) = self.guest().shadow.full.take() {
-            let vm = &self.guest().vm;
-            let limit = if pool == Pool::Sites { vm.sites } else { vm.shadow_tables };
-            self.notice(Notice::PoolFull { pool, limit });
-        }
-    }
-
-    fn open_code(&mut self, at: GuestPhys) {
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
-        code::open(&mut guest.shadow, &mut Self::linear(&mut self.view), at);
-    }
-
-    fn take_back(&mut self, at: GuestPhys) {
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
-        code::take_back(&mut guest.shadow, &mut Self::linear(&mut self.view), at);
-        self.counters().taken_back += 1;
     }
 
     /// The guest touched the window: its own tables cannot map anything there, so it is

@@ -55,7 +55,7 @@ fn blocks(text: &str) -> Vec<(&str, Vec<&str>)> {
 fn no_transcript_of_the_tool_is_written_in_a_page() {
     for (path, text) in book() {
         for (info, _) in blocks(&text) {
-            let known = info.is_empty() || ["sh", "toml", "text"].contains(&info);
+            let known = info.is_empty() || ["sh", "toml", "text", "rust", "c"].contains(&info);
             let boot = info.starts_with("text,boot=");
             assert!(known || boot, "{}: a block of {info:?}", path.display());
         }

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::gic::Gic;
 use crate::pl011::Pl011;
 use crate::pl031::Pl031;
+use crate::sp805::Sp805;
 use crate::timer::{self, Timer};
 use entresol_abi::GuestPhys;
 use entresol_abi::image::flags;
@@ -33,10 +34,15 @@ pub const UART: GuestPhys = GuestPhys(0x0900_0000);
 /// First register of the PL031; its frame is 4 KiB.
 pub const RTC: GuestPhys = GuestPhys(0x0901_0000);
 
+/// First register of the SP805; its frame is 4 KiB.
+pub const WATCHDOG: GuestPhys = GuestPhys(0x0902_0000);
+
 /// The PL011's interrupt: SPI 1.
 pub const UART_IRQ: u32 = 33;
 /// The PL031's interrupt: SPI 2.
 pub const RTC_IRQ: u32 = 34;
+/// The SP805's interrupt: SPI 3.
+pub const WATCHDOG_IRQ: u32 = 35;
 /// The physical timer's interrupt: PPI 14.
 pub const PHYSICAL_TIMER_IRQ: u32 = 30;
 /// The virtual timer's interrupt: PPI 11.
@@ -48,7 +54,7 @@ const END: GuestPhys = GuestPhys(GIC_INTERFACE.0 + 0x10);
 
 /// What the board's frames span.
 const FIRST: u32 = GIC_DISTRIBUTOR.0;
-const LAST: u32 = RTC.0 + 0xfff;
+const LAST: u32 = WATCHDOG.0 + 0xfff;
 
 /// Why an access has no answer; the guest gets an external abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +72,7 @@ enum Frame {
     Interface(u32),
     Uart(u32),
     Rtc(u32),
+    Watchdog(u32),
 }
 
 /// What a deadline stands for.
@@ -88,6 +95,8 @@ pub struct Board {
     pub uart: Pl011,
     /// Real-time clock.
     pub rtc: Pl031,
+    /// Watchdog.
+    pub watchdog: Sp805,
     /// Generic timer.
     pub timer: Timer,
     /// What they count.
@@ -96,8 +105,8 @@ pub struct Board {
     deadline: Option<u64>,
     /// What the deadline is of.
     only: Only,
-    /// How the lines of the timers and the clock are driven.
-    driven: [bool; 3],
+    /// How the lines of the timers, the clock and the watchdog are driven.
+    driven: [bool; 4],
     /// How the UART's line is driven.
     driven_uart: bool,
 }
@@ -110,12 +119,13 @@ impl Board {
             gic: Gic::new(),
             uart: Pl011::new(),
             rtc: Pl031::new(),
+            watchdog: Sp805::new(),
             timer: Timer::new(),
             clock: Clock::PHYSICAL,
             flags: 0,
             deadline: None,
             only: Only::Unknown,
-            driven: [false; 3],
+            driven: [false; 4],
             driven_uart: false,
         }
     }
@@ -124,17 +134,35 @@ impl Board {
     /// second, and `flags` ([`entresol_abi::image::flags`]) says which devices exist and what
     /// they count.
     pub fn reset(&mut self, now: u64, hz: u32, flags: u32) {
+        self.clear(hz);
+        self.start(now, hz, flags);
+    }
+
+    /// The longer part of a reset: devices that do not depend on the time. Nothing of the board may
+    /// be used but after [`Board::silence`] and before [`Board::start`].
+    pub fn clear(&mut self, hz: u32) {
+        self.watchdog.reset(hz);
         self.gic.reset();
         self.uart.reset();
+        self.only = Only::Unknown;
+        self.driven = [false; 4];
+        self.driven_uart = false;
+    }
+
+    /// The rest of a reset.
+    pub fn start(&mut self, now: u64, hz: u32, flags: u32) {
         self.rtc.reset(now, hz, 0);
         self.timer.reset(flags & flags::CATCH_UP != 0);
         let virtual_time = flags & flags::VIRTUAL_TIME != 0;
         self.clock = if virtual_time { Clock::VIRTUAL } else { Clock::PHYSICAL };
         self.flags = flags;
+    }
+
+    /// Nothing of it does anything any more: the VM's run has ended.
+    pub fn silence(&mut self) {
+        self.watchdog = Sp805::new();
+        self.flags = 0;
         self.deadline = None;
-        self.only = Only::Unknown;
-        self.driven = [false; 3];
-        self.driven_uart = false;
     }
 
     /// Whether an address belongs to the board rather than to memory or nothing.
@@ -168,6 +196,11 @@ impl Board {
                 self.update(now);
                 value
             }
+            Frame::Watchdog(offset) => {
+                let value = self.watchdog.read(offset, width, self.clock.count(now));
+                self.update(now);
+                value
+            }
         })
     }
 
@@ -197,6 +230,10 @@ impl Board {
             }
             Frame::Rtc(offset) => {
                 self.rtc.write(offset, width, value, self.clock.count(now));
+                self.update(now);
+            }
+            Frame::Watchdog(offset) => {
+                self.watchdog.write(offset, width, value, self.clock.count(now));
                 self.update(now);
             }
         }
@@ -257,39 +294,43 @@ impl Board {
     /// Brings all lines and the deadline up to date.
     pub fn update(&mut self, now: u64) {
         let now = self.clock.count(now);
-        let driven = [self.timer.output_physical(now), self.timer.output_virtual(now), {
-            self.rtc.update(now);
-            self.rtc.irq()
-        }];
+        self.rtc.update(now);
+        self.watchdog.update(now);
+        let driven = [
+            self.timer.output_physical(now),
+            self.timer.output_virtual(now),
+            self.rtc.irq(),
+            self.watchdog.irq(),
+        ];
         if driven != self.driven {
-            let [physical, virtual_, rtc] = driven;
+            let [physical, virtual_, rtc, watchdog] = driven;
             self.gic.set_line(PHYSICAL_TIMER_IRQ, physical);
             self.gic.set_line(VIRTUAL_TIMER_IRQ, virtual_);
             self.gic.set_line(RTC_IRQ, rtc);
+            self.gic.set_line(WATCHDOG_IRQ, watchdog);
             self.driven = driven;
         }
         self.drive_uart();
-        self.only = match (
-            self.timer.deadline_physical(now),
-            self.timer.deadline_virtual(now),
-            self.rtc.deadline(),
-        ) {
-            (Some(_), None, None) => Only::Physical,
-            (None, Some(_), None) => Only::Virtual,
-            _ => Only::Unknown,
-        };
-        self.deadline = match (self.timer.deadline(now), self.rtc.deadline()) {
+        let earlier = |a: Option<u64>, b: Option<u64>| match (a, b) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
-        }
-        .and_then(|count| self.clock.when(count));
+        };
+        let others = earlier(self.rtc.deadline(), self.watchdog.deadline());
+        self.only =
+            match (self.timer.deadline_physical(now), self.timer.deadline_virtual(now), others) {
+                (Some(_), None, None) => Only::Physical,
+                (None, Some(_), None) => Only::Virtual,
+                _ => Only::Unknown,
+            };
+        let first = earlier(self.timer.deadline(now), others);
+        self.deadline = first.and_then(|count| self.clock.when(count));
     }
 
     /// [`Board::update`] for when the deadline has come, if all it stands for is one timer;
     /// `false`, and nothing done, if not.
     #[inline]
     pub fn ring(&mut self) -> bool {
-        let [physical, virtual_, _] = &mut self.driven;
+        let [physical, virtual_, ..] = &mut self.driven;
         match core::mem::replace(&mut self.only, Only::Unknown) {
             Only::Unknown => return false,
             Only::Physical => {
@@ -349,6 +390,8 @@ impl Board {
             || timer.deadline_physical(now).is_some() && gic.would_assert(PHYSICAL_TIMER_IRQ)
             || timer.deadline_virtual(now).is_some() && gic.would_assert(VIRTUAL_TIMER_IRQ)
             || self.rtc.deadline().is_some() && gic.would_assert(RTC_IRQ)
+            // It interrupts or bites.
+            || self.watchdog.deadline().is_some()
             || has_uart && self.uart.listens() && gic.would_assert(UART_IRQ)
     }
 
@@ -361,6 +404,9 @@ impl Board {
             }
             0x0901 if self.flags & flags::RTC != 0 && gpa.0 - RTC.0 < 0x1000 => {
                 Frame::Rtc(gpa.0 - RTC.0)
+            }
+            0x0902 if self.flags & flags::WATCHDOG != 0 && gpa.0 - WATCHDOG.0 < 0x1000 => {
+                Frame::Watchdog(gpa.0 - WATCHDOG.0)
             }
             _ => return Err(BusError::Unmapped),
         };

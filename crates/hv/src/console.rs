@@ -6,7 +6,7 @@
 //! the end of a text line or of [`TURN`] bytes, so that lines stay whole and a flood
 //! delays the others by one turn each.
 //!
-//! Nothing here loops longer than [`BURST`] bytes: what the line does not take now goes
+//! Nothing here loops longer than [`BURST`] bytes sent or [`RECEIVED`] received: what the line does not take now goes
 //! with the next call ([`Console::pump`]).
 //!
 //! The framing is [`entresol_abi::console`]'s.
@@ -24,8 +24,12 @@ pub const OUTPUT: usize = 512;
 pub const INPUT: usize = 64;
 /// Most bytes of a channel before the line goes to the next one.
 pub const TURN: u32 = 96;
-/// Most bytes moved by one call.
-pub const BURST: u32 = 64;
+/// Most bytes sent by one call: it is done with interrupts masked, and the line's next interrupt
+/// goes on.
+pub const BURST: u32 = 4;
+/// Most bytes received by one call: more than a line's FIFO holds, because what stays in it
+/// interrupts no more.
+pub const RECEIVED: u32 = 64;
 
 /// A serial line, never waited for.
 pub trait Serial {
@@ -67,6 +71,25 @@ impl<const N: usize> Ring<N> {
             }
             _ => self.dropped = self.dropped.saturating_add(1),
         }
+    }
+
+    /// As `push` of each byte.
+    fn push_all(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        loop {
+            let end = (self.first + self.len) % N;
+            let room = (N - self.len).min(N - end).min(rest.len());
+            let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
+            if now.is_empty() {
+                break;
+            }
+            if let Some(slots) = self.bytes.get_mut(end..end + room) {
+                slots.copy_from_slice(now);
+            }
+            self.len += room;
+            rest = later;
+        }
+        self.dropped = self.dropped.saturating_add(u32::try_from(rest.len()).unwrap_or(u32::MAX));
     }
 
     fn peek(&self) -> Option<u8> {
@@ -132,6 +155,14 @@ impl Console {
         }
     }
 
+    /// Queues a line of a channel, in a few copies.
+    pub fn put_line(&mut self, channel: Channel, line: &[u8]) {
+        if let Some(ring) = self.output.get_mut(usize::from(channel.0)) {
+            ring.push_all(line);
+            self.waiting |= bit(channel.0);
+        }
+    }
+
     /// Queues what `next` gives, as long as there is room: the rest stays where it is, as
     /// in a virtual UART's FIFO, and the guest waits for the line as for a real one. Returns
     /// whether it took anything.
@@ -181,9 +212,9 @@ impl Console {
         self.framed.is_some() || self.waiting != 0
     }
 
-    /// Takes what has arrived, up to [`BURST`] bytes, to be fetched by [`Console::get`].
+    /// Takes what has arrived, up to [`RECEIVED`] bytes, to be fetched by [`Console::get`].
     pub fn receive(&mut self, serial: &mut impl Serial) {
-        for _ in 0..BURST {
+        for _ in 0..RECEIVED {
             let Some(byte) = serial.get() else { return };
             let Some((channel, byte)) = self.demultiplexer.push(byte) else { continue };
             if let Some(ring) = self.input.get_mut(usize::from(channel.0)) {

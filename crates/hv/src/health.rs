@@ -13,7 +13,7 @@ mod fault;
 
 use crate::sentence::Value::{Count, Text};
 use crate::sentence::{Sink, say};
-use entresol_abi::image::OnFault;
+use entresol_abi::image::{OnFault, Vm};
 
 pub use fault::{Access, Fault, Mixed, Notice, Pool, Who};
 
@@ -48,42 +48,54 @@ pub enum Action {
 #[derive(Clone, Copy, Debug)]
 pub struct Health {
     on_fault: OnFault,
+    on_watchdog: OnFault,
     /// Restarts allowed, 0 for no limit.
     limit: u32,
+    /// In how many milliseconds, 0 for ever.
+    within: u32,
+    /// Restarts that count, and when the first of them was.
     restarts: u32,
+    first: u64,
 }
 
 impl Health {
-    /// The policy of a VM that has not faulted yet. `limit` restarts are allowed, any
-    /// number if it is 0.
+    /// The policy of a VM that has not faulted yet: what follows a fault and what a
+    /// bite of its watchdog. `limit` restarts are allowed, any number if it is 0, in each
+    /// `within` milliseconds from the first of them, or ever if that is 0.
     #[must_use]
-    pub const fn new(on_fault: OnFault, limit: u32) -> Self {
-        Self { on_fault, limit, restarts: 0 }
+    pub const fn new(on_fault: OnFault, on_watchdog: OnFault, limit: u32, within: u32) -> Self {
+        Self { on_fault, on_watchdog, limit, within, restarts: 0, first: 0 }
     }
 
-    /// The policy with this number in [`entresol_abi::image::Vm::on_fault`]; a number
-    /// without a meaning stops the VM.
+    /// The policy of an image.
     #[must_use]
-    pub const fn from_image(on_fault: u32, limit: u32) -> Self {
-        let on_fault = match on_fault {
-            1 => OnFault::Restart,
-            2 => OnFault::ResetMachine,
-            _ => OnFault::Stop,
+    pub const fn from_image(vm: &Vm) -> Self {
+        Self::new(policy(vm.on_fault), policy(vm.on_watchdog), vm.restarts, vm.restarts_within)
+    }
+
+    /// Decides what follows the end of a run at `now`, and counts it. The counter has `hz`
+    /// ticks per second.
+    pub fn decide(&mut self, end: End, now: u64, hz: u32) -> Action {
+        let policy = match end {
+            End::Off => return Action::Stop { well: true },
+            End::Exit(status) => return Action::Stop { well: status == 0 },
+            End::Reset => return Action::Restart,
+            End::Fault(Fault::Watchdog { .. }) => self.on_watchdog,
+            End::Fault(_) => self.on_fault,
         };
-        Self::new(on_fault, limit)
-    }
-
-    /// Decides what follows the end of a run, and counts it.
-    pub fn decide(&mut self, end: End) -> Action {
-        match (end, self.on_fault) {
-            (End::Off, _) => Action::Stop { well: true },
-            (End::Exit(status), _) => Action::Stop { well: status == 0 },
-            (End::Reset, _) => Action::Restart,
-            (End::Fault(_), OnFault::Stop) => Action::Stop { well: false },
-            (End::Fault(_), OnFault::ResetMachine) => Action::ResetMachine,
-            (End::Fault(_), OnFault::Restart) => {
+        match policy {
+            OnFault::Stop => Action::Stop { well: false },
+            OnFault::ResetMachine => Action::ResetMachine,
+            OnFault::Restart => {
+                let within = u64::from(self.within) * u64::from(hz / 1000);
+                if within != 0 && now.saturating_sub(self.first) > within {
+                    self.restarts = 0;
+                }
                 if self.limit != 0 && self.restarts >= self.limit {
                     return Action::Stop { well: false };
+                }
+                if self.restarts == 0 {
+                    self.first = now;
                 }
                 self.restarts = self.restarts.saturating_add(1);
                 Action::Restart
@@ -91,10 +103,19 @@ impl Health {
         }
     }
 
-    /// Restarts after faults so far.
+    /// Restarts after faults that count so far.
     #[must_use]
     pub const fn restarts(&self) -> u32 {
         self.restarts
+    }
+}
+
+/// The policy with this number; a number without a meaning stops the VM.
+const fn policy(number: u32) -> OnFault {
+    match number {
+        1 => OnFault::Restart,
+        2 => OnFault::ResetMachine,
+        _ => OnFault::Stop,
     }
 }
 
@@ -209,6 +230,7 @@ mod tests {
             Fault::NoVector { vector: 0xffff_0004, pc },
             Fault::IllegalMode { status: 0, pc },
             Fault::Stuck { pc },
+            Fault::Watchdog { pc },
             Fault::Exhausted { pool: Pool::Sites, limit: 3, pc },
         ];
         for fault in faults {
@@ -220,40 +242,63 @@ mod tests {
         }
     }
 
+    const BITE: Fault = Fault::Watchdog { pc: 0x4000_8010 };
+
+    fn health(on_fault: OnFault, limit: u32, within: u32) -> Health {
+        Health::new(on_fault, on_fault, limit, within)
+    }
+
     #[test]
     fn restarts_are_limited() {
-        let mut health = Health::from_image(1, 2);
-        assert_eq!(health.decide(End::Fault(WINDOW)), Action::Restart);
-        assert_eq!(health.decide(End::Fault(WINDOW)), Action::Restart);
-        assert_eq!(health.decide(End::Fault(WINDOW)), Action::Stop { well: false });
+        let mut health = health(OnFault::Restart, 2, 0);
+        assert_eq!(health.decide(End::Fault(WINDOW), 0, 1000), Action::Restart);
+        assert_eq!(health.decide(End::Fault(BITE), 1 << 40, 1000), Action::Restart);
+        let stop = Action::Stop { well: false };
+        assert_eq!(health.decide(End::Fault(WINDOW), 1 << 41, 1000), stop);
         assert_eq!(health.restarts(), 2);
     }
 
     #[test]
-    fn no_limit_is_no_limit_and_a_reset_by_the_guest_does_not_count() {
-        let mut health = Health::new(OnFault::Restart, 0);
-        for _ in 0..100 {
-            assert_eq!(health.decide(End::Fault(WINDOW)), Action::Restart);
+    fn a_limit_in_some_time_is_one_from_the_first_restart_on() {
+        let mut health = health(OnFault::Restart, 2, 50);
+        let stop = Action::Stop { well: false };
+        for start in [1000, 2000] {
+            assert_eq!(health.decide(End::Fault(WINDOW), start, 1000), Action::Restart);
+            assert_eq!(health.decide(End::Fault(WINDOW), start + 50, 1000), Action::Restart);
         }
-        let mut health = Health::new(OnFault::Stop, 1);
-        assert_eq!(health.decide(End::Reset), Action::Restart);
-        assert_eq!(health.restarts(), 0);
+        assert_eq!(health.decide(End::Fault(WINDOW), 2050, 1000), stop);
+    }
+
+    #[test]
+    fn a_watchdog_has_a_policy_of_its_own() {
+        let mut health = Health::new(OnFault::Stop, OnFault::Restart, 0, 0);
+        assert_eq!(health.decide(End::Fault(BITE), 0, 1000), Action::Restart);
+        assert_eq!(health.decide(End::Fault(WINDOW), 0, 1000), Action::Stop { well: false });
+    }
+
+    #[test]
+    fn no_limit_is_no_limit_and_a_reset_by_the_guest_does_not_count() {
+        let mut endless = health(OnFault::Restart, 0, 0);
+        for _ in 0..100 {
+            assert_eq!(endless.decide(End::Fault(WINDOW), 0, 1000), Action::Restart);
+        }
+        let mut once = health(OnFault::Stop, 1, 0);
+        assert_eq!(once.decide(End::Reset, 0, 1000), Action::Restart);
+        assert_eq!(once.restarts(), 0);
     }
 
     #[test]
     fn only_a_zero_status_ends_well() {
-        let mut health = Health::new(OnFault::Restart, 0);
-        assert_eq!(health.decide(End::Exit(0)), Action::Stop { well: true });
-        assert_eq!(health.decide(End::Exit(1)), Action::Stop { well: false });
-        assert_eq!(health.decide(End::Off), Action::Stop { well: true });
+        let mut health = health(OnFault::Restart, 0, 0);
+        assert_eq!(health.decide(End::Exit(0), 0, 1000), Action::Stop { well: true });
+        assert_eq!(health.decide(End::Exit(1), 0, 1000), Action::Stop { well: false });
+        assert_eq!(health.decide(End::Off, 0, 1000), Action::Stop { well: true });
     }
 
     #[test]
     fn a_policy_number_without_meaning_stops() {
-        assert_eq!(
-            Health::from_image(77, 0).decide(End::Fault(WINDOW)),
-            Action::Stop { well: false }
-        );
+        let mut health = Health::from_image(&Vm { on_fault: 77, ..Vm::EMPTY });
+        assert_eq!(health.decide(End::Fault(WINDOW), 0, 1000), Action::Stop { well: false });
     }
 
     #[test]

@@ -37,4 +37,5 @@ pub mod platform;
 pub mod quotient;
 pub mod scheduler;
 pub mod sentence;
+pub mod sp805;
 pub mod timer;

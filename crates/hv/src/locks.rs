@@ -139,6 +139,8 @@ struct Vm {
 #[derive(Clone, Debug)]
 pub struct Locks {
     vms: [Vm; MAX_VMS],
+    /// How many there are, of all cores.
+    count: usize,
     /// VMs of this core.
     own: u32,
     /// Those of them that wait.
@@ -155,7 +157,7 @@ impl Locks {
     pub const fn new() -> Self {
         let claim = Claim { lock: 0, holders: 0, revocable: false, deadline: 0 };
         let vms = [Vm { priority: 0, rank: 0, claim }; MAX_VMS];
-        Self { vms, own: 0, waiting: 0, deadline: None, call: false }
+        Self { vms, count: 0, own: 0, waiting: 0, deadline: None, call: false }
     }
 
     #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
@@ -165,8 +167,10 @@ impl Locks {
 
     /// Tells of a VM: its own priority, and whether it is this core's.
     pub fn set(&mut self, vm: usize, priority: u8, own: bool) {
-        *self.vm(vm) = Vm { priority, rank: priority, ..*self.vm(vm) };
+        let entry = self.vm(vm);
+        (entry.priority, entry.rank) = (priority, priority);
         self.own |= u32::from(own) << vm;
+        self.count = self.count.max(vm + 1);
     }
 
     /// Whether a VM of this core waits.
@@ -200,7 +204,7 @@ impl Locks {
         seat.rank.store(u32::from(entry.rank) | claim.holders << 8);
         seat.wait.store(claim.lock);
         self.waiting |= 1 << vm;
-        self.changed(claim);
+        self.changed(claim.holders);
     }
 
     /// A VM of this core waits no more. [`Locks::settle`] is to follow.
@@ -208,14 +212,14 @@ impl Locks {
         if self.is_waiting(vm) {
             board.seat(vm).wait.store(0);
             self.waiting &= !(1 << vm);
-            let claim = self.vm(vm).claim;
-            self.changed(claim);
+            let holders = self.vm(vm).claim.holders;
+            self.changed(holders);
         }
     }
 
     /// Somebody waits for what another core's VM may hold, or no longer does.
-    fn changed(&mut self, claim: Claim) {
-        self.call |= claim.holders & !self.own != 0;
+    fn changed(&mut self, holders: u32) {
+        self.call |= holders & !self.own != 0;
     }
 
     /// After anything changed, on this core or another: gives locks to those of this core that
@@ -228,7 +232,7 @@ impl Locks {
         now: u64,
         done: &mut dyn FnMut(usize, u32),
     ) -> bool {
-        for vm in 0..MAX_VMS {
+        for vm in 0..self.count {
             if self.is_waiting(vm)
                 && let Some(result) = self.contend(board, words, vm, now)
             {
@@ -247,7 +251,7 @@ impl Locks {
         vm: usize,
         now: u64,
     ) -> Option<u32> {
-        let Vm { claim, rank, .. } = *self.vm(vm);
+        let &mut Vm { claim, rank, .. } = self.vm(vm);
         let expired = now >= claim.deadline;
         let me = board.seat(vm).life.load();
         let mut result = AGAIN;
@@ -259,7 +263,7 @@ impl Locks {
             }
             let mut others = 0;
             let mut first = true;
-            for other in 0..MAX_VMS {
+            for other in 0..self.count {
                 let Some((lock, urgency, _)) = board.waits(other) else { continue };
                 if other != vm && lock == claim.lock {
                     others = WAITERS;
@@ -282,7 +286,7 @@ impl Locks {
                 if words.replace(claim.lock, word, new) {
                     if let Some(holder) = holder {
                         board.seat(holder).lost.store(1);
-                        self.changed(claim);
+                        self.changed(claim.holders);
                     }
                     result = new;
                     break;
@@ -303,9 +307,9 @@ impl Locks {
     fn rank<W: Words>(&mut self, board: &Board, words: &W) {
         self.vms.iter_mut().for_each(|vm| vm.rank = vm.priority);
         // A round for each link of the longest chain.
-        for _ in 0..MAX_VMS {
+        for _ in 0..self.count {
             let mut same = true;
-            for vm in 0..MAX_VMS {
+            for vm in 0..self.count {
                 let Some((lock, rank, holders)) = board.waits(vm) else { continue };
                 let own = self.own >> vm & 1 == 1;
                 let Some(holder) = board.holder(words.load(lock), holders) else {
@@ -325,14 +329,14 @@ impl Locks {
             }
         }
         self.deadline = None;
-        for vm in 0..MAX_VMS {
-            let Vm { rank, claim, .. } = *self.vm(vm);
+        for vm in 0..self.count {
             if self.is_waiting(vm) {
+                let &mut Vm { rank, claim: Claim { deadline, holders, .. }, .. } = self.vm(vm);
                 let first = self.deadline.unwrap_or(u64::MAX);
-                self.deadline = Some(claim.deadline.min(first));
+                self.deadline = Some(deadline.min(first));
                 if board.waits(vm).is_some_and(|(_, before, _)| before != rank) {
-                    board.seat(vm).rank.store(u32::from(rank) | claim.holders << 8);
-                    self.changed(claim);
+                    board.seat(vm).rank.store(u32::from(rank) | holders << 8);
+                    self.changed(holders);
                 }
             }
         }

@@ -18,8 +18,8 @@
 //! # Invariants
 //!
 //! - Bit *n* of `levels` is set exactly when ring *n* has a head.
-//! - A vCPU is in the ring of its priority exactly when it is ready, has budget, and its
-//!   slot is open; and once.
+//! - A vCPU is in the ring of its priority exactly when it is ready, not paused, has budget,
+//!   and its slot is open; and once.
 //! - A ring is ordered by turn; no two vCPUs have the same.
 
 mod server;
@@ -129,6 +129,8 @@ pub struct Scheduler {
     broke: u32,
     /// Who may run in the current slot.
     open: u32,
+    /// Who may not run at all.
+    paused: u32,
     slots: Table,
     /// The last turn given.
     turn: u64,
@@ -163,6 +165,7 @@ impl Scheduler {
             wanting: 0,
             broke: 0,
             open: slots::ALL,
+            paused: 0,
             slots: Table::NONE,
             turn: 0,
             current: None,
@@ -181,10 +184,11 @@ impl Scheduler {
     }
 
     /// Changes a vCPU's priority; numbers too high mean the highest. A ready vCPU goes
-    /// to the end of its new ring. Nothing happens if it had this priority before.
-    pub fn set_priority(&mut self, id: Id, priority: u8) {
+    /// to the end of its new ring. Nothing happens, and it returns `false`, if the vCPU had
+    /// this priority before.
+    pub fn set_priority(&mut self, id: Id, priority: u8) -> bool {
         if self.vcpus[id].priority == Priority(priority.min(31)) {
-            return;
+            return false;
         }
         let ready = self.is_ready(id);
         self.block(id);
@@ -192,6 +196,7 @@ impl Scheduler {
         if ready {
             self.ready(id);
         }
+        true
     }
 
     /// Gives a vCPU a budget in each period, both in ticks; it starts with all of it.
@@ -226,6 +231,12 @@ impl Scheduler {
     /// A vCPU cannot run. Nothing happens if it could not before.
     pub fn block(&mut self, id: Id) {
         self.wanting &= !id.bit();
+        self.settle(id);
+    }
+
+    /// Keeps a vCPU from running, or lets it run again.
+    pub fn set_paused(&mut self, id: Id, paused: bool) {
+        self.paused = self.paused & !id.bit() | u32::from(paused) << id.0;
         self.settle(id);
     }
 
@@ -356,7 +367,7 @@ impl Scheduler {
     /// the current one, gets some.
     fn first_refill(&self) -> Option<u64> {
         let least = self.current.map_or(0, |id| self.vcpus[id].priority.0);
-        members(self.broke & self.wanting & self.open)
+        members(self.broke & self.wanting & self.open & !self.paused)
             .filter(|id| self.vcpus[*id].priority.0 >= least)
             .filter_map(|id| self.vcpus[id].server.as_ref().map(|server| server.head().at))
             .min()
@@ -397,7 +408,7 @@ impl Scheduler {
 
     /// Puts `id` into its ring or takes it out, as it should be.
     fn settle(&mut self, id: Id) {
-        let belongs = self.wanting & !self.broke & self.open & id.bit() != 0;
+        let belongs = self.wanting & !self.broke & self.open & !self.paused & id.bit() != 0;
         match (self.vcpus[id].queued, belongs) {
             (false, true) => self.insert(id),
             (true, false) => self.remove(id),

@@ -60,6 +60,9 @@ pub fn generate(vm: &Vm, regions: &[Shared]) -> Result<Vec<u8>, Error> {
     if vm.rtc {
         root.add_child(rtc());
     }
+    if vm.watchdog {
+        root.add_child(watchdog());
+    }
     if !vm.shared.is_empty() {
         root.add_child(shared(vm, regions));
     }
@@ -191,6 +194,16 @@ fn uart() -> DeviceTreeNode {
     set(&mut uart, "clocks", [APB_CLOCK, APB_CLOCK]);
     set(&mut uart, "clock-names", &["uartclk", "apb_pclk"][..]);
     uart
+}
+
+fn watchdog() -> DeviceTreeNode {
+    let mut watchdog = node("watchdog@9020000");
+    set(&mut watchdog, "compatible", &["arm,sp805", "arm,primecell"][..]);
+    set(&mut watchdog, "reg", [0x0902_0000_u32, 0x1000]);
+    set(&mut watchdog, "interrupts", [SHARED, 3, LEVEL_HIGH]);
+    set(&mut watchdog, "clocks", [APB_CLOCK, APB_CLOCK]);
+    set(&mut watchdog, "clock-names", &["wdog_clk", "apb_pclk"][..]);
+    watchdog
 }
 
 fn rtc() -> DeviceTreeNode {

@@ -204,7 +204,6 @@ fn shared(system: &System, view: View) -> Result<abi::Passthrough, Error> {
     })
 }
 
-#[expect(clippy::as_conversions, reason = "the number of an enum without fields")]
 fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
     let [loads, passthrough, rewritten] = tables;
     let flag = |set: bool, bit: u32| if set { bit } else { 0 };
@@ -221,15 +220,14 @@ fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
         flags: flag(vm.autostart, abi::flags::AUTOSTART)
             | flag(vm.uart, abi::flags::UART)
             | flag(vm.rtc, abi::flags::RTC)
+            | flag(vm.watchdog, abi::flags::WATCHDOG)
             | vm.rewrite.flags()
             | vm.protection.flags()
             | vm.time.flags(),
-        on_fault: match vm.on_fault {
-            OnFault::Stop => abi::OnFault::Stop as u32,
-            OnFault::Restart => abi::OnFault::Restart as u32,
-            OnFault::ResetMachine => abi::OnFault::ResetMachine as u32,
-        },
+        on_fault: policy(vm.on_fault),
+        on_watchdog: policy(vm.on_watchdog),
         restarts: vm.restarts,
+        restarts_within: vm.restarts_within,
         loads,
         passthrough,
         view_pairs: vm.pools.view_pairs,
@@ -245,4 +243,13 @@ fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
 fn hash(parts: &[&[u8]]) -> u32 {
     let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
     parts.iter().copied().flatten().fold(0x811c_9dc5, step)
+}
+
+#[expect(clippy::as_conversions, reason = "the number of an enum without fields")]
+const fn policy(policy: OnFault) -> u32 {
+    match policy {
+        OnFault::Stop => abi::OnFault::Stop as u32,
+        OnFault::Restart => abi::OnFault::Restart as u32,
+        OnFault::ResetMachine => abi::OnFault::ResetMachine as u32,
+    }
 }

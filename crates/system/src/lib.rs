@@ -121,10 +121,16 @@ pub struct Vm {
     pub uart: bool,
     /// Whether it has the virtual board's PL031.
     pub rtc: bool,
+    /// Whether it has the virtual board's SP805.
+    pub watchdog: bool,
     /// What to do on a fault.
     pub on_fault: OnFault,
     /// How many restarts are allowed, 0 for no limit.
     pub restarts: u32,
+    /// In how many milliseconds, 0 for ever.
+    pub restarts_within: u32,
+    /// What follows the bite of its watchdog.
+    pub on_watchdog: OnFault,
     /// Whether it starts with the system.
     pub autostart: bool,
     /// What becomes of instructions that trap.

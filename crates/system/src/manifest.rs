@@ -156,6 +156,10 @@ pub struct Vm {
     pub on_fault: Option<Spanned<OnFault>>,
     /// How many restarts are allowed, 0 for no limit.
     pub restarts: Option<Spanned<u32>>,
+    /// In which time.
+    pub restarts_within: Option<Spanned<Duration>>,
+    /// What follows the bite of its watchdog; none: what follows a fault.
+    pub on_watchdog: Option<Spanned<OnFault>>,
     /// Whether it starts with the system.
     pub autostart: Option<bool>,
     /// What becomes of instructions that trap.

@@ -208,6 +208,9 @@ impl VmReport {
         if vm.rtc {
             memory.push(area(0x0901_0000, 0x1000, "rtc, interrupt 34"));
         }
+        if vm.watchdog {
+            memory.push(area(0x0902_0000, 0x1000, "watchdog, interrupt 35"));
+        }
         for given in &vm.passthrough {
             let irq =
                 if given.irq == 0 { String::new() } else { format!(", interrupt {}", given.irq) };

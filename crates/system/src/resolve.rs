@@ -229,9 +229,11 @@ impl Checks<'_> {
         self.name("VM", &vm.name);
         let memory = self.memory(&vm.memory);
         let cmdline = self.cmdline(vm);
-        let (uart, rtc) = self.board_devices(vm);
-        let (on_fault, restarts) = self.fault_policy(vm);
-        let passthrough = self.passthrough(vm, machine, uart, rtc, memory);
+        let board = self.board_devices(vm);
+        let [uart, rtc, watchdog] = board;
+        let (on_fault, on_watchdog) = self.policies(vm, watchdog);
+        let (restarts, restarts_within) = self.restarts(vm, on_fault, on_watchdog);
+        let passthrough = self.passthrough(vm, machine, board, memory);
         let priority = vm.priority.as_ref().map_or(1, |priority| self.priority(priority));
         let core = self.core(vm, machine);
         let budget = self.budget(vm);
@@ -258,8 +260,11 @@ impl Checks<'_> {
             budget,
             uart,
             rtc,
+            watchdog,
             on_fault,
+            on_watchdog,
             restarts,
+            restarts_within,
             autostart: vm.autostart.unwrap_or(true),
             rewrite: vm.rewrite,
             protection: vm.protection,
@@ -324,14 +329,43 @@ impl Checks<'_> {
         text.clone()
     }
 
-    fn fault_policy(&mut self, vm: &manifest::Vm) -> (OnFault, u32) {
-        let policy = vm.on_fault.as_ref().map_or(OnFault::Stop, |policy| *policy.get_ref());
-        if let Some(restarts) = vm.restarts.as_ref().filter(|_| policy != OnFault::Restart) {
+    /// What follows a fault, and what a bite of the watchdog.
+    fn policies(&mut self, vm: &manifest::Vm, watchdog: bool) -> (OnFault, OnFault) {
+        let on_fault = vm.on_fault.as_ref().map_or(OnFault::Stop, |policy| *policy.get_ref());
+        if let Some(policy) = vm.on_watchdog.as_ref().filter(|_| !watchdog) {
+            let message = "`on-watchdog` has no effect: this VM has no watchdog";
+            let help = "add \"watchdog\" to `devices`, or remove `on-watchdog`";
+            self.wrong("manifest::useless-key", policy.span(), "here", message, help);
+        }
+        (on_fault, vm.on_watchdog.as_ref().map_or(on_fault, |policy| *policy.get_ref()))
+    }
+
+    /// How many restarts are allowed, and in how many milliseconds.
+    fn restarts(&mut self, vm: &manifest::Vm, fault: OnFault, watchdog: OnFault) -> (u32, u32) {
+        let restarts = vm.restarts.as_ref();
+        if let Some(restarts) = restarts.filter(|_| ![fault, watchdog].contains(&OnFault::Restart))
+        {
             let message = "`restarts` has no effect: this VM is not restarted on a fault";
             let help = "add `on-fault = \"restart\"`, or remove `restarts`";
             self.wrong("manifest::useless-key", restarts.span(), "here", message, help);
         }
-        (policy, vm.restarts.as_ref().map_or(0, |restarts| *restarts.get_ref()))
+        let number = restarts.map_or(0, |restarts| *restarts.get_ref());
+        let Some(within) = &vm.restarts_within else { return (number, 0) };
+        if number == 0 {
+            let message = "`restarts-within` has no effect: restarts are not limited";
+            let help = "add how many are allowed in that time, as `restarts = 3`";
+            self.wrong("manifest::useless-key", within.span(), "here", message, help);
+        }
+        let milliseconds = u32::try_from(within.get_ref().0 / 1_000_000);
+        match milliseconds {
+            Ok(milliseconds @ 1..) => (number, milliseconds),
+            _ => {
+                let message = format!("{} is out of range", within.get_ref());
+                let help = "use \"1ms\" to \"4294967s\"";
+                self.wrong("time::out-of-range", within.span(), "here", message, help);
+                (number, 0)
+            }
+        }
     }
 
     fn priority(&mut self, priority: &Spanned<i64>) -> u32 {

@@ -56,6 +56,7 @@ pub(crate) fn take_overruns() -> u32 {
 ///
 /// Reached from the vector table only.
 #[unsafe(naked)]
+#[unsafe(export_name = "rt_handler")]
 pub(crate) unsafe extern "C" fn entry() {
     naked_asm!(
         "push {{r0-r3, r12, lr}}",

@@ -66,6 +66,18 @@ pub(super) enum How {
     Marks(Stretch),
     /// Between two places.
     Probe(Probe),
+    /// The longest stretch of the hypervisor without interrupts.
+    Masked(Masked),
+}
+
+/// Where stretches without interrupts are measured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Masked {
+    /// The system, `bench/systems/NAME.toml`.
+    pub(super) system: String,
+    /// The run ends when a probe of the system has so many samples.
+    pub(super) samples: u64,
 }
 
 /// Two places in a system, and which of the counts between them is the cost.
@@ -94,6 +106,8 @@ pub(super) enum Take {
     Least,
     /// The mean.
     Mean,
+    /// What half of the samples do not exceed.
+    Median,
 }
 
 fn vexpress() -> Vec<String> {
@@ -137,6 +151,7 @@ impl Entry {
         match &mut entry.how {
             How::Marks(stretch) => system.clone_into(&mut stretch.system),
             How::Probe(probe) => system.clone_into(&mut probe.system),
+            How::Masked(masked) => system.clone_into(&mut masked.system),
         }
         entry
     }
@@ -151,6 +166,7 @@ impl Entry {
         match &self.how {
             How::Marks(stretch) => &stretch.system,
             How::Probe(probe) => &probe.system,
+            How::Masked(masked) => &masked.system,
         }
     }
 }
@@ -161,6 +177,7 @@ impl Take {
         match self {
             Self::Most => to_float(samples.most),
             Self::Least => to_float(samples.least),
+            Self::Median => to_float(samples.median),
             Self::Mean => to_float(samples.sum) / to_float(samples.number),
         }
     }

@@ -131,14 +131,21 @@ impl Hypervisor {
         &mut self.turns
     }
 
-    /// Notes for each guest who comes next when it passes its turn.
+    /// Notes for each guest who comes next when it passes its turn, if the loaded one can pass it:
+    /// else nobody can before they are noted again.
     pub(crate) fn note_turns(&mut self) {
+        if Id::new(self.loaded).and_then(|id| self.turns.next_of(id)).is_none() {
+            let guest = self.guest();
+            guest.turn = core::ptr::null_mut();
+            guest.fast.next = core::ptr::null_mut();
+            return;
+        }
         for index in 0..self.count {
             let guest = &self.guests[index % MAX_VMS];
             let promotes = guest.promotion.on;
             // A turn that is passed unseen would not be told to its clock.
             let unseen = !guest.board.has_virtual_time() && !guest.shadow.joint.on;
-            let next = Id::new(index).and_then(|id| self.scheduler().next_of(id));
+            let next = Id::new(index).and_then(|id| self.turns.next_of(id));
             let next = next.map(|next| &mut self.guests[next.index() % MAX_VMS]);
             let next = next.filter(|next| {
                 // The vectors of those that promote are others.
@@ -151,7 +158,10 @@ impl Hypervisor {
                     && !next.shadow.joint.on
             });
             let turn = next.map_or(core::ptr::null_mut(), |next| &raw mut *next);
-            self.guests[index % MAX_VMS].turn = turn;
+            let guest = &mut self.guests[index % MAX_VMS];
+            guest.turn = turn;
+            // It may be passed to a guest that renews nothing before it passes it on.
+            guest.fast.next = guest.next_turn();
         }
     }
 }

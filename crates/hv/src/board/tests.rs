@@ -119,7 +119,7 @@ fn a_misaligned_access_is_refused() {
 fn memory_is_not_a_device() {
     assert!(!Board::is_device(GuestPhys(0x4000_0000)));
     assert!(!Board::is_device(GuestPhys(0x07ff_ffff)));
-    assert!(!Board::is_device(GuestPhys(0x0901_1000)));
+    assert!(!Board::is_device(GuestPhys(0x0902_1000)));
     assert!(Board::is_device(GuestPhys(0x0901_0fff)));
     assert!(Board::is_device(GIC_INTERFACE));
 }

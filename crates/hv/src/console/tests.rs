@@ -73,7 +73,9 @@ fn lines_of_two_channels_stay_whole() {
     say(&mut console.writer(channel(0)), "one\ntwo\n", &[]);
     say(&mut console.writer(channel(1)), "three\n", &[]);
     let mut line = Line::with_room(1000);
-    console.pump(&mut line);
+    while console.pending() {
+        console.pump(&mut line);
+    }
     assert_eq!(line.sent, b"\x1e1one\n\x1e2three\n\x1e1two\n");
 }
 
@@ -155,8 +157,9 @@ fn input_goes_to_its_channel_and_waits_until_it_is_accepted() {
 fn input_nobody_reads_is_dropped_and_counted() {
     let mut console = Console::new();
     let mut line = Line { arrived: vec![b'x'; INPUT + 3], ..Line::default() };
-    console.receive(&mut line);
-    console.receive(&mut line);
+    while !line.arrived.is_empty() {
+        console.receive(&mut line);
+    }
     assert_eq!(console.dropped(Channel(0)), Dropped { output: 0, input: 3 });
 }
 

@@ -100,6 +100,11 @@ pub enum Fault {
         /// The waiting instruction.
         pc: u32,
     },
+    /// Did not answer its watchdog's interrupt in time.
+    Watchdog {
+        /// Where it was when that was noticed.
+        pc: u32,
+    },
     /// Needs more than the manifest gives it, and recycling does not help.
     Exhausted {
         /// Of what.
@@ -248,6 +253,12 @@ impl Fault {
                 out,
                 "guest kernel waits at pc % for an interrupt, but none is enabled that could \
                  come: who waits must have armed what wakes it",
+                &[Hex(pc)],
+            ),
+            Self::Watchdog { pc } => say(
+                out,
+                "guest was at pc % when its watchdog bit: who starts a watchdog must answer it \
+                 in time",
                 &[Hex(pc)],
             ),
             Self::Exhausted { pool, limit, pc } => say(

@@ -218,7 +218,7 @@ fn check(scheduler: &Scheduler) {
         for vcpu in (0..MAX_VCPUS).map(id) {
             let Vcpu { queued, priority: its, .. } = scheduler.vcpus[vcpu];
             assert_eq!(members.contains(&vcpu), queued && its == Priority(priority));
-            let may = scheduler.wanting & !scheduler.broke & scheduler.open;
+            let may = scheduler.wanting & !scheduler.broke & scheduler.open & !scheduler.paused;
             assert_eq!(queued, may & vcpu.bit() != 0);
         }
     }
@@ -243,10 +243,12 @@ proptest! {
                 Step::Priority(vcpu, priority) => {
                     scheduler.set_priority(id(vcpu), priority);
                     let ready = lists.ring(vcpu).contains(&vcpu);
-                    lists.block(vcpu);
-                    lists.priority[vcpu] = priority.min(31);
-                    if ready {
-                        lists.ready(vcpu);
+                    if lists.priority[vcpu] != priority.min(31) {
+                        lists.block(vcpu);
+                        lists.priority[vcpu] = priority.min(31);
+                        if ready {
+                            lists.ready(vcpu);
+                        }
                     }
                 }
                 Step::Expire => {
@@ -291,4 +293,18 @@ proptest! {
         let (least, most) = (equals.iter().min().unwrap(), equals.iter().max().unwrap());
         prop_assert!(most - least <= SLICE);
     }
+}
+
+#[test]
+fn a_paused_vcpu_does_not_run_and_keeps_its_turn() {
+    let mut scheduler = with(&[1, 1]);
+    assert_eq!(scheduler.pick(0), Some(id(0)));
+    scheduler.set_paused(id(0), true);
+    assert_eq!(scheduler.pick(1), Some(id(1)));
+    scheduler.block(id(1));
+    assert_eq!(scheduler.pick(2), None);
+    scheduler.ready(id(1));
+    scheduler.set_paused(id(0), false);
+    assert_eq!(scheduler.pick(3), Some(id(0)));
+    check(&scheduler);
 }

@@ -15,10 +15,11 @@ use std::ops::Range;
 use toml::Spanned;
 
 /// What the virtual board has below its memory: name, addresses, interrupt.
-const BOARD: [(&str, Range<u64>, u32); 4] = [
+const BOARD: [(&str, Range<u64>, u32); 5] = [
     ("the interrupt controller", 0x0800_0000..0x0802_0000, 0),
     ("the board's uart", 0x0900_0000..0x0900_1000, 33),
     ("the board's rtc", 0x0901_0000..0x0901_1000, 34),
+    ("the board's watchdog", 0x0902_0000..0x0902_1000, 35),
     ("virtio", 0x0a00_0000..0x0a00_4000, 0),
 ];
 
@@ -30,16 +31,20 @@ pub(super) const MOST_DEVICES: usize = 8;
 pub(super) const SHARED_INTERRUPTS: Range<u32> = 32..128;
 
 /// What the board of a VM has: name, addresses, interrupt.
-pub(super) fn board(uart: bool, rtc: bool) -> Vec<(String, Range<u64>, u32)> {
-    let has = |name: &str| (uart || !name.ends_with("uart")) && (rtc || !name.ends_with("rtc"));
+pub(super) fn board([uart, rtc, watchdog]: [bool; 3]) -> Vec<(String, Range<u64>, u32)> {
+    let has = |name: &str| {
+        (uart || !name.ends_with("uart"))
+            && (rtc || !name.ends_with("rtc"))
+            && (watchdog || !name.ends_with("watchdog"))
+    };
     let there = BOARD.into_iter().filter(|(name, ..)| has(name));
     there.map(|(name, range, irq)| (name.to_owned(), range, irq)).collect()
 }
 
 impl Checks<'_> {
-    /// Whether the VM has the board's UART and RTC.
-    pub(super) fn board_devices(&mut self, vm: &manifest::Vm) -> (bool, bool) {
-        let Some(devices) = &vm.devices else { return (true, true) };
+    /// Whether the VM has the board's UART, RTC and watchdog.
+    pub(super) fn board_devices(&mut self, vm: &manifest::Vm) -> [bool; 3] {
+        let Some(devices) = &vm.devices else { return [true, true, false] };
         for (index, device) in devices.iter().enumerate() {
             let name = device.get_ref().as_str();
             if let Some(first) = devices.iter().take(index).find(|first| first.get_ref() == name) {
@@ -47,14 +52,15 @@ impl Checks<'_> {
                 let (first, second) = (first.span(), device.span());
                 self.clash("device::twice", first, second, message, "remove one of them");
             }
-            if !["uart", "rtc"].contains(&name) {
+            if !["uart", "rtc", "watchdog"].contains(&name) {
                 let message = format!("the virtual board has no device `{name}`");
-                let help = "use \"uart\" or \"rtc\"; a device of the machine goes to `passthrough`";
+                let help = "use \"uart\", \"rtc\" or \"watchdog\"; a device of the machine goes to \
+                            `passthrough`";
                 self.wrong("device::unknown", device.span(), "unknown device", message, help);
             }
         }
         let has = |name: &str| devices.iter().any(|device| device.get_ref() == name);
-        (has("uart"), has("rtc"))
+        [has("uart"), has("rtc"), has("watchdog")]
     }
 
     /// The machine's devices that the VM gets.
@@ -62,11 +68,10 @@ impl Checks<'_> {
         &mut self,
         vm: &manifest::Vm,
         machine: &Machine,
-        uart: bool,
-        rtc: bool,
+        devices: [bool; 3],
         memory: u64,
     ) -> Vec<Passthrough> {
-        let mut taken = board(uart, rtc);
+        let mut taken = board(devices);
         taken.push(("its memory".into(), super::GUEST_MEMORY..super::GUEST_MEMORY + memory, 0));
         let mut given = Vec::new();
         if let Some(entry) = vm.passthrough.get(MOST_DEVICES) {

@@ -134,7 +134,7 @@ impl Checks<'_> {
             self.wrong("shared::too-many", sharer.span(), "one too many", message, help);
         }
         let memory = GUEST_MEMORY..GUEST_MEMORY + u64::from(vm.memory);
-        let mut taken = devices::board(vm.uart, vm.rtc);
+        let mut taken = devices::board([vm.uart, vm.rtc, vm.watchdog]);
         taken.push(("its memory".to_owned(), memory, 0));
         taken.extend(vm.passthrough.iter().map(|given| {
             let at = u64::from(given.at);

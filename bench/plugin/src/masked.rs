@@ -1,0 +1,219 @@
+//! Stretches of the hypervisor's execution in which no interrupt is taken.
+//!
+//! Pure: it is told what executes and says how long the stretches were and where they were
+//! spent. A stretch begins when execution enters the window, and after each instruction at which
+//! the hypervisor takes or looks for an interrupt; it ends there, or when execution leaves
+//! the window. The one up to the first guest's first instruction, the hypervisor's own start,
+//! does not count.
+
+use crate::tally::Count;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+/// Shorter stretches are counted, but not explained.
+const EXPLAINED: u64 = 700;
+/// So many are explained: the longest of each kind.
+const KINDS: usize = 24;
+/// So many places explain a stretch.
+const PLACES: usize = 12;
+
+/// What an instruction does to interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Enables them.
+    Enables,
+    /// Disables them.
+    Disables,
+    /// Looks for one, or waits for one.
+    Polls,
+}
+
+/// What an instruction of the hypervisor does to interrupts, from its four bytes as a
+/// little-endian word. A T32 instruction has its first half in the low half.
+pub(crate) fn effect(word: u32) -> Option<Effect> {
+    /// `mrc p15, 0, rX, c12, c1, 0`: ISR.
+    const STATUS: u32 = 0xee1c_0f11;
+    let wide = word.rotate_left(16);
+    match word {
+        // `cpsie i`; `rfeia sp!`, which resumes what was interrupted
+        0xf108_0080 | 0xf8bd_0a00 => Some(Effect::Enables),
+        // `cpsid i`; with a mode
+        0xf10c_0080 | 0xf10e_0093 => Some(Effect::Disables),
+        // `wfi`
+        0xe320_f003 => Some(Effect::Polls),
+        _ if word & 0xffff_0fff == STATUS || wide & 0xffff_0fff == STATUS => Some(Effect::Polls),
+        _ => None,
+    }
+}
+
+/// `wfi` in T32.
+pub(crate) const WAIT_NARROW: u16 = 0xbf30;
+
+/// A stretch and the blocks in which it was spent, longest first.
+#[derive(Clone, Debug)]
+struct Stretch {
+    length: u64,
+    places: Vec<(u64, u64)>,
+}
+
+/// All stretches.
+#[derive(Debug, Default)]
+pub(crate) struct Masked {
+    closed: bool,
+    entered: bool,
+    /// Execution has entered the window and left it again.
+    begun: bool,
+    last: u64,
+    before: u64,
+    /// Blocks entered in this stretch, and when.
+    trail: Vec<(u64, u64)>,
+    number: u64,
+    longest: u64,
+    kinds: BTreeMap<u64, Stretch>,
+    /// First blocks and lengths of stretches that were explained: explaining takes long.
+    seen: HashSet<(u64, u64)>,
+}
+
+impl Masked {
+    /// Execution entered the window.
+    pub(crate) fn enter(&mut self, now: Count) {
+        self.entered = true;
+        self.open(now);
+        self.close(now);
+    }
+
+    /// Execution left the window.
+    pub(crate) fn leave(&mut self, now: Count) {
+        self.open(now);
+        self.begun = self.entered;
+    }
+
+    /// An instruction in the window with an effect on interrupts is about to execute.
+    pub(crate) fn at(&mut self, effect: Effect, now: Count) {
+        match effect {
+            Effect::Enables => self.open(now),
+            Effect::Disables if !self.closed => self.close(now),
+            Effect::Disables => {}
+            Effect::Polls => {
+                let before = self.last;
+                self.open(now);
+                self.close(now);
+                self.before = before;
+            }
+        }
+    }
+
+    /// A block in the window begins.
+    pub(crate) fn block(&mut self, address: u64, now: Count) {
+        if self.closed {
+            self.trail.push((address, now.total));
+        }
+    }
+
+    /// From when on an interrupt that is taken now may have waited: the hypervisor found
+    /// it when it looked last, at the earliest right after it had looked before that.
+    pub(crate) fn since(&self) -> Count {
+        Count { total: self.before, inside: 0 }
+    }
+
+    fn close(&mut self, now: Count) {
+        self.closed = true;
+        self.last = now.total;
+        self.before = now.total;
+    }
+
+    fn open(&mut self, now: Count) {
+        if core::mem::take(&mut self.closed) && self.begun {
+            let length = now.total - self.last;
+            self.number += 1;
+            self.longest = self.longest.max(length);
+            let first = self.trail.first().map_or(0, |(address, _)| *address);
+            if length >= EXPLAINED && self.seen.insert((first, length)) {
+                self.explain(length, now.total);
+            }
+        }
+        self.trail.clear();
+    }
+
+    fn explain(&mut self, length: u64, end: u64) {
+        let mut spent: BTreeMap<u64, u64> = BTreeMap::new();
+        let ends = self.trail.iter().skip(1).map(|(_, at)| *at).chain([end]);
+        for ((address, at), end) in self.trail.iter().zip(ends) {
+            *spent.entry(*address).or_default() += end - at;
+        }
+        let mut places: Vec<_> = spent.into_iter().collect();
+        places.sort_by_key(|(_, spent)| core::cmp::Reverse(*spent));
+        places.truncate(PLACES);
+        // Of a kind are those that spend most in the same place.
+        let Some((kind, _)) = places.first() else { return };
+        let known = self.kinds.get(kind).map_or(0, |stretch| stretch.length);
+        if length > known {
+            self.kinds.insert(*kind, Stretch { length, places });
+        }
+        if self.kinds.len() > KINDS {
+            let least = self.kinds.iter().min_by_key(|(_, stretch)| stretch.length);
+            if let Some(kind) = least.map(|(kind, _)| *kind) {
+                self.kinds.remove(&kind);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "masked n {} max {}", self.number, self.longest)?;
+        let mut stretches: Vec<_> = self.kinds.values().collect();
+        stretches.sort_by_key(|stretch| core::cmp::Reverse(stretch.length));
+        for Stretch { length, places } in stretches {
+            write!(f, "\nstretch {length}")?;
+            for (address, spent) in places {
+                write!(f, " {address:#x}:{spent}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(total: u64) -> Count {
+        Count { total, inside: 0 }
+    }
+
+    #[test]
+    fn a_stretch_is_from_arrival_to_departure_or_where_interrupts_are_looked_for() {
+        let mut masked = Masked::default();
+        masked.enter(at(0));
+        masked.leave(at(100_000));
+        masked.enter(at(100_010));
+        masked.block(0xfff0_0000, at(100_010));
+        masked.at(Effect::Enables, at(100_100));
+        masked.at(Effect::Disables, at(100_500));
+        masked.at(Effect::Polls, at(100_600));
+        assert_eq!(masked.since(), at(100_500));
+        masked.leave(at(100_800));
+        assert_eq!(masked.to_string(), "masked n 3 max 200");
+    }
+
+    #[test]
+    fn long_stretches_are_explained() {
+        let mut masked = Masked::default();
+        masked.enter(at(0));
+        masked.leave(at(5));
+        masked.enter(at(10));
+        masked.block(0x1000, at(10));
+        masked.block(0x2000, at(30));
+        masked.block(0x1000, at(900));
+        masked.leave(at(910));
+        assert!(masked.to_string().ends_with("\nstretch 900 0x2000:870 0x1000:30"));
+    }
+
+    #[test]
+    fn looks_at_the_interrupt_status_are_seen_in_both_instruction_sets() {
+        assert_eq!(effect(0xee1c_3f11), Some(Effect::Polls));
+        assert_eq!(effect(0x3f11_ee1c), Some(Effect::Polls));
+        assert_eq!(effect(0xe1a0_0000), None);
+    }
+}
