@@ -17,6 +17,7 @@
 
 pub(crate) mod abort;
 pub(crate) mod device;
+mod domains;
 mod exception_return;
 mod fill;
 pub(crate) mod instruction;

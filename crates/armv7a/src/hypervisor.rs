@@ -526,7 +526,7 @@ impl Hypervisor {
     }
 
     /// Makes the view and the domains of the loaded guest current.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter_view(&mut self) -> *mut Guest {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let view = guest.fast_view();
