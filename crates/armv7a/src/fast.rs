@@ -105,7 +105,7 @@ const CPACR_KERNEL: u32 = 0x5 << 20;
 
 impl Guest {
     /// The view of its current mode, as of the last renewal.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fast_view(&self) -> View {
         if self.vcpu.privileged() { self.fast.kernel } else { self.fast.application }
     }

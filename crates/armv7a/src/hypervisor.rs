@@ -522,13 +522,13 @@ impl Hypervisor {
         if guest.vcpu.mode() == Mode::FIQ && guest.shadow.forbid_fiq() {
             return self.leave_after(Work::EnterFiq);
         }
-        self.enter_view()
+        self.enter_view(index)
     }
 
-    /// Makes the view and the domains of the loaded guest current.
+    /// Makes the view and the domains of the guest of this index, which is loaded, current.
     #[inline(always)]
-    pub(crate) fn enter_view(&mut self) -> *mut Guest {
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
+    pub(crate) fn enter_view(&mut self, index: usize) -> *mut Guest {
+        let guest = &mut self.guests[index % MAX_VMS];
         let view = guest.fast_view();
         // Each ASID has one table.
         if view.asid != self.view.asid {

@@ -325,7 +325,7 @@ impl Hypervisor {
         if let Some(why) = self.guest().shadow.joint.parted.take() {
             self.renew();
             self.renew_vectors();
-            self.enter_view();
+            self.enter_view(self.loaded);
             self.notice(Notice::TwoTables { why });
         }
     }
