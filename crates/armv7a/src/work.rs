@@ -327,6 +327,13 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
     }
 }
 
+/// Counts where it happens: work may be interrupted, and who watches the memory of the counters
+/// takes a write for an event.
+#[inline(never)]
+fn count(counter: &mut u32) {
+    *counter = counter.wrapping_add(1);
+}
+
 /// Does for a failed access what is the shadow's business, and says what else it needs.
 fn resolve(
     shadow: &mut Shadow,
@@ -339,9 +346,9 @@ fn resolve(
     for _ in 0..ATTEMPTS {
         resolved = shadow.resolve(linear, cp15, address, attempt, privileged);
         match resolved {
-            Resolved::Filled => counters.fills += 1,
+            Resolved::Filled => count(&mut counters.fills),
             Resolved::Unscanned(at) => {
-                counters.scanned += 1;
+                count(&mut counters.scanned);
                 if !code::trust(shadow, linear, at, address, set) {
                     code::scan(shadow, linear, at, set);
                 }
@@ -351,7 +358,7 @@ fn resolve(
                 let memory = shadow.memory;
                 let here = pc.and_then(|pc| memory.walk(linear, cp15, pc).ok());
                 if here.is_none_or(|here| memory.page(here.gpa) != memory.page(at)) {
-                    counters.taken_back += 1;
+                    count(&mut counters.taken_back);
                     code::take_back(shadow, linear, at);
                     continue;
                 }

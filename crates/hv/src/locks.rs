@@ -23,7 +23,7 @@
 //!   the others look again.
 //! - A seat is written by the core of its VM only, but for `news` and `order`, which others
 //!   set.
-//! - Every loop is bounded by the number of VMs, or [`TRIES`].
+//! - Every loop is bounded by the number of VMs, or `TRIES`.
 
 #[cfg_attr(test, path = "locks/cell_model.rs")]
 mod cell;

@@ -266,7 +266,6 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     const SOON: Duration = Duration::from_secs(5);
 
@@ -274,8 +273,14 @@ mod tests {
     fn session(script: &str, limit: Duration) -> (Session, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("qemu");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by a process of its own: a child of another test, forked while this one had it
+        // open for writing, would keep it from being executed.
+        let written = std::process::Command::new("/bin/sh")
+            .args(["-c", r#"printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod 755 "$1""#, "sh"])
+            .arg(&program)
+            .arg(script)
+            .status();
+        assert!(written.unwrap().success());
         let qemu = Qemu {
             binary: program.display().to_string(),
             machine: "none".into(),

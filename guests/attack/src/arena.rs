@@ -74,6 +74,12 @@ pub(crate) fn put(at: usize, word: u32) {
     unsafe { ptr::with_exposed_provenance_mut::<u32>(at).write_volatile(word) }
 }
 
+/// Reads a word of code or arena.
+pub(crate) fn get(at: usize) -> u32 {
+    // SAFETY: as above.
+    unsafe { ptr::with_exposed_provenance::<u32>(at).read_volatile() }
+}
+
 /// A state with every register in the middle of the arena.
 pub(crate) fn state(psr: u32, pc: usize) -> State {
     let middle = (ARENA + ARENA_LEN / 2) as u32;

@@ -24,6 +24,40 @@ pub(crate) fn dense_weak() {
     dense(0xe8d0_0006, UNDEFINED, SVC);
 }
 
+/// Makes itself manager of all domains, which no permission stops, and writes to a page that runs.
+///
+/// What it writes is sensitive. The page must be looked at all the same before it runs again.
+pub(crate) fn managers() {
+    const MANAGERS: u32 = 0xffff_ffff;
+    const CLIENTS: u32 = 0x5555_5555;
+    arena::prepare();
+    arena::mmu_on();
+    let mut unscanned = 0;
+    for round in 0..ROUNDS {
+        arena::put(CODE, UNDEFINED);
+        cp15::code_written(CODE, 4);
+        let _ = arena::run(&arena::state(SVC, CODE));
+        // The same value again and again, as what changes nothing may be looked at less; and the page
+        // is mapped between, as one that runs.
+        for _ in 0..=round % 4 {
+            // SAFETY: the guest's own permissions; it writes to the page of code only.
+            unsafe { cp15::dacr::write(MANAGERS) }
+            cp15::isb();
+            let _ = arena::get(CODE);
+        }
+        // mrs r0, cpsr: in User mode it shows User mode.
+        arena::put(CODE, 0xe10f_0000);
+        arena::put(CODE + 4, UNDEFINED);
+        // SAFETY: as `arena` left it.
+        unsafe { cp15::dacr::write(CLIENTS) }
+        cp15::isb();
+        cp15::code_written(CODE, 8);
+        let found = arena::run(&arena::state(SVC, CODE));
+        unscanned += u32::from(found.r[0] & 0xf == 0);
+    }
+    print!("rounds={ROUNDS} unscanned={unscanned}");
+}
+
 fn dense(word: u32, end: u32, psr: u32) {
     arena::prepare();
     let mut tally = Tally::default();
