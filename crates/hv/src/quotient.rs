@@ -3,19 +3,24 @@
 //! Bit by bit: the compiler's own is a kilobyte and a half of text, and nothing that is
 //! done often divides.
 
-/// `dividend / divisor`; 0 if `divisor` is 0, which must be below 2^63. About 500 instructions.
+/// `dividend / divisor`; 0 if `divisor` is 0, which must be below 2^63. About 1,600 instructions.
 #[must_use]
 #[inline(never)]
-pub fn quotient(dividend: u64, divisor: u64) -> u64 {
-    let (mut rest, mut quotient) = (0_u64, 0_u64);
-    for bit in (0..64).rev() {
-        rest = rest << 1 | dividend >> bit & 1;
-        if divisor != 0 && rest >= divisor {
+pub fn quotient(mut dividend: u64, divisor: u64) -> u64 {
+    if divisor == 0 {
+        return 0;
+    }
+    let mut rest = 0_u64;
+    for _ in 0..u64::BITS {
+        rest = rest << 1 | dividend >> 63;
+        // The quotient comes in where the dividend leaves.
+        dividend <<= 1;
+        if rest >= divisor {
             rest -= divisor;
-            quotient |= 1 << bit;
+            dividend |= 1;
         }
     }
-    quotient
+    dividend
 }
 
 #[cfg(test)]
