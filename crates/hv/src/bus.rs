@@ -90,6 +90,11 @@ pub(crate) const fn low_word(double: u64) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
+/// What an identification register holds: a byte for each, from `first` on.
+pub(crate) fn identification(bytes: &[u8], first: u32, register: u32) -> u32 {
+    bytes.get(index(register.wrapping_sub(first) >> 2)).copied().map_or(0, u32::from)
+}
+
 /// A small number as an index; indexes nothing when it does not fit.
 pub(crate) fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)

@@ -13,7 +13,7 @@
 //!
 //! Manual: ARM DDI 0183G, chapter 3.
 
-use crate::bus::{Device, Lanes, Width, index, low_byte};
+use crate::bus::{Device, Lanes, Width, identification, index, low_byte};
 
 const DR: u32 = 0x000;
 const FR: u32 = 0x018;
@@ -242,10 +242,7 @@ impl Device for Pl011 {
             RIS => self.raw,
             MIS => self.raw & self.mask,
             DMACR => self.dma,
-            PERIPHERAL_ID..0x1000 => IDENTIFICATION
-                .get(index((lanes.register - PERIPHERAL_ID) >> 2))
-                .copied()
-                .map_or(0, u32::from),
+            PERIPHERAL_ID..0x1000 => identification(&IDENTIFICATION, PERIPHERAL_ID, lanes.register),
             _ => 0,
         };
         lanes.extract(word)

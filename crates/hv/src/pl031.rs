@@ -8,7 +8,7 @@
 //!
 //! Manual: ARM DDI 0224C, chapter 3.
 
-use crate::bus::{Device, Lanes, Width, index, low_word};
+use crate::bus::{Device, Lanes, Width, identification, low_word};
 use crate::quotient::quotient;
 
 const DR: u32 = 0x00;
@@ -118,10 +118,7 @@ impl Device for Pl031 {
             IMSC => u32::from(self.unmasked),
             RIS => u32::from(self.raised),
             MIS => u32::from(self.irq()),
-            PERIPHERAL_ID..0x1000 => IDENTIFICATION
-                .get(index((lanes.register - PERIPHERAL_ID) >> 2))
-                .copied()
-                .map_or(0, u32::from),
+            PERIPHERAL_ID..0x1000 => identification(&IDENTIFICATION, PERIPHERAL_ID, lanes.register),
             _ => 0,
         };
         lanes.extract(word)

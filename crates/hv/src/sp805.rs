@@ -10,7 +10,7 @@
 //!
 //! Manual: ARM DDI 0270B, chapter 3.
 
-use crate::bus::{Device, Lanes, Width, index, low_word};
+use crate::bus::{Device, Lanes, Width, identification, low_word};
 use crate::quotient::quotient;
 
 /// Counts per second: the clock of the board's peripherals.
@@ -143,10 +143,7 @@ impl Device for Sp805 {
             RIS => u32::from(self.raised),
             MIS => u32::from(self.irq()),
             LOCK => u32::from(self.locked),
-            PERIPHERAL_ID..0x1000 => IDENTIFICATION
-                .get(index((lanes.register - PERIPHERAL_ID) >> 2))
-                .copied()
-                .map_or(0, u32::from),
+            PERIPHERAL_ID..0x1000 => identification(&IDENTIFICATION, PERIPHERAL_ID, lanes.register),
             _ => 0,
         };
         lanes.extract(word)

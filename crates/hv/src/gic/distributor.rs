@@ -22,7 +22,7 @@
 
 use super::set::{Set, WORDS};
 use super::{INTERRUPTS, LEVELS, groups};
-use crate::bus::{index, low_byte};
+use crate::bus::{identification, index, low_byte};
 
 const CTLR: u32 = 0x000;
 const TYPER: u32 = 0x004;
@@ -220,9 +220,7 @@ impl Distributor {
             ICFGR..0xd00 => self.configuration((register - ICFGR) >> 2),
             CPENDSGIR..SPENDSGIR => bytes(&self.sources, register - CPENDSGIR),
             SPENDSGIR..0xf30 => bytes(&self.sources, register - SPENDSGIR),
-            PIDR4..0x1000 => {
-                IDENTIFICATION.get(index((register - PIDR4) >> 2)).copied().map_or(0, u32::from)
-            }
+            PIDR4..0x1000 => identification(&IDENTIFICATION, PIDR4, register),
             _ => 0,
         }
     }
