@@ -115,6 +115,37 @@ unsafe extern "C" fn set_stacks() {
     )
 }
 
+/// An interrupt vector that calls a function and goes on where it came: `name => function`. With
+/// `name => counted function`, that gets what the virtual counter showed first of all.
+#[macro_export]
+macro_rules! interrupt {
+    ($(#[$doc:meta])* $vis:vis $name:ident => counted $handle:path) => {
+        // A counter value in r0 and r1 is a 64-bit argument.
+        $crate::interrupt!(@ $(#[$doc])* $vis $name, "mrrc p15, 1, r0, r1, c14", $handle);
+    };
+    ($(#[$doc:meta])* $vis:vis $name:ident => $handle:path) => {
+        $crate::interrupt!(@ $(#[$doc])* $vis $name, "", $handle);
+    };
+    (@ $(#[$doc:meta])* $vis:vis $name:ident, $first:literal, $handle:path) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        ///
+        /// Reached from a vector table only.
+        #[unsafe(naked)]
+        $vis unsafe extern "C" fn $name() {
+            ::core::arch::naked_asm!(
+                "push {{r0-r3, r12, lr}}",
+                $first,
+                "bl {handle}",
+                "pop {{r0-r3, r12, lr}}",
+                "subs pc, lr, #4",
+                handle = sym $handle,
+            )
+        }
+    };
+}
+
 /// A handler for exceptions that must not happen: says where, and ends the run.
 ///
 /// # Safety

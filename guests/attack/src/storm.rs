@@ -1,8 +1,7 @@
 //! Interrupt storms: the guest interrupts itself as fast as it can.
 
 use crate::arena::{self, CODE, SVC, Tally, USR};
-use core::arch::naked_asm;
-use entresol_guest::{board, cp15, gic, print, println, sandbox, timer, trap, vectors};
+use entresol_guest::{board, cp15, gic, interrupt, print, println, sandbox, timer, trap, vectors};
 
 /// Interrupts of a storm that ends.
 const COUNT: u32 = 20_000;
@@ -59,16 +58,9 @@ vectors! {
         data trap::unexpected, irq storm_interrupt, fiq trap::unexpected,
 }
 
-/// Ends one interrupt and raises two; with a timer that is always due.
-#[unsafe(naked)]
-unsafe extern "C" fn storm_interrupt() {
-    naked_asm!(
-        "push {{r0-r3, r12, lr}}",
-        "bl {handle}",
-        "pop {{r0-r3, r12, lr}}",
-        "subs pc, lr, #4",
-        handle = sym handle,
-    )
+interrupt! {
+    /// Ends one interrupt and raises two; with a timer that is always due.
+    storm_interrupt => handle
 }
 
 extern "C" fn handle() {

@@ -13,9 +13,8 @@
 #![no_std]
 #![no_main]
 
-use core::arch::naked_asm;
 use core::ptr;
-use entresol_guest::{board, entry, gic, println, timer, trap, vectors};
+use entresol_guest::{board, entry, gic, interrupt, println, timer, trap, vectors};
 
 entry!(main);
 
@@ -46,17 +45,9 @@ struct Ticks {
 static mut SHARED: Ticks =
     Ticks { period: 0, due: 0, count: 0, before: 0, least: u64::MAX, most: 0, late: 0 };
 
-/// The interrupt vector.
-#[unsafe(naked)]
-unsafe extern "C" fn interrupted() {
-    naked_asm!(
-        "push {{r0-r3, r12, lr}}",
-        "mrrc p15, 1, r0, r1, c14",
-        "bl {handle}",
-        "pop {{r0-r3, r12, lr}}",
-        "subs pc, lr, #4",
-        handle = sym handle,
-    )
+interrupt! {
+    /// The interrupt vector.
+    interrupted => counted handle
 }
 
 extern "C" fn handle(now: u64) {

@@ -3,9 +3,8 @@
 //! The handler moves the compare value by one interval, so releases do not drift; a
 //! release that is overdue already, or that finds the last one unread, is an overrun.
 
-use core::arch::naked_asm;
 use core::ptr;
-use entresol_guest::{gic, timer, trap};
+use entresol_guest::{gic, interrupt, timer, trap};
 
 /// What the handler shares with the kernel, which masks interrupts to use it.
 struct Shared {
@@ -50,22 +49,9 @@ pub(crate) fn take_overruns() -> u32 {
     overruns
 }
 
-/// The interrupt vector. Reads the counter first; two registers must be free for that.
-///
-/// # Safety
-///
-/// Reached from the vector table only.
-#[unsafe(naked)]
-#[unsafe(export_name = "rt_handler")]
-pub(crate) unsafe extern "C" fn entry() {
-    naked_asm!(
-        "push {{r0-r3, r12, lr}}",
-        "mrrc p15, 1, r0, r1, c14",
-        "bl {handle}",
-        "pop {{r0-r3, r12, lr}}",
-        "subs pc, lr, #4",
-        handle = sym handle,
-    )
+interrupt! {
+    /// The interrupt vector.
+    pub(crate) entry => counted handle
 }
 
 /// A counter value arrives in r0 and r1, as a 64-bit argument does.

@@ -12,7 +12,9 @@
 #![no_main]
 
 use core::ptr;
-use entresol_guest::{board, cp15, entry, gic, hypercall, print, println, timer, trap, vectors};
+use entresol_guest::{
+    board, cp15, entry, gic, hypercall, interrupt, print, println, timer, trap, vectors,
+};
 
 entry!(main);
 
@@ -36,18 +38,9 @@ struct Table([u32; 4096]);
 
 static mut TABLE: Table = Table([0; 4096]);
 
-/// # Safety
-///
-/// Reached from the vector table only.
-#[unsafe(naked)]
-unsafe extern "C" fn flood_interrupt() {
-    core::arch::naked_asm!(
-        "push {{r0-r3, r12, lr}}",
-        "bl {handle}",
-        "pop {{r0-r3, r12, lr}}",
-        "subs pc, lr, #4",
-        handle = sym handle,
-    )
+interrupt! {
+    /// The interrupt vector.
+    flood_interrupt => handle
 }
 
 extern "C" fn handle() {

@@ -6,8 +6,7 @@
 #![no_std]
 #![no_main]
 
-use core::arch::naked_asm;
-use entresol_guest::{board, entry, gic, println, timer, trap, vectors};
+use entresol_guest::{board, entry, gic, interrupt, println, timer, trap, vectors};
 
 entry!(main);
 
@@ -18,21 +17,10 @@ vectors! {
         data trap::unexpected, irq tick_handler, fiq trap::unexpected,
 }
 
-/// The interrupt vector.
-///
-/// # Safety
-///
-/// Reached from the vector table only.
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-unsafe extern "C" fn tick_handler() {
-    naked_asm!(
-        "push {{r0-r3, r12, lr}}",
-        "bl {handle}",
-        "pop {{r0-r3, r12, lr}}",
-        "subs pc, lr, #4",
-        handle = sym handle,
-    )
+interrupt! {
+    /// The interrupt vector.
+    #[unsafe(no_mangle)]
+    tick_handler => handle
 }
 
 /// What the intervals are made of; the handler's alone once interrupts are unmasked.
