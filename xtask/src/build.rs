@@ -16,9 +16,8 @@ const TEXT_LIMIT: u64 = 96 * 1024;
 const T32: &str =
     r#"target.armv7a-none-eabi.rustflags=["-Ctarget-feature=+thumb-mode","-Awarnings"]"#;
 
-/// The same for the hypervisor, whose equal functions are one.
-const SMALL: &str = r#"target.armv7a-none-eabi.rustflags=["-Ctarget-feature=+thumb-mode","-Awarnings",
-    "-Clink-arg=--icf=all"]"#;
+/// Besides, of the hypervisor's equal functions one is kept. Cargo joins the two lists.
+const FOLD: &str = r#"target.armv7a-none-eabi.rustflags=["-Clink-arg=--icf=all"]"#;
 
 /// Builds all of it.
 ///
@@ -34,7 +33,9 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         TARGET,
         "--release",
         "--config",
-        SMALL,
+        T32,
+        "--config",
+        FOLD,
     ]))?;
     Step::new("build the command entresol").run(workspace.cargo().args([
         "build",
