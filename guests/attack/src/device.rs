@@ -15,6 +15,10 @@ const DEVICES: [(usize, usize); 5] = [
     (board::UART + 0x10_0000, 0x200),
 ];
 
+/// `str r1, [r7]`, `ldr r0, [r7]`.
+const STORE: u32 = 0xe587_1000;
+const LOAD: u32 = 0xe597_0000;
+
 /// Writes random words to every register, and reads them.
 pub(crate) fn registers() {
     arena::prepare();
@@ -26,12 +30,42 @@ pub(crate) fn registers() {
             if base + offset == board::UART {
                 continue;
             }
-            tally.add(&access(0xe587_1000, base + offset, random.word()));
-            tally.add(&access(0xe597_0000, base + offset, 0));
+            misuse(base + offset, random.word(), &mut tally);
             quieten();
         }
     }
     print!("{tally}");
+}
+
+/// The same with the SP805, if the VM has it. It is stopped each time before it bites.
+pub(crate) fn watchdog() {
+    const WATCHDOG: usize = board::UART + 0x2_0000;
+    const CONTROL: usize = WATCHDOG + 0x008;
+    const LOCK: usize = WATCHDOG + 0xc00;
+    const UNLOCK: u32 = 0x1acc_e551;
+    arena::prepare();
+    let mut random = Random::new(0x5eed_d06e);
+    let mut tally = Tally::default();
+    // All registers, then those that matter in every order and often.
+    let all = (0..0x1000).step_by(4);
+    let often = [0x000, 0x004, 0x008, 0x00c, 0xc00].into_iter().cycle().take(500);
+    for offset in all.chain(often) {
+        misuse(WATCHDOG + offset, random.word(), &mut tally);
+        if random.below(2) == 0 {
+            access(STORE, LOCK, UNLOCK);
+        }
+        misuse(CONTROL, random.word(), &mut tally);
+        access(STORE, LOCK, UNLOCK);
+        access(STORE, CONTROL, 0);
+        quieten();
+    }
+    print!("{tally}");
+}
+
+/// Writes a word to a register, and reads it.
+fn misuse(register: usize, word: u32, tally: &mut Tally) {
+    tally.add(&access(STORE, register, word));
+    tally.add(&access(LOAD, register, 0));
 }
 
 /// Accesses of every size and kind to one register of each device.

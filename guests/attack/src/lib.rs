@@ -33,7 +33,7 @@ use entresol_guest::abi::hypercall::Function;
 use entresol_guest::{hypercall, print, println};
 
 /// Attacks that are one function each.
-const SINGLE: [(&str, fn()); 28] = [
+const SINGLE: [(&str, fn()); 29] = [
     ("leftover_registers", leftover::registers),
     ("coprocessor_read_kernel", coprocessor::read_from_kernel),
     ("coprocessor_read_application", coprocessor::read_from_application),
@@ -61,6 +61,7 @@ const SINGLE: [(&str, fn()); 28] = [
     ("code_dense_weak", code::dense_weak),
     ("trusted_page", trusted::page),
     ("managers", code::managers),
+    ("device_watchdog", device::watchdog),
     ("own_kernel", address::application_against_kernel),
 ];
 
