@@ -84,18 +84,18 @@ impl Joint {
 }
 
 impl Shadow {
-    /// DACR with which the machine must run the guest, in one table its kernel.
+    /// DACR with which the machine must run the guest if its own is this, in one table its kernel.
     ///
     /// No access stays no access; a manager is a client whose entries were filled with
     /// every right, so they are dropped when that changes. With the guest's MMU off there are no
     /// domains.
     #[inline]
-    pub(crate) fn domains(&self, cp15: &Cp15) -> u32 {
+    pub(crate) fn domains(&self, cp15: &Cp15, dacr: u32) -> u32 {
         if cp15.sctlr & SCTLR_M == 0 {
             CLIENTS
         } else {
             let passed_on = if self.joint.on { OWN } else { CLIENTS };
-            cp15.dacr & passed_on | 1 << (WINDOW_DOMAIN * 2) | 1 << (self.stub_domain() * 2)
+            dacr & passed_on | 1 << (WINDOW_DOMAIN * 2) | 1 << (self.stub_domain() * 2)
         }
     }
 
