@@ -23,6 +23,7 @@ use crate::entry;
 use crate::exclusive::Exclusive;
 use crate::guest::Guest;
 use crate::hypervisor::Hypervisor;
+use crate::shadow::Shadow;
 use crate::work::Work;
 use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, flags};
@@ -112,7 +113,8 @@ pub(crate) struct Promotion {
     /// Whether the guest's kernel was entered, by an exception or by its turn, since the machine's
     /// DACR was looked at.
     pub(crate) entered: bool,
-    /// A DACR that the guest wrote in a stub, and that makes entries of its shadow wrong.
+    /// A DACR that the guest wrote in a stub, and that makes entries of its shadow wrong or is
+    /// unusual otherwise.
     pub(crate) due: Option<u32>,
     /// Whether its policy asks for promotion at all.
     pub(crate) on: bool,
@@ -266,7 +268,7 @@ impl Guest {
         let old = vcpu.cp15.dacr;
         promotion.due = None;
         if dacr != old {
-            if self.shadow.domains_matter(old, dacr) {
+            if self.shadow.domains_matter(old, dacr) || !Shadow::are_clients(dacr) {
                 promotion.due = Some(dacr);
                 return;
             }

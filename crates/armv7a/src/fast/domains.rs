@@ -36,6 +36,7 @@ pub(super) unsafe extern "C" fn domains() {
         "str r3, [sp, #{MACHINE_DACR}]",
         // 3.
         "orr r3, r3, r0, lsl #16",
+        "bic r3, r3, #0x80000000",      // whatever happens, the window's domain is a client
         "mcr p15, 0, r3, c3, c0, 0",    // DACR; the return is a context synchronisation
         count!("CP15"),
         resume!(),
