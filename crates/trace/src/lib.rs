@@ -19,6 +19,6 @@ pub mod symbols;
 pub mod table;
 
 pub use entresol_abi::observe::{MAGIC, Observed};
-pub use entresol_abi::window::BASE;
+pub use entresol_abi::window::{BASE, CORE_STRIDE};
 pub use profile::Profile;
 pub use symbols::Symbols;
