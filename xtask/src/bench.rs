@@ -141,6 +141,7 @@ fn run(
         match &entry.how {
             How::Probe(probe) => {
                 arguments.push(probe.argument(workspace, &entry.name)?);
+                arguments.extend(probe.samples.map(|number| format!("samples={number}")));
             }
             How::Masked(masked) => {
                 let interrupt = Symbols::of(&workspace.hypervisor())?.find(soak::INTERRUPT)?;

@@ -85,6 +85,9 @@ enum Chore {
         /// The machine under Entresol
         #[arg(long, default_value = "vexpress-a9")]
         machine: String,
+        /// Protect the guests by domains
+        #[arg(long)]
+        domains: bool,
     },
     /// Check the dependency directions, where `unsafe` may stand, and file headers
     Layers,
@@ -142,8 +145,8 @@ fn run(chore: Chore) -> Result<ExitCode> {
             build::build(&workspace)?;
             return soak::soak(&workspace, &names, samples, json);
         }
-        Chore::Differential { sequences, first, machine } => {
-            return differential::run(&workspace, sequences, first, &machine);
+        Chore::Differential { sequences, first, machine, domains } => {
+            return differential::run(&workspace, sequences, first, &machine, domains);
         }
         Chore::Layers => layers::check(&workspace)?,
         Chore::Bless { names } => {

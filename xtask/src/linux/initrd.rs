@@ -47,6 +47,11 @@ pub(super) fn write_all(workspace: &Workspace) -> Result<()> {
     workload.program("init", &read(&workspace.path("bench/workload/init"))?)?;
     write(&linux, "initrd-workload.cpio", workload)?;
 
+    let mut clock = with_busybox(&linux)?;
+    clock.program("init", include_bytes!("init/clock"))?;
+    clock.program("bin/userland", &read(&workspace.program("userland"))?)?;
+    write(&linux, "initrd-clock.cpio", clock)?;
+
     let mut modules = with_busybox(&linux)?;
     modules.program("init", include_bytes!("init/modules"))?;
     add_modules(&mut modules, &linux)?;
