@@ -8,6 +8,7 @@
 mod budgets;
 mod figure;
 mod native;
+mod sides;
 
 use crate::boot_tests;
 use crate::measure::{Report, to_float};
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 pub(crate) use native::measure as measure_native;
+pub(crate) use sides::write_table;
 
 /// Most time for a measured run of Linux, which takes some ten seconds natively.
 pub(super) const LIMIT: Duration = Duration::from_secs(240);

@@ -62,6 +62,9 @@ enum Chore {
         /// Measure Linux on bare QEMU machines and write bench/native.toml
         #[arg(long, conflicts_with = "json")]
         native: bool,
+        /// Measure Linux with each rewrite policy and protection, and write the book's table
+        #[arg(long, conflicts_with_all = ["json", "native", "systems"])]
+        table: bool,
     },
     /// Measure interrupt latencies for long, as bench/soak.toml says
     Soak {
@@ -131,12 +134,16 @@ fn run(chore: Chore) -> Result<ExitCode> {
         }
         Chore::Test => return test::test(&workspace),
         Chore::Boot { names } => return test::boot(&workspace, &names),
-        Chore::Bench { systems, json, native } => {
+        Chore::Bench { systems, json, native, table } => {
             setup::setup(&workspace)?;
             if native {
                 bench::measure_native(&workspace)?;
             } else {
                 build::build(&workspace)?;
+                if table {
+                    bench::write_table(&workspace)?;
+                    return Ok(ExitCode::SUCCESS);
+                }
                 return bench::bench(&workspace, &systems, json);
             }
         }
