@@ -395,7 +395,7 @@ pub(crate) fn transcript(serial: &[u8]) -> String {
 
 impl Bound {
     fn check(&self, text: &str) -> Result<()> {
-        let Self { after, most, times } = self;
+        let Self { after, most, times, .. } = self;
         let numbers = self.numbers(text)?;
         if let Some(number) = numbers.iter().find(|number| *number > most) {
             bail!("printed {after:?} {number}, more than {most}");
@@ -474,8 +474,7 @@ mod tests {
 
     #[test]
     fn a_bound_holds_for_every_number_and_there_must_be_enough_of_them() {
-        let bound =
-            |most, times| Bound { after: "late=".to_owned(), most, times, decimals: false };
+        let bound = |most, times| Bound { after: "late=".to_owned(), most, times, decimals: false };
         let text = "late=5 a\nlate=17 b\n";
         assert!(bound(17, 2).check(text).is_ok());
         assert!(bound(16, 2).check(text).is_err());

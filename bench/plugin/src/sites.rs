@@ -65,6 +65,8 @@ struct Core {
 }
 
 static MACHINE: [Core; CORES] = [const { Core::new() }; CORES];
+/// All cores that a machine has nevertheless.
+static MORE: Core = Core::new();
 /// Whose turn it is, and what all cores had executed when it began.
 static TURN: AtomicUsize = AtomicUsize::new(0);
 static TURN_INSIDE: AtomicU64 = AtomicU64::new(0);
@@ -134,15 +136,19 @@ impl Core {
 
     /// The core that executes now; its turn begins if it was another's.
     fn at(vcpu: c_uint) -> &'static Self {
-        let number = usize::try_from(vcpu).unwrap_or(0) % CORES;
+        let number = usize::try_from(vcpu).unwrap_or(CORES);
         let before = TURN.swap(number, Relaxed);
         if before != number {
-            let other = &MACHINE[before];
+            let other = Self::numbered(before);
             let (inside, outside) = (INSIDE.load(Relaxed), OUTSIDE.load(Relaxed));
             other.inside.fetch_add(inside - TURN_INSIDE.swap(inside, Relaxed), Relaxed);
             other.outside.fetch_add(outside - TURN_OUTSIDE.swap(outside, Relaxed), Relaxed);
         }
-        &MACHINE[number]
+        Self::numbered(number)
+    }
+
+    fn numbered(number: usize) -> &'static Self {
+        MACHINE.get(number).unwrap_or(&MORE)
     }
 
     /// Instructions in the window, by the core whose turn it is.
@@ -232,7 +238,7 @@ pub(crate) struct Report {
 impl Found {
     /// What the trap that is under way on a core is counted as, if the guest goes on in `next`.
     fn key(&self, number: usize, next: usize) -> Key {
-        let core = &MACHINE[number];
+        let core = Core::numbered(number);
         let vector = core.vector.load(Relaxed);
         let at = |block: usize, index: usize| self.blocks.get(block)?.get(index).copied();
         let position = usize::try_from(core.position.load(Relaxed)).unwrap_or(0);
@@ -252,7 +258,7 @@ impl Found {
 
     fn lines(&self) -> Vec<(Option<u32>, Key, Tally)> {
         // The machine may end, or wait for ever, in the hypervisor.
-        let last = (0..CORES).filter_map(|number| {
+        let last = (0..=CORES).filter_map(|number| {
             let core = Core::at(c_uint::try_from(number).unwrap_or(0));
             let instructions = core.inside() - core.seen.load(Relaxed);
             let tally = Tally { number: 1, instructions };

@@ -79,7 +79,11 @@ fn words(counters: &VmCounters) -> impl Iterator<Item = u32> {
 #[must_use]
 pub fn of_vm(observed: &Observed, vm: usize) -> Vec<Counter> {
     let Some(counters) = observed.vms.get(vm) else { return Vec::new() };
-    NAMES.iter().zip(words(counters)).map(|(name, count)| Counter { name: name.name, count }).collect()
+    NAMES
+        .iter()
+        .zip(words(counters))
+        .map(|(name, count)| Counter { name: name.name, count })
+        .collect()
 }
 
 #[cfg(test)]
@@ -100,7 +104,7 @@ mod tests {
         assert!(read(&[Observed::ZERO.as_bytes()]).is_some());
         assert!(read(&[[0; 4096]]).is_none());
         assert!(read(&[b"EOBS"]).is_none());
-        assert!(read::<&[u8]>(&[]).is_none());
+        assert!(read(&[[0; 0]; 0]).is_none());
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub(crate) fn drift() -> ! {
     let other = || loop {
         let version = shared.get(0);
         let time = u64::from(shared.get(2)) << 32 | u64::from(shared.get(1));
-        if version % 2 == 0 && version == shared.get(0) && version != 0 {
+        if version.is_multiple_of(2) && version == shared.get(0) && version != 0 {
             return time;
         }
     };

@@ -68,8 +68,11 @@ impl Told {
             }
             number >= times
         };
-        let run = Machine::described(&workspace.path("machines"), machine, &image)?
-            .run_until(LIMIT, &[], enough)?;
+        let run = Machine::described(&workspace.path("machines"), machine, &image)?.run_until(
+            LIMIT,
+            &[],
+            enough,
+        )?;
         let console = boot_tests::transcript(&run.serial);
         fs::write(image.with_extension("console"), &console)?;
         for never in &self.never {
