@@ -79,12 +79,17 @@ fn seconds() -> u32 {
     unsafe { with_exposed_provenance::<u32>(CLOCK).read_volatile() }
 }
 
+/// Waits for a tick.
+fn sleep() {
+    trap::mask_interrupts();
+    trap::wait_for_interrupt();
+    trap::unmask_interrupts();
+}
+
 /// Waits for the next second of the other clock: sleeps until `from`, then looks all the time.
 fn next_second(from: u64) -> u64 {
     while timer::now() < from {
-        trap::mask_interrupts();
-        trap::wait_for_interrupt();
-        trap::unmask_interrupts();
+        sleep();
     }
     let before = seconds();
     while seconds() == before {}
@@ -103,12 +108,18 @@ fn main(_device_tree: u32) -> u32 {
     unsafe { ptr::write(&raw mut DUE, due) }
     timer::arm(due);
     trap::unmask_interrupts();
-    let first = next_second(0);
+    // To the tick, then as exact as can be.
+    let before = seconds();
+    while seconds() == before {
+        sleep();
+    }
+    let tick = hz / RATE;
+    let first = next_second(timer::now() + hz - 3 * tick);
     let mut passed = 0;
     loop {
         passed += 1;
         let expected = first + passed * hz;
-        let found = next_second(expected - hz / 1000);
+        let found = next_second(expected - 2 * tick);
         println!("drift: second {passed} off={} ns", nanoseconds(found.abs_diff(expected)));
     }
 }

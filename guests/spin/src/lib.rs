@@ -35,9 +35,9 @@ impl Extremes {
     }
 }
 
-/// Waits for the next gap. Returns the last reading before it and the first behind it.
-fn next_gap(gap: u64) -> (u64, u64) {
-    let mut before = timer::now();
+/// Waits for the next gap after the reading `before`. Returns the last reading before it and the
+/// first behind it.
+fn next_gap(gap: u64, mut before: u64) -> (u64, u64) {
     loop {
         let now = timer::now();
         if now - before > gap {
@@ -56,12 +56,12 @@ pub fn run(stretches: u32, reports: Option<u32>) -> u32 {
     while reports != Some(reported) {
         reported += 1;
         // What was printed before counts in no stretch.
-        let (_, first) = next_gap(gap);
+        let (_, first) = next_gap(gap, timer::now());
         let mut start = first;
         let (mut run, mut period) = (Extremes::new(), Extremes::new());
         let mut ran = 0;
         for _ in 0..stretches {
-            let (end, next) = next_gap(gap);
+            let (end, next) = next_gap(gap, start);
             run.add(end - start);
             period.add(next - start);
             ran += end - start;
