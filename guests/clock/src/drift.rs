@@ -86,11 +86,13 @@ fn sleep() {
     trap::unmask_interrupts();
 }
 
-/// Waits for the next second of the other clock: sleeps until `from`, then looks all the time.
-fn next_second(from: u64) -> u64 {
-    while timer::now() < from {
+/// Waits for the next second of the other clock: from `from` on it looks all the time. It sleeps
+/// until `tick` before that.
+fn next_second(from: u64, tick: u64) -> u64 {
+    while timer::now() + tick < from {
         sleep();
     }
+    while timer::now() < from {}
     let before = seconds();
     while seconds() == before {}
     timer::now()
@@ -114,12 +116,12 @@ fn main(_device_tree: u32) -> u32 {
         sleep();
     }
     let tick = hz / RATE;
-    let first = next_second(timer::now() + hz - 3 * tick);
+    let first = next_second(timer::now() + hz - 2 * tick, tick);
     let mut passed = 0;
     loop {
         passed += 1;
         let expected = first + passed * hz;
-        let found = next_second(expected - 2 * tick);
+        let found = next_second(expected - tick / 50, 2 * tick);
         println!("drift: second {passed} off={} ns", nanoseconds(found.abs_diff(expected)));
     }
 }
