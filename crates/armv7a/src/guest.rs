@@ -54,16 +54,16 @@ pub(crate) struct Guest {
     pub(crate) turn: *mut Self,
     /// Pages of its board that its kernel touched lately.
     pub(crate) devices: Devices,
+    /// What it is doing.
+    pub(crate) run: Run,
+    /// What it was ordered to do when its turn comes, or 0.
+    pub(crate) order: u32,
     /// Its board.
     pub(crate) board: Board,
     /// Its shadow tables.
     pub(crate) shadow: Shadow,
-    /// What it is doing.
-    pub(crate) run: Run,
     /// Its work; see [`Run`].
     pub(crate) unfinished: Unfinished,
-    /// What it was ordered to do when its turn comes, or 0.
-    pub(crate) order: u32,
     /// Its policy after faults.
     pub(crate) health: Health,
     /// Its description.
