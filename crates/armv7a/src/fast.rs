@@ -25,7 +25,7 @@ mod multiple;
 mod status;
 mod system;
 pub(crate) mod system_call;
-mod turn;
+pub(crate) mod turn;
 
 use crate::guest::{Guest, LastException};
 use crate::hypervisor::Hypervisor;
@@ -66,7 +66,7 @@ pub(crate) struct Fast {
     /// How many roots there are between the view of its kernel and that of its application.
     pub(crate) apart: u32,
     /// Who comes next if it passes its turn and nothing else is to be done; null if it is.
-    next: *mut Guest,
+    pub(crate) next: *mut Guest,
     /// Its number.
     index: usize,
 }
@@ -212,7 +212,7 @@ const TTBR0: usize = cp15_at(offset_of!(Cp15, ttbr0));
 /// kernel runs. See [`promote`](crate::promote).
 const SAVED: u32 = shared::SAVED;
 const USER: u32 = shared::USER;
-const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
+pub(crate) const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
 const COUNTDOWN: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, countdown);
 const DACR: usize = cp15_at(offset_of!(Cp15, dacr));
 const MACHINE_DACR: usize = offset_of!(Guest, dacr);

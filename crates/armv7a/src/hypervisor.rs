@@ -16,6 +16,7 @@
 
 use crate::cores;
 use crate::exclusive::Exclusive;
+use crate::express::{Express, express};
 use crate::float;
 use crate::guest::{Guest, Run};
 use crate::linear::Linear;
@@ -86,6 +87,8 @@ pub(crate) struct Hypervisor {
     pub(crate) armed: Option<u64>,
     /// Whether that is the only deadline there is.
     pub(crate) armed_alone: bool,
+    /// What the timer's interrupt will do.
+    pub(crate) express: Express,
 }
 
 /// The core's hypervisor.
@@ -134,6 +137,7 @@ impl Hypervisor {
         reschedule: true,
         armed: None,
         armed_alone: false,
+        express: Express::NONE,
     };
 
     /// The machine.
@@ -281,6 +285,7 @@ impl Hypervisor {
         if let Some(id) = Id::new(index) {
             self.scheduler().block(id);
         }
+        self.prepare();
         self.reschedule = true;
     }
 
@@ -309,26 +314,51 @@ impl Hypervisor {
                 self.settle_locks();
             }
         }
+        self.forget_express(index);
     }
 
     /// A guest that is ready does not run: its time stands, if it is virtual.
     pub(crate) fn keep(&mut self, index: usize) {
+        if self.guests[index % MAX_VMS].board.has_virtual_time() {
+            let now = self.platform().now();
+            self.keep_at(index, now);
+        }
+    }
+
+    /// The same, since `now`.
+    pub(crate) fn keep_at(&mut self, index: usize, now: u64) {
         let guest = &mut self.guests[index % MAX_VMS];
         if guest.board.has_virtual_time() && matches!(guest.run, Run::Running | Run::Working) {
-            let now = self.platform().now();
-            self.guests[index % MAX_VMS].board.keep(now);
+            guest.board.keep(now);
         }
+    }
+
+    /// Looks for an interrupt of the machine and settles it, if it is not the express. Whoever
+    /// calls this asks the scheduler afterwards.
+    #[inline(never)]
+    fn poll(&mut self) -> bool {
+        let pending = cp15::interrupt_status() & psr::I != 0;
+        if pending {
+            self.try_express();
+            self.interrupted();
+        }
+        pending
+    }
+
+    /// Does not return if the express takes the interrupt of the machine that is pending. What follows
+    /// may be left out if the scheduler is asked before the loaded guest runs again.
+    pub(crate) fn try_express(&mut self) {
+        let guest: *mut Guest = self.guest();
+        // SAFETY: the guest's registers are saved.
+        unsafe { express(guest, self) };
     }
 
     /// What runs next. Returns with that guest loaded.
     fn choose(&mut self) {
         loop {
             // What led here may have taken long.
-            if cp15::interrupt_status() & psr::I != 0 {
-                self.interrupted();
-            }
+            self.poll();
             let now = self.platform().now();
-            self.reschedule = false;
             let id = self.scheduler().pick(now);
             if let Some(exhausted) = self.turns.take_exhausted() {
                 count_exhausted(exhausted);
@@ -346,6 +376,10 @@ impl Hypervisor {
                 self.guest().board.let_run(now);
             }
             self.arm();
+            // What is left out if the express is taken here is done before the guest runs again.
+            if self.poll() {
+                continue;
+            }
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Working | Run::Restoring | Run::Ending(_)) => self.work_on(),
                 Some(_) if self.guest().board.watchdog.bitten() => {
@@ -354,6 +388,7 @@ impl Hypervisor {
                 }
                 _ if self.guest().order != 0 => self.end_as_ordered(),
                 _ => {
+                    self.reschedule = false;
                     return self.note_turns();
                 }
             }
@@ -375,6 +410,7 @@ impl Hypervisor {
         self.arm();
         cp15::dsb();
         cp15::wait_for_interrupt();
+        self.try_express();
         self.interrupted();
     }
 
@@ -557,7 +593,7 @@ impl Hypervisor {
 }
 
 /// Counts that a VM was stopped at the end of its budget.
-fn count_exhausted(Exhausted { id, late }: Exhausted) {
+pub(crate) fn count_exhausted(Exhausted { id, late }: Exhausted) {
     // SAFETY: as in `Hypervisor::counters`.
     let observed = unsafe { ENTRESOL_OBSERVED.get() };
     let counters = &mut observed.vms[id.index()];

@@ -37,6 +37,7 @@ mod effect;
 mod emulate;
 mod entry;
 pub mod exclusive;
+mod express;
 mod fast;
 mod float;
 mod guarded;
@@ -62,5 +63,6 @@ mod translation;
 mod trap;
 mod work;
 
+pub use express::Wires;
 pub use hypervisor::halt;
 pub use setup::{Setup, start};

@@ -346,6 +346,18 @@ impl Board {
         true
     }
 
+    /// When [`Board::ring`] will interrupt a vCPU that has nothing pending, if all that the deadline
+    /// stands for is one timer that does so.
+    #[must_use]
+    pub fn rings(&self) -> Option<u64> {
+        let irq = match self.only {
+            Only::Physical => PHYSICAL_TIMER_IRQ,
+            Only::Virtual => VIRTUAL_TIMER_IRQ,
+            Only::Unknown => return None,
+        };
+        self.deadline.filter(|_| !self.has_virtual_time() && self.gic.would_interrupt(irq))
+    }
+
     /// Brings the UART's line up to date.
     #[inline]
     fn drive_uart(&mut self) {
