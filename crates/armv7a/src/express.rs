@@ -31,9 +31,9 @@ use entresol_abi::image::MAX_VMS;
 use entresol_hv::gic::Gic;
 use entresol_hv::scheduler::{Gate, Id, Scheduler};
 use entresol_rewrite::stub::shared;
-use entresol_vcpu::state::Vcpu;
 use entresol_vcpu::mode::{Mode, bank};
 use entresol_vcpu::psr;
+use entresol_vcpu::state::Vcpu;
 
 /// Where the entry code finds the machine's timer and interrupt controller.
 #[derive(Clone, Copy, Debug)]
@@ -217,8 +217,8 @@ impl Hypervisor {
 /// it is. `loaded` is the guest that is loaded, whose registers are saved. About 100 instructions,
 /// the return to the guest included.
 ///
-/// 1. Is it due; 2. [`Gate::admits`]; 3. acknowledge, arm, end; 4. the guest as interrupted: `r13` to
-/// `pending`, its shared page; 5. the machine's registers; 6. who is loaded and the rest as
+/// (1.) Is it due; 2. [`Gate::admits`]; 3. acknowledge, arm, end; 4. the guest as interrupted: `r13`
+/// to `pending`, its shared page; 5. the machine's registers; 6. who is loaded and the rest as
 /// when a turn is passed.
 ///
 /// # Safety

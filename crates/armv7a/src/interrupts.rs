@@ -162,7 +162,8 @@ impl Hypervisor {
             let (Some(deadline), Some(id)) = (board.deadline(), Id::new(index)) else { continue };
             // What interrupts the less urgent can wait until they may run, but that a clock is to
             // stand from then on.
-            let priority = if board.has_virtual_time() { u32::MAX } else { self.turns.priority(id) };
+            let priority =
+                if board.has_virtual_time() { u32::MAX } else { self.turns.priority(id) };
             let own = self.express.bit >> index & 1 == 1;
             if own {
                 next = next.min(self.express.deadline.saturating_add(self.turns.allowance(id)));

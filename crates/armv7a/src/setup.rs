@@ -1,7 +1,7 @@
 //! Takes the machine over: everything from the image, before the first guest runs.
 
-use crate::guest::Interrupt as Line;
 use crate::express::Wires;
+use crate::guest::Interrupt as Line;
 use crate::hypervisor::{Hypervisor, core, halt, name};
 use crate::linear::PoolArray;
 use entresol_abi::HostPhys;
