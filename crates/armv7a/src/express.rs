@@ -154,6 +154,26 @@ impl Hypervisor {
         self.express.guest = guest;
     }
 
+    /// Looks for an interrupt of the machine and settles it, if it is not the express. Whoever
+    /// calls this asks the scheduler afterwards.
+    #[inline(never)]
+    pub(crate) fn poll(&mut self) -> bool {
+        let pending = cp15::interrupt_status() & psr::I != 0;
+        if pending {
+            self.try_express();
+            self.interrupted();
+        }
+        pending
+    }
+
+    /// Does not return if the express takes the interrupt of the machine that is pending. What follows
+    /// may be left out if the scheduler is asked before the loaded guest runs again.
+    pub(crate) fn try_express(&mut self) {
+        let guest: *mut Guest = self.guest();
+        // SAFETY: the guest's registers are saved.
+        unsafe { express(guest, self) };
+    }
+
     /// Guest `index`, which waited, was woken or may not be interrupted any more as it was
     /// prepared to be.
     pub(crate) fn forget_express(&mut self, index: usize) {

@@ -16,7 +16,7 @@
 
 use crate::cores;
 use crate::exclusive::Exclusive;
-use crate::express::{Express, express};
+use crate::express::Express;
 use crate::float;
 use crate::guest::{Guest, Run};
 use crate::linear::Linear;
@@ -331,26 +331,6 @@ impl Hypervisor {
         if guest.board.has_virtual_time() && matches!(guest.run, Run::Running | Run::Working) {
             guest.board.keep(now);
         }
-    }
-
-    /// Looks for an interrupt of the machine and settles it, if it is not the express. Whoever
-    /// calls this asks the scheduler afterwards.
-    #[inline(never)]
-    fn poll(&mut self) -> bool {
-        let pending = cp15::interrupt_status() & psr::I != 0;
-        if pending {
-            self.try_express();
-            self.interrupted();
-        }
-        pending
-    }
-
-    /// Does not return if the express takes the interrupt of the machine that is pending. What follows
-    /// may be left out if the scheduler is asked before the loaded guest runs again.
-    pub(crate) fn try_express(&mut self) {
-        let guest: *mut Guest = self.guest();
-        // SAFETY: the guest's registers are saved.
-        unsafe { express(guest, self) };
     }
 
     /// What runs next. Returns with that guest loaded.
