@@ -27,6 +27,7 @@ use crate::guest::{Guest, Run};
 use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor, count_exhausted};
 use core::arch::naked_asm;
 use core::mem::offset_of;
+use entresol_abi::health::Event;
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::gic::Gic;
 use entresol_hv::scheduler::{Gate, Id, Scheduler};
@@ -225,6 +226,7 @@ impl Hypervisor {
         }
         if let Some(exhausted) = self.turns.take_exhausted() {
             count_exhausted(exhausted);
+            self.befall(exhausted.id.index(), Event::Budget);
         }
         self.update_float();
         self.armed = Some(self.express.next);

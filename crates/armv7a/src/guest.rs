@@ -7,6 +7,7 @@ use crate::fast::device::Devices;
 use crate::promote::{self, HeatMap, Promotion};
 use crate::shadow::Shadow;
 use crate::work::Unfinished;
+use entresol_abi::health::Event;
 use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
 use entresol_hv::gic::Gic;
@@ -31,6 +32,19 @@ pub(crate) enum Run {
     Working,
     /// Its run ended, which is being put into words; then this is done.
     Ending(Action),
+}
+
+/// What is to become of a VM when its turn comes: only what is loaded can be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// It runs on.
+    Nothing,
+    /// It was ordered to stop.
+    Stop,
+    /// It was ordered to start anew.
+    Restart,
+    /// What follows when this befell it.
+    Befallen(Event),
 }
 
 /// A VM with one vCPU. The entry code relies on `vcpu` being first.
@@ -62,8 +76,8 @@ pub(crate) struct Guest {
     pub(crate) run: Run,
     /// Its work; see [`Run`].
     pub(crate) unfinished: Unfinished,
-    /// What it was ordered to do when its turn comes, or 0.
-    pub(crate) order: u32,
+    /// What is to become of it.
+    pub(crate) due: Due,
     /// Its policy after faults.
     pub(crate) health: Health,
     /// Its description.
@@ -81,6 +95,8 @@ pub(crate) struct Guest {
 pub(crate) struct Interrupt {
     pub(crate) machine: u32,
     pub(crate) guest: u32,
+    /// One of a pair of VMs has it at a time.
+    pub(crate) paired: bool,
     /// Delivered, and masked in the machine until the guest ends it.
     pub(crate) delivered: bool,
 }
@@ -112,13 +128,18 @@ impl Guest {
         shadow: Shadow::EMPTY,
         run: Run::Off { well: true },
         unfinished: Unfinished::NONE,
-        order: 0,
+        due: Due::Nothing,
         health: Health::from_image(&Vm::EMPTY),
         vm: Vm::EMPTY,
         notices: Notices::new(),
         interrupts: [None; 8],
         heat: promote::COLD,
     };
+
+    /// Whether its run has begun and not ended.
+    pub(crate) const fn lives(&self) -> bool {
+        matches!(self.run, Run::Running | Run::Waiting | Run::Working)
+    }
 
     /// Whether anything can end a wait for an interrupt that begins now.
     pub(crate) fn may_wake(&self, now: u64) -> bool {

@@ -18,13 +18,14 @@ use crate::cores;
 use crate::exclusive::Exclusive;
 use crate::express::Express;
 use crate::float;
-use crate::guest::{Guest, Run};
+use crate::guest::{Due, Guest, Run};
 use crate::linear::Linear;
 use crate::maintenance::{self, View};
 use crate::work::{Said, Work};
 use crate::{cp15, entry};
 use entresol_abi::HostPhys;
 use entresol_abi::console::Channel;
+use entresol_abi::health::Event;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
@@ -293,8 +294,7 @@ impl Hypervisor {
     pub(crate) fn wake(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
-        // A bite of its watchdog is heard when its turn comes, an order is followed then.
-        let due = guest.board.watchdog.bitten() || guest.order != 0;
+        let due = guest.due != Due::Nothing;
         if matches!(guest.run, Run::Waiting) && (due || guest.vcpu.pending != 0) {
             let for_lock = self.locks.is_waiting(index);
             // Only what it takes ends a wait for a lock: else it would ask again at once.
@@ -342,6 +342,11 @@ impl Hypervisor {
             let id = self.scheduler().pick(now);
             if let Some(exhausted) = self.turns.take_exhausted() {
                 count_exhausted(exhausted);
+                self.reschedule = false;
+                self.befall(exhausted.id.index(), Event::Budget);
+                if core::mem::replace(&mut self.reschedule, true) {
+                    continue;
+                }
             }
             let Some(id) = id else {
                 self.keep(self.loaded);
@@ -362,11 +367,7 @@ impl Hypervisor {
             }
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Working | Run::Restoring | Run::Ending(_)) => self.work_on(),
-                Some(_) if self.guest().board.watchdog.bitten() => {
-                    let pc = self.guest().vcpu.pc;
-                    self.fault(Fault::Watchdog { pc });
-                }
-                _ if self.guest().order != 0 => self.end_as_ordered(),
+                _ if self.guest().due != Due::Nothing => self.settle_due(),
                 _ => {
                     self.reschedule = false;
                     return self.note_turns();

@@ -63,7 +63,9 @@ impl Hypervisor {
                 if guest.board.has_virtual_time() || !guest.board.ring() {
                     guest.board.update(now);
                 }
-                self.reschedule |= guest.board.watchdog.bitten();
+                if let Some(event) = guest.board.take_failure(now) {
+                    self.befall(index, event);
+                }
                 self.wake(index);
             }
         }
@@ -122,8 +124,9 @@ impl Hypervisor {
     fn device_fired(&mut self, irq: u32) {
         for index in 0..self.count {
             let Some(guest) = self.guests.get_mut(index) else { continue };
+            let passive = guest.shadow.passthrough.passive;
             for line in guest.interrupts.iter_mut().flatten() {
-                if line.machine == irq {
+                if line.machine == irq && !(line.paired && passive) {
                     line.delivered = true;
                     guest.board.gic.set_line(line.guest, true);
                 }
@@ -160,10 +163,8 @@ impl Hypervisor {
         for index in 0..self.count {
             let board = &self.guests[index % MAX_VMS].board;
             let (Some(deadline), Some(id)) = (board.deadline(), Id::new(index)) else { continue };
-            // What interrupts the less urgent can wait until they may run, but that a clock is to
-            // stand from then on.
-            let priority =
-                if board.has_virtual_time() { u32::MAX } else { self.turns.priority(id) };
+            // What interrupts the less urgent can wait until they may run.
+            let priority = if board.may_ring_late() { self.turns.priority(id) } else { u32::MAX };
             let own = self.express.bit >> index & 1 == 1;
             if own {
                 next = next.min(self.express.deadline.saturating_add(self.turns.allowance(id)));

@@ -98,10 +98,13 @@ impl Hypervisor {
                     *line = Some(Line {
                         machine: device.host_irq,
                         guest: device.guest_irq,
+                        paired: device.flags & image::given::PAIRED != 0,
                         delivered: false,
                     });
                 }
             }
+            guest.shadow.passthrough.passive = vm.flags & image::flags::BACKUP != 0;
+            guest.board.expect_heartbeats(vm.heartbeat);
             drop(linear);
             if let Some(id) = Id::new(index) {
                 self.turns.set_priority(id, vm.priority as u8);
