@@ -75,11 +75,15 @@ pub(crate) struct Express {
     displaced: usize,
     /// Whether the guest takes the interrupt; else it has masked it, and goes on.
     enters: bool,
+    /// Whether the loaded guest began to wait.
+    pub(crate) wanted: bool,
 }
 
 const STATE: usize = 6;
-/// No guest.
+/// No guest, in [`Express::displaced`].
 const NOBODY: usize = usize::MAX;
+/// The scheduler was told who runs.
+const SCHEDULED: usize = usize::MAX - 1;
 
 impl Express {
     pub(crate) const NONE: Self = Self {
@@ -94,6 +98,7 @@ impl Express {
         priority: 0,
         bit: 0,
         enters: false,
+        wanted: false,
         wires: Wires {
             interrupts: core::ptr::null_mut(),
             timer: core::ptr::null_mut(),
@@ -120,14 +125,17 @@ impl Guest {
 }
 
 impl Hypervisor {
-    /// The loaded guest waits: prepares for its timer, if that is all it waits for and it is not less
-    /// urgent than whom the express is for.
+    /// The loaded guest waits, or did: prepares for its timer, if that is all it waits for and it is
+    /// not less urgent than whom the express is for.
     #[inline(never)]
     pub(crate) fn prepare(&mut self) {
         let index = self.loaded % MAX_VMS;
         let priority = Id::new(index).map_or(0, |id| self.turns.priority(id));
         let guest = &mut self.guests[index];
-        let usual = guest.vcpu.mode() != Mode::FIQ && guest.vcpu.privileged();
+        let usual = matches!(guest.run, Run::Waiting)
+            && !self.locks.is_waiting(index)
+            && guest.vcpu.mode() != Mode::FIQ
+            && guest.vcpu.privileged();
         let Some(deadline) = guest.board.rings().filter(|_| usual) else { return };
         if !self.express.guest.is_null() && self.express.priority > priority {
             return;
@@ -175,6 +183,28 @@ impl Hypervisor {
         unsafe { express(guest, self) };
     }
 
+    /// Gives way to the express, if that came meanwhile: where what follows may be left out because
+    /// the loaded guest, which is not the one it is for, executes its instruction again or has
+    /// nothing more to be done for it.
+    #[inline(always)]
+    pub(crate) fn give_way(&mut self) {
+        if cp15::interrupt_status() & psr::I != 0 {
+            self.gives_way();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn gives_way(&mut self) {
+        let guest = self.guest();
+        if matches!(guest.run, Run::Running | Run::Working) {
+            // Until it is renewed, which it is before it runs again, no turn is passed to it.
+            let counters = core::mem::replace(&mut guest.fast.counters, core::ptr::null_mut());
+            self.try_express();
+            self.guest().fast.counters = counters;
+        }
+    }
+
     /// Guest `index`, which waited, was woken or may not be interrupted any more as it was
     /// prepared to be.
     pub(crate) fn forget_express(&mut self, index: usize) {
@@ -193,33 +223,45 @@ impl Hypervisor {
         self.express.displaced != NOBODY
     }
 
-    /// Makes up for what the express left out. The guest to resume: it traps again.
+    /// Makes up for what the express left out: first who runs, then, when the guest has trapped
+    /// again, what interrupts it. The guest to resume.
     #[cold]
     #[inline(never)]
     pub(crate) fn settle_express(&mut self) -> *mut Guest {
-        let Express { displaced, at, .. } = self.express;
-        let index = self.loaded;
-        self.express.displaced = NOBODY;
-        // SAFETY: as in `counters`.
-        let observed = unsafe { ENTRESOL_OBSERVED.get() };
-        observed.interrupts = observed.interrupts.wrapping_add(1);
+        let Express { displaced, at, next, enters, .. } = self.express;
+        let index = self.loaded % MAX_VMS;
+        if displaced == SCHEDULED {
+            self.express.displaced = NOBODY;
+            // SAFETY: as in `counters`.
+            let observed = unsafe { ENTRESOL_OBSERVED.get() };
+            observed.interrupts = observed.interrupts.wrapping_add(1);
+            observed.vms[index].injected += u32::from(enters);
+            let guest = &mut self.guests[index];
+            guest.board.ring();
+            guest.note_pending();
+            self.update_float();
+            self.armed = Some(next);
+            self.arm();
+            return self.guest();
+        }
+        self.express.displaced = SCHEDULED;
         if displaced == index {
+            // SAFETY: as above.
+            let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vm_switches = observed.vm_switches.wrapping_sub(1);
         } else {
             self.loaded = displaced;
             self.pass_to_loaded(at);
-            if self.guest().vcpu.privileged() {
+            let guest = self.guest();
+            // Who has work to be done is in no stub, and its shadow is the work's.
+            if matches!(guest.run, Run::Running) && guest.vcpu.privileged() {
                 self.out_of_stub();
             }
             self.keep_at(displaced, at);
             self.guest().unload();
             self.loaded = index;
         }
-        let guest = &mut self.guests[index % MAX_VMS];
-        guest.board.ring();
-        guest.run = Run::Running;
-        guest.note_pending();
-        observed.vms[index % MAX_VMS].injected += u32::from(self.express.enters);
+        self.guest().run = Run::Running;
         if let Some(id) = Id::new(index) {
             self.turns.ready(id);
             self.reschedule |= self.turns.pick(at) != Some(id);
@@ -228,9 +270,6 @@ impl Hypervisor {
             count_exhausted(exhausted);
             self.befall(exhausted.id.index(), Event::Budget);
         }
-        self.update_float();
-        self.armed = Some(self.express.next);
-        self.arm();
         self.guest()
     }
 }

@@ -58,7 +58,7 @@ pub(crate) struct Fast {
     /// The view of its application.
     application: View,
     /// Its counters.
-    counters: *mut VmCounters,
+    pub(crate) counters: *mut VmCounters,
     /// Bits of DACR that only the handlers may change: where entries depend on them.
     fixed: u32,
     /// The same with one table, where `fixed` is all.

@@ -28,21 +28,15 @@ use entresol_abi::console::Channel;
 use entresol_abi::health::Event;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_abi::observe::{Observed, VmCounters};
-use entresol_hv::console::{self, Console, Serial};
+use entresol_hv::console::Console;
 use entresol_hv::health::{Fault, Notice};
 use entresol_hv::link::{Relay, State};
 use entresol_hv::locks::Locks;
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 use entresol_hv::sentence;
-use entresol_hv::sentence::Value::{self, Text};
-use entresol_vcpu::{Mode, psr};
-
-/// Bursts in which all consoles are sent, at least.
-const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
-
-/// First bit of links in [`Hypervisor::held`].
-const LINKS: u32 = 16;
+use entresol_hv::sentence::Value::Text;
+use entresol_vcpu::Mode;
 
 /// Counters for the host; see `abi::observe`.
 #[unsafe(no_mangle)]
@@ -82,6 +76,8 @@ pub(crate) struct Hypervisor {
     pub(crate) armed: Option<u64>,
     /// Whether that is the only deadline there is.
     pub(crate) armed_alone: bool,
+    /// Whether the timer must be armed anew before a guest runs again.
+    pub(crate) rearm: bool,
     /// What the timer's interrupt will do.
     pub(crate) express: Express,
     pub(crate) locks: Locks,
@@ -105,19 +101,6 @@ pub(crate) unsafe fn core() -> &'static mut Hypervisor {
     unsafe { CORE.get() }
 }
 
-/// A serial line that is part of a platform.
-pub(crate) struct SerialOf<'a>(pub(crate) &'a mut dyn Platform);
-
-impl Serial for SerialOf<'_> {
-    fn put(&mut self, byte: u8) -> bool {
-        self.0.put(byte)
-    }
-
-    fn get(&mut self) -> Option<u8> {
-        self.0.get()
-    }
-}
-
 impl Hypervisor {
     const EMPTY: Self = Self {
         guests: [const { Guest::EMPTY }; MAX_VMS],
@@ -139,6 +122,7 @@ impl Hypervisor {
         reschedule: true,
         armed: None,
         armed_alone: false,
+        rearm: false,
         express: Express::NONE,
     };
 
@@ -174,79 +158,6 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn linear(view: &mut View) -> Linear<'_> {
         Linear::enter(view)
-    }
-
-    /// Says something on the hypervisor's console.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn say(&mut self, text: &str, values: &[Value<'_>]) {
-        sentence::say(&mut self.console.writer(Channel(0)), text, values);
-        self.end_line();
-    }
-
-    /// Ends a line of the hypervisor's own console, and sends what it can.
-    pub(crate) fn end_line(&mut self) {
-        sentence::say(&mut self.console.writer(Channel(0)), "\r\n", &[]);
-        self.pump();
-    }
-
-    /// Sends all that waits, before the machine goes.
-    pub(crate) fn flush(&mut self) {
-        for _ in 0..FLUSH {
-            self.pump();
-            if !self.console.pending() {
-                return;
-            }
-        }
-    }
-
-    /// Sends what consoles have, as far as the line takes it.
-    pub(crate) fn pump(&mut self) {
-        let Some(platform) = &mut self.platform else { return };
-        self.console.pump(&mut SerialOf(*platform));
-        if self.console.pending() {
-            platform.notify_sent(true);
-        }
-        if self.held != 0 {
-            self.take_held();
-        }
-    }
-
-    /// Takes what UARTs hold, now that the line has moved. What is left goes on when the line
-    /// has moved again: rings that are full wait for the line's interrupt.
-    #[cold]
-    #[inline(never)]
-    fn take_held(&mut self) {
-        for index in 0..self.count {
-            let bit = 1 << (index % MAX_VMS);
-            if self.held & bit != 0 {
-                let guest = &mut self.guests[index % MAX_VMS];
-                self.console.take_from(console::channel(index), || guest.board.take_tx());
-                if self.console.has_room(console::channel(index)) {
-                    self.held &= !bit;
-                }
-                self.wake(index);
-            }
-        }
-        if self.held >> LINKS != 0 {
-            self.collect();
-        }
-        if let Some(platform) = &mut self.platform {
-            platform.notify_sent(self.console.pending());
-        }
-    }
-
-    /// Boot core: moves what other cores have written to the consoles.
-    pub(crate) fn collect(&mut self) {
-        for core in 1..self.cores {
-            let link = cores::link(core);
-            let index = core as usize % MAX_CORES;
-            let left = self.relays[index].collect(&link.up, &mut self.console);
-            self.held = self.held & !(1 << (LINKS + core)) | u32::from(left) << (LINKS + core);
-            if link.up.was_refused() {
-                self.platform().call(core);
-            }
-        }
     }
 
     /// Whether this core runs a VM.
@@ -287,7 +198,7 @@ impl Hypervisor {
         if let Some(id) = Id::new(index) {
             self.scheduler().block(id);
         }
-        self.prepare();
+        self.express.wanted = true;
         self.reschedule = true;
     }
 
@@ -339,6 +250,10 @@ impl Hypervisor {
         loop {
             // What led here may have taken long.
             self.poll();
+            if core::mem::take(&mut self.express.wanted) {
+                self.prepare();
+                continue;
+            }
             let now = self.platform().now();
             let id = self.scheduler().pick(now);
             if let Some(exhausted) = self.turns.take_exhausted() {
@@ -370,8 +285,12 @@ impl Hypervisor {
                 Some(Run::Working | Run::Restoring | Run::Ending(_)) => self.work_on(),
                 _ if self.guest().due != Due::Nothing => self.settle_due(),
                 _ => {
+                    self.note_turns();
+                    if self.poll() {
+                        continue;
+                    }
                     self.reschedule = false;
-                    return self.note_turns();
+                    return;
                 }
             }
         }
@@ -490,6 +409,10 @@ impl Hypervisor {
     /// the guest to resume.
     #[inline]
     pub(crate) fn leave(&mut self) -> *mut Guest {
+        self.give_way();
+        if core::mem::take(&mut self.rearm) {
+            self.arm();
+        }
         if self.reschedule {
             // It may come back by a path that renews nothing.
             self.renew();
@@ -509,7 +432,11 @@ impl Hypervisor {
     /// The same for a trap that did not touch the guest's system registers and its shadow.
     #[inline(always)]
     pub(crate) fn leave_unchanged(&mut self) -> *mut Guest {
-        if self.reschedule { self.leave() } else { self.settle() }
+        if self.reschedule {
+            return self.leave();
+        }
+        self.give_way();
+        self.settle()
     }
 
     /// The same, after work that may be interrupted.

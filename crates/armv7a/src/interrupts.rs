@@ -7,9 +7,10 @@
 //! - A level interrupt of a passed-through device stays masked in the machine from its
 //!   delivery until the guest ends it.
 
+use crate::consoles::SerialOf;
 use crate::cores;
 use crate::guest::Run;
-use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor, SerialOf};
+use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor};
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_hv::console::channel;
 use entresol_hv::platform::Interrupt;
@@ -86,10 +87,10 @@ impl Hypervisor {
         for index in 0..self.count {
             self.deliver(index);
         }
-        self.pump();
         if self.core != 0 {
             self.settle_locks();
         }
+        self.pump_at_last();
     }
 
     /// Another core wrote, read or ended, or its locks changed.

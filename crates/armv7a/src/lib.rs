@@ -29,6 +29,7 @@
 pub mod boot;
 mod call;
 mod code;
+mod consoles;
 mod control;
 pub mod cores;
 pub mod cp15;

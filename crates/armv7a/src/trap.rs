@@ -142,10 +142,11 @@ pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
         return hypervisor.settle_express();
     }
     hypervisor.stopped_lightly();
+    hypervisor.interrupted();
+    hypervisor.give_way();
     if hypervisor.guest().promotion.on {
         hypervisor.prepare_samples();
     }
-    hypervisor.interrupted();
     hypervisor.leave_unchanged()
 }
 

@@ -315,8 +315,8 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
             // SAFETY: nobody writes it after boot.
             let vm = unsafe { (*guest).vm };
             restore::restore(shadow, linear, &vm, image, clear);
-            // SAFETY: as for the shadow; it is silent.
-            unsafe { (*guest).board.clear(hz) };
+            // SAFETY: as for the shadow; it does not run, and its board is silent.
+            unsafe { (*guest).reset(hz) };
         }
         Work::Say(said) => {
             // SAFETY: as for the shadow.

@@ -334,12 +334,12 @@ impl Board {
             self.watchdog.irq(),
         ];
         if driven != self.driven {
-            let [physical, virtual_, rtc, watchdog] = driven;
-            self.gic.set_line(PHYSICAL_TIMER_IRQ, physical);
-            self.gic.set_line(VIRTUAL_TIMER_IRQ, virtual_);
-            self.gic.set_line(RTC_IRQ, rtc);
-            self.gic.set_line(WATCHDOG_IRQ, watchdog);
-            self.driven = driven;
+            let lines = [PHYSICAL_TIMER_IRQ, VIRTUAL_TIMER_IRQ, RTC_IRQ, WATCHDOG_IRQ];
+            for ((line, level), before) in lines.into_iter().zip(driven).zip(&mut self.driven) {
+                if core::mem::replace(before, level) != level {
+                    self.gic.set_line(line, level);
+                }
+            }
         }
         self.drive_uart();
         let earlier = |a: Option<u64>, b: Option<u64>| match (a, b) {
