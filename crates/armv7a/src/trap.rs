@@ -143,8 +143,8 @@ pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     }
     hypervisor.stopped_lightly();
     hypervisor.interrupted();
-    hypervisor.give_way();
     if hypervisor.guest().promotion.on {
+        hypervisor.give_way();
         hypervisor.prepare_samples();
     }
     hypervisor.leave_unchanged()
