@@ -356,7 +356,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Third pass: every suspect that is not a literal.
-    pub(crate) fn decide(&self, direction: Direction, mut found: impl FnMut(Found)) {
+    pub(crate) fn decide(&self, direction: Direction, found: &mut dyn FnMut(Found)) {
         self.suspects.for_each(|index| {
             if self.literals.contains(index) {
                 return;

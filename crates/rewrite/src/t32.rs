@@ -485,11 +485,11 @@ impl<'a> Scan<'a> {
     }
 
     /// Decides about every instruction, and about what may be one.
-    pub(crate) fn decide(&self, direction: Direction, mut found: impl FnMut(Found)) {
-        self.suspects.for_each(|index| self.decide_one(direction, index, &mut found));
+    pub(crate) fn decide(&self, direction: Direction, found: &mut dyn FnMut(Found)) {
+        self.suspects.for_each(|index| self.decide_one(direction, index, found));
     }
 
-    fn decide_one(&self, direction: Direction, index: u32, found: &mut impl FnMut(Found)) {
+    fn decide_one(&self, direction: Direction, index: u32, found: &mut dyn FnMut(Found)) {
         let half = self.half(index);
         if self.is_literal(index) {
             return;
