@@ -49,7 +49,7 @@ impl Hypervisor {
 
     /// The load or store at pc.
     fn access_at_pc(&mut self) -> Option<(Access, u32)> {
-        let vcpu = &self.guest().vcpu;
+        let vcpu = &self.guest_called().vcpu;
         let pc = vcpu.pc;
         if !vcpu.thumb() {
             return Some((a32::access(guarded::word(pc)?)?.1, 4));
@@ -68,13 +68,13 @@ impl Hypervisor {
     /// reaches over the page's end) the page is opened, and the guest tries again.
     pub(crate) fn store_to_code(&mut self, at: GuestPhys, address: u32) {
         let mut bus = CodeBus { page: address & !0xfff, stored: None };
-        let guest = self.guest();
+        let guest = self.guest_called();
         let set = if guest.vcpu.thumb() { InstructionSet::T32 } else { InstructionSet::A32 };
         let page = at.0 & !0xfff;
         let entry = (GuestPhys(page | guest.vcpu.pc & 0xfff), set);
         let outcome = self
             .access_at_pc()
-            .map(|(access, length)| self.guest().vcpu.access(&access, length, &mut bus));
+            .map(|(access, length)| self.guest_called().vcpu.access(&access, length, &mut bus));
         let work = match (outcome, bus.stored) {
             (Some(Outcome::Next | Outcome::Jumped), Some((offset, bytes, value))) => {
                 Work::Store { at: GuestPhys(page | offset), bytes, value, entry }

@@ -38,7 +38,7 @@ impl Hypervisor {
     /// if that is promoted.
     #[inline]
     fn trapped(&mut self, known: Option<u32>) -> Option<Trapped> {
-        let vcpu = &self.guest().vcpu;
+        let vcpu = &self.guest_called().vcpu;
         let (pc, flags, privileged) = (vcpu.pc, vcpu.psr, vcpu.privileged());
         if flags & psr::T == 0 {
             let word = match known {
@@ -101,7 +101,7 @@ impl Hypervisor {
     /// A return led to T32 code: looks whether scans overlooked it.
     #[inline(never)]
     fn entered_t32(&mut self) {
-        let vcpu = &self.guest().vcpu;
+        let vcpu = &self.guest_called().vcpu;
         if !vcpu.privileged() {
             return;
         }
@@ -134,7 +134,7 @@ impl Hypervisor {
     /// its second half is on a page that is not mapped yet or is not what it was.
     #[inline(never)]
     fn meaningless(&mut self) {
-        let vcpu = &self.guest().vcpu;
+        let vcpu = &self.guest_called().vcpu;
         let (pc, thumb) = (vcpu.pc, vcpu.thumb());
         if !thumb || pc & 0xfff != code::LAST_HALF || self.straddling(pc).is_none() {
             return self.inject(Exception::Undefined);
@@ -155,7 +155,7 @@ impl Hypervisor {
         let Some(trapped) = self.trapped(known) else {
             return self.meaningless();
         };
-        let guest = self.guest();
+        let guest = self.guest_called();
         if !trapped.condition.passes(guest.vcpu.psr) {
             return guest.vcpu.advance(trapped.length);
         }
@@ -176,7 +176,7 @@ impl Hypervisor {
                 Err(exception) => return self.inject(exception),
             }
         }
-        let was_privileged = self.guest().vcpu.privileged();
+        let was_privileged = self.guest_called().vcpu.privileged();
         let mut attempts = 0;
         loop {
             let (outcome, wanted, timer) = self.execute(trapped.op, trapped.length, unprivileged);
@@ -196,14 +196,14 @@ impl Hypervisor {
                 (outcome, _) => {
                     self.conclude(outcome, &trapped);
                     self.mirror_thread_registers(&trapped.op);
-                    if outcome == Outcome::Jumped && self.guest().vcpu.thumb() {
+                    if outcome == Outcome::Jumped && self.guest_called().vcpu.thumb() {
                         self.entered_t32();
                     }
                     break;
                 }
             }
         }
-        if was_privileged != self.guest().vcpu.privileged() {
+        if was_privileged != self.guest_called().vcpu.privileged() {
             self.update_float();
         }
     }
@@ -214,7 +214,7 @@ impl Hypervisor {
         let Op::Coprocessor(Coprocessor { cp: 15, read: false, crn: 13, opc2, .. }) = op else {
             return;
         };
-        let cp15 = &self.guest().vcpu.cp15;
+        let cp15 = &self.guest_called().vcpu.cp15;
         match opc2 {
             // SAFETY: the register is only the guest's.
             2 => unsafe { cp15::set_thread_user(cp15.tpidrurw) },
@@ -270,7 +270,7 @@ impl Hypervisor {
             }
             Outcome::Inject(exception) => self.inject(exception),
             Outcome::Wait => {
-                let pc = self.guest().vcpu.pc.wrapping_sub(trapped.length);
+                let pc = self.guest_called().vcpu.pc.wrapping_sub(trapped.length);
                 self.wait(pc);
             }
             Outcome::WaitForEvent => {
@@ -280,7 +280,7 @@ impl Hypervisor {
             Outcome::Hypercall { .. } => self.hypercall(),
             Outcome::Retry => {}
             Outcome::UnknownRegister => {
-                let pc = self.guest().vcpu.pc;
+                let pc = self.guest_called().vcpu.pc;
                 self.notice(Notice::UnknownRegister { instruction: trapped.word, pc });
                 self.inject(Exception::Undefined);
             }

@@ -39,17 +39,17 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.check_origin(1);
-    let vcpu = &mut hypervisor.guest().vcpu;
+    let vcpu = &mut hypervisor.guest_called().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
     match hypervisor.stopped() {
         Stopped::Outside => {
-            let vcpu = &hypervisor.guest().vcpu;
+            let vcpu = &hypervisor.guest_called().vcpu;
             // In an IT block nothing is promoted.
             let single = vcpu.psr & psr::IT == 0;
             let site = vcpu.pc | u32::from(vcpu.thumb());
             hypervisor.emulate(None);
             // Unfinished work has its shadow.
-            if single && matches!(hypervisor.guest().run, Run::Running) {
+            if single && matches!(hypervisor.guest_called().run, Run::Running) {
                 hypervisor.trapped_at(site);
             }
         }
@@ -64,7 +64,7 @@ pub(crate) extern "C" fn supervisor_call(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.stopped();
-    let vcpu = &mut hypervisor.guest().vcpu;
+    let vcpu = &mut hypervisor.guest_called().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
     hypervisor.inject(Exception::SupervisorCall);
     hypervisor.leave()
@@ -78,17 +78,17 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
     hypervisor.stopped_lightly();
     let status = cp15::instruction_fault_status();
     let address = cp15::instruction_fault_address();
-    let guest = hypervisor.guest();
+    let guest = hypervisor.guest_called();
     if is_mapping_fault(status) {
         if !guest.vcpu.privileged() {
             let resolved = hypervisor.resolve(address, Attempt::Fetch, true);
             if resolved == Resolved::Filled {
                 // Nothing else changed.
-                hypervisor.guest().goes_on();
+                hypervisor.guest_called().goes_on();
                 return loaded;
             }
         }
-        hypervisor.guest().pull();
+        hypervisor.guest_called().pull();
         hypervisor.fetch(address);
     } else {
         guest.pull();
@@ -111,13 +111,13 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
             return guest;
         }
         if hypervisor.opened(status) {
-            hypervisor.guest().goes_on();
+            hypervisor.guest_called().goes_on();
             return loaded;
         }
         let attempt = if store { Attempt::Write } else { Attempt::Read };
         return hypervisor.data(loaded, address, attempt);
     }
-    hypervisor.guest().pull();
+    hypervisor.guest_called().pull();
     hypervisor.inject(Exception::DataAbort { dfsr: status, dfar: address });
     hypervisor.leave()
 }
@@ -182,7 +182,7 @@ impl Hypervisor {
     /// Stops if the hypervisor itself, not a guest, took exception `kind`.
     #[inline]
     fn check_origin(&mut self, kind: u32) {
-        let vcpu = &self.guest().vcpu;
+        let vcpu = &self.guest_called().vcpu;
         if vcpu.psr & psr::MODE != 0x10 {
             broken(kind, vcpu.pc, vcpu.psr);
         }
@@ -191,7 +191,7 @@ impl Hypervisor {
     /// The guest takes an exception.
     pub(crate) fn inject(&mut self, exception: Exception) {
         self.counters().reflected += 1;
-        let guest = self.guest();
+        let guest = self.guest_called();
         let from = guest.vcpu.pc;
         guest.vcpu.enter(exception);
         cp15::clear_exclusive();
@@ -240,10 +240,10 @@ impl Hypervisor {
         }
         if resolved == Resolved::Filled {
             // Nothing else changed.
-            self.guest().goes_on();
+            self.guest_called().goes_on();
             return loaded;
         }
-        self.guest().pull();
+        self.guest_called().pull();
         match resolved {
             Resolved::WritesCode(at) => self.store_to_code(at, address),
             Resolved::Fault(fault) => {
@@ -291,7 +291,7 @@ impl Hypervisor {
         linear.leave();
         if filled {
             if attempt == Attempt::Fetch {
-                self.guest().note_baked();
+                self.guest_called().note_baked();
             }
             // From no pool.
             self.counters().fills += 1;
@@ -305,7 +305,7 @@ impl Hypervisor {
         {
             return Resolved::Later;
         }
-        self.guest().unfinished.resolved
+        self.guest_called().unfinished.resolved
     }
 
     /// Opens what the guest's kernel and application may both touch, if that is all that a fault
@@ -322,7 +322,7 @@ impl Hypervisor {
     /// Goes on with two tables, if the guest has been given these.
     #[inline(never)]
     pub(crate) fn parted(&mut self) {
-        if let Some(why) = self.guest().shadow.joint.parted.take() {
+        if let Some(why) = self.guest_called().shadow.joint.parted.take() {
             self.renew();
             self.renew_vectors();
             self.enter_view(self.loaded);
@@ -336,7 +336,7 @@ impl Hypervisor {
     #[inline(never)]
     fn touched_window(&mut self, address: u32, access: Did) {
         let (who, pc) = self.culprit();
-        if self.guest().vcpu.cp15.sctlr & 1 == 0 {
+        if self.guest_called().vcpu.cp15.sctlr & 1 == 0 {
             return self.fault(Fault::Window { who, access, address, pc });
         }
         self.notice(Notice::Window { who, access, address, pc });
@@ -348,7 +348,7 @@ impl Hypervisor {
     }
 
     fn culprit(&mut self) -> (Who, u32) {
-        let vcpu = &self.guest().vcpu;
+        let vcpu = &self.guest_called().vcpu;
         (if vcpu.privileged() { Who::Kernel } else { Who::Application }, vcpu.pc)
     }
 
@@ -357,7 +357,7 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn tell_nothing(&mut self, address: u32, at: GuestPhys, access: Did) {
         let (who, pc) = self.culprit();
-        let mapped = self.guest().vcpu.cp15.sctlr & 1 != 0;
+        let mapped = self.guest_called().vcpu.cp15.sctlr & 1 != 0;
         self.notice(if mapped && !Board::is_device(at) {
             Notice::ForeignMapping { address, to: at, pc }
         } else {
