@@ -36,7 +36,7 @@ struct Trapped {
 impl Hypervisor {
     /// The instruction at pc, if it is one that traps; `known` is what the guest has there
     /// if that is promoted.
-    #[inline]
+    #[inline(never)]
     fn trapped(&mut self, known: Option<u32>) -> Option<Trapped> {
         let vcpu = &self.guest_called().vcpu;
         let (pc, flags, privileged) = (vcpu.pc, vcpu.psr, vcpu.privileged());

@@ -11,6 +11,7 @@ use crate::{bit, coprocessor, mode, nibble};
 ///
 /// Words with the condition field 0b1111 give [`Condition::ALWAYS`].
 #[must_use]
+#[inline(never)]
 pub fn decode(word: u32) -> Option<(Condition, Op)> {
     let condition = nibble(word, 28);
     if condition == 15 {
