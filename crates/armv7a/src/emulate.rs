@@ -20,7 +20,7 @@ use entresol_hv::board::Board;
 use entresol_hv::health::Notice;
 use entresol_hv::platform::Platform;
 use entresol_hv::timer as board_timer;
-use entresol_isa::op::{Condition, Coprocessor, InstructionSet, Op, Width};
+use entresol_isa::op::{Condition, InstructionSet, Op, Width};
 use entresol_isa::{a32, t32, trapword};
 use entresol_vcpu::cp15::timer::Register;
 use entresol_vcpu::{Abort, Exception, Memory, Outcome, Purpose, Timer, check, it_condition, psr};
@@ -211,11 +211,12 @@ impl Hypervisor {
     /// The thread registers that User mode can read are kept in the machine, too.
     #[inline]
     fn mirror_thread_registers(&mut self, op: &Op) {
-        let Op::Coprocessor(Coprocessor { cp: 15, read: false, crn: 13, opc2, .. }) = op else {
+        let Op::Coprocessor(access) = op else { return };
+        if access.cp() != 15 || access.read() || access.crn() != 13 {
             return;
-        };
+        }
         let cp15 = &self.guest_called().vcpu.cp15;
-        match opc2 {
+        match access.opc2() {
             // SAFETY: the register is only the guest's.
             2 => unsafe { cp15::set_thread_user(cp15.tpidrurw) },
             // SAFETY: as above.

@@ -32,6 +32,7 @@
 mod a32;
 mod bitmap;
 mod explore;
+mod kinds;
 mod report;
 pub mod stub;
 mod t32;

@@ -164,14 +164,14 @@ impl Vcpu {
             return UNDEFINED;
         }
         let planned = self.plan_multiple(multiple);
-        let loaded = match self.load_list(multiple.list, planned.address, memory) {
+        let loaded = match self.load_list(multiple.list(), planned.address, memory) {
             Ok(loaded) => loaded,
             Err(abort) => return abort.into(),
         };
-        if multiple.writeback {
-            self.set_register(multiple.rn, planned.writeback);
+        if multiple.writeback() {
+            self.set_register(multiple.rn(), planned.writeback);
         }
-        let pc = self.set_listed(multiple.list, Whose::Current, &loaded).unwrap_or(self.pc);
+        let pc = self.set_listed(multiple.list(), Whose::Current, &loaded).unwrap_or(self.pc);
         let spsr = self.spsr();
         self.return_to(pc, spsr);
         Outcome::Jumped
@@ -183,14 +183,14 @@ impl Vcpu {
         if !self.privileged() {
             return UNDEFINED;
         }
-        let planned = self.plan_block(multiple, self.register(multiple.rn), 8);
+        let planned = self.plan_block(multiple, self.register(multiple.rn()), 8);
         // Two registers, whichever.
         let [pc, cpsr, ..] = match self.load_list(0b11, planned.address, memory) {
             Ok(loaded) => loaded,
             Err(abort) => return abort.into(),
         };
-        if multiple.writeback {
-            self.set_register(multiple.rn, planned.writeback);
+        if multiple.writeback() {
+            self.set_register(multiple.rn(), planned.writeback);
         }
         self.return_to(pc, cpsr);
         Outcome::Jumped
@@ -213,7 +213,7 @@ impl Vcpu {
         if let Err(abort) = self.store_list(&values, planned.address, memory) {
             return abort.into();
         }
-        if multiple.writeback {
+        if multiple.writeback() {
             self.set_stack_pointer(target, planned.writeback);
         }
         self.advance(length);

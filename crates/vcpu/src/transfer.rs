@@ -132,19 +132,20 @@ impl Vcpu {
     /// Addresses of a transfer of several registers.
     #[must_use]
     pub fn plan_multiple(&self, multiple: &Multiple) -> Planned {
-        self.plan_block(multiple, self.register(multiple.rn), multiple.list.count_ones() * 4)
+        self.plan_block(multiple, self.register(multiple.rn()), multiple.list().count_ones() * 4)
     }
 
     /// Addresses of a block of `size` bytes at `base`.
     #[inline]
     pub(crate) const fn plan_block(&self, multiple: &Multiple, base: u32, size: u32) -> Planned {
-        let (start, writeback) = if multiple.up {
+        let (start, writeback) = if multiple.up() {
             (base, base.wrapping_add(size))
         } else {
             (base.wrapping_sub(size), base.wrapping_sub(size))
         };
         // Increment before and decrement after are a word higher.
-        let address = if multiple.before == multiple.up { start.wrapping_add(4) } else { start };
+        let address =
+            if multiple.before() == multiple.up() { start.wrapping_add(4) } else { start };
         Planned { address, writeback }
     }
 
@@ -175,11 +176,11 @@ impl Vcpu {
         memory: &mut dyn Memory,
     ) -> Result<Outcome, Abort> {
         let planned = self.plan_multiple(multiple);
-        let loaded = self.load_list(multiple.list, planned.address, memory)?;
-        if multiple.writeback && whose == Whose::Current {
-            self.set_register(multiple.rn, planned.writeback);
+        let loaded = self.load_list(multiple.list(), planned.address, memory)?;
+        if multiple.writeback() && whose == Whose::Current {
+            self.set_register(multiple.rn(), planned.writeback);
         }
-        if let Some(pc) = self.set_listed(multiple.list, whose, &loaded) {
+        if let Some(pc) = self.set_listed(multiple.list(), whose, &loaded) {
             return Ok(self.load_pc(pc, length));
         }
         self.advance(length);
@@ -197,7 +198,7 @@ impl Vcpu {
         let planned = self.plan_multiple(multiple);
         let mut values = [0; 16];
         let mut count = 0;
-        for (register, value) in registers(multiple.list).zip(values.iter_mut()) {
+        for (register, value) in registers(multiple.list()).zip(values.iter_mut()) {
             *value = match whose {
                 Whose::Current => self.register(register),
                 Whose::User => self.user_register(register),
@@ -205,8 +206,8 @@ impl Vcpu {
             count += 1;
         }
         self.store_list(values.get(..count).unwrap_or_default(), planned.address, memory)?;
-        if multiple.writeback && whose == Whose::Current {
-            self.set_register(multiple.rn, planned.writeback);
+        if multiple.writeback() && whose == Whose::Current {
+            self.set_register(multiple.rn(), planned.writeback);
         }
         self.advance(length);
         Ok(Outcome::Next)

@@ -4,8 +4,8 @@
 //! with them. LDM and STM with `^` are sensitive and belong to `decode`
 //! (ARM DDI 0406C, A5.2.8 to A5.3 and A5.5).
 
-use super::decode::{amount, extra_offset, multiple};
-use crate::op::{Access, Condition, Offset, Transfer, Width};
+use super::decode::{amount, extra_offset};
+use crate::op::{Access, Condition, Multiple, Offset, Transfer, Width};
 use crate::{bit, nibble};
 
 /// Describes a load or store; `None` for every other instruction, and for the
@@ -27,7 +27,9 @@ pub fn access(word: u32) -> Option<(Condition, Access)> {
                 amount: amount(word),
             },
         ),
-        4 if !bit(word, 22) => Access::Multiple { load: bit(word, 20), multiple: multiple(word) },
+        4 if !bit(word, 22) => {
+            Access::Multiple { load: bit(word, 20), multiple: Multiple::of(word) }
+        }
         _ => return None,
     };
     Some((Condition(condition), access))

@@ -4,7 +4,7 @@
 //! (ARM DDI 0406C, A6.2.4, A6.3.5 to A6.3.10).
 
 use crate::op::{Access, Multiple, Offset, Transfer, Width};
-use crate::{bit, half, nibble};
+use crate::{bit, nibble};
 
 /// Describes a 16-bit load or store; `None` for every other instruction.
 #[must_use]
@@ -75,16 +75,7 @@ fn load_or_store_multiple(word: u32) -> Option<Access> {
     if before == up {
         return None; // RFE, SRS
     }
-    Some(Access::Multiple {
-        load: bit(word, 20),
-        multiple: Multiple {
-            rn: nibble(word, 16),
-            list: half(word),
-            before,
-            up,
-            writeback: bit(word, 21),
-        },
-    })
+    Some(Access::Multiple { load: bit(word, 20), multiple: Multiple::of(word) })
 }
 
 fn dual_or_exclusive(word: u32) -> Option<Access> {
@@ -167,5 +158,6 @@ fn transfer(load: bool, width: Width, signed: bool, rt: u8, rn: u8, offset: Offs
 }
 
 fn multiple(load: bool, rn: u8, list: u16, before: bool, writeback: bool) -> Access {
-    Access::Multiple { load, multiple: Multiple { rn, list, before, up: !before, writeback } }
+    let multiple = Multiple::new().with_rn(rn).with_list(list).with_before(before);
+    Access::Multiple { load, multiple: multiple.with_up(!before).with_writeback(writeback) }
 }
