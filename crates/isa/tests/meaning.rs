@@ -91,7 +91,7 @@ fn word(load: bool, rt: u8, rn: u8, offset: u32) -> Transfer {
 
 #[test]
 fn loads_and_stores_name_what_they_access() {
-    let a32 = |word| a32::access(word).map(|(_, access)| access);
+    let a32 = a32::access;
     let some = |transfer| Some(Access::Transfer(transfer));
     let load = word(true, 1, 2, 4);
     assert_eq!(a32(0xe592_1004), some(load), "ldr r1, [r2, #4]");
@@ -122,7 +122,7 @@ fn loads_and_stores_name_what_they_access() {
 #[test]
 fn exclusives_are_reported_and_other_words_have_no_access() {
     for word in [0xe192_1f9f, 0xe182_0f91, 0xe102_0091, 0xe1d2_1f9f] {
-        assert_eq!(a32::access(word).map(|(_, access)| access), Some(Access::Exclusive));
+        assert_eq!(a32::access(word), Some(Access::Exclusive));
     }
     assert_eq!(t32::access_wide(0xe852_1f00), Some(Access::Exclusive), "ldrex r1, [r2]");
     assert_eq!(t32::access_wide(0xe8d2_1f4f), Some(Access::Exclusive), "ldrexb r1, [r2]");
