@@ -78,20 +78,24 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
     hypervisor.stopped_lightly();
     let status = cp15::instruction_fault_status();
     let address = cp15::instruction_fault_address();
-    let guest = hypervisor.guest_called();
+    hypervisor.guest().heed();
     if is_mapping_fault(status) {
-        if !guest.vcpu.privileged() {
+        if hypervisor.opened(status, true) {
+            hypervisor.guest().goes_on();
+            return loaded;
+        }
+        if !hypervisor.guest().vcpu.privileged() {
             let resolved = hypervisor.resolve(address, Attempt::Fetch, true);
             if resolved == Resolved::Filled {
                 // Nothing else changed.
-                hypervisor.guest_called().goes_on();
+                hypervisor.guest().goes_on();
                 return loaded;
             }
         }
-        hypervisor.guest_called().pull();
+        hypervisor.guest().pull();
         hypervisor.fetch(address);
     } else {
-        guest.pull();
+        hypervisor.guest().pull();
         // A breakpoint, or an external abort of a passed-through device.
         hypervisor.inject(Exception::PrefetchAbort { ifsr: status, ifar: address });
     }
@@ -105,19 +109,20 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
     hypervisor.stopped_lightly();
     let status = cp15::data_fault_status();
     let address = cp15::data_fault_address();
+    hypervisor.guest().heed();
     if is_mapping_fault(status) {
         let store = status & 1 << 11 != 0;
         if let Some(guest) = hypervisor.usual_device(address, store) {
             return guest;
         }
-        if hypervisor.opened(status) {
-            hypervisor.guest_called().goes_on();
+        if hypervisor.opened(status, false) {
+            hypervisor.guest().goes_on();
             return loaded;
         }
         let attempt = if store { Attempt::Write } else { Attempt::Read };
         return hypervisor.data(loaded, address, attempt);
     }
-    hypervisor.guest_called().pull();
+    hypervisor.guest().pull();
     hypervisor.inject(Exception::DataAbort { dfsr: status, dfar: address });
     hypervisor.leave()
 }
@@ -182,7 +187,7 @@ impl Hypervisor {
     /// Stops if the hypervisor itself, not a guest, took exception `kind`.
     #[inline]
     fn check_origin(&mut self, kind: u32) {
-        let vcpu = &self.guest_called().vcpu;
+        let vcpu = &self.guest().vcpu;
         if vcpu.psr & psr::MODE != 0x10 {
             broken(kind, vcpu.pc, vcpu.psr);
         }
@@ -192,6 +197,7 @@ impl Hypervisor {
     pub(crate) fn inject(&mut self, exception: Exception) {
         self.counters().reflected += 1;
         let guest = self.guest_called();
+        guest.promotion.entered = true;
         let from = guest.vcpu.pc;
         guest.vcpu.enter(exception);
         cp15::clear_exclusive();
@@ -240,10 +246,10 @@ impl Hypervisor {
         }
         if resolved == Resolved::Filled {
             // Nothing else changed.
-            self.guest_called().goes_on();
+            self.guest().goes_on();
             return loaded;
         }
-        self.guest_called().pull();
+        self.guest().pull();
         match resolved {
             Resolved::WritesCode(at) => self.store_to_code(at, address),
             Resolved::Fault(fault) => {
@@ -260,7 +266,7 @@ impl Hypervisor {
     /// Makes a guarded access at `address` possible; `false` if an exception was injected
     /// instead, or the guest is to try again.
     pub(crate) fn data_for_hypervisor(&mut self, address: u32, attempt: Attempt) -> bool {
-        if self.opened(cp15::data_fault_status()) {
+        if self.opened(cp15::data_fault_status(), false) {
             return true;
         }
         match self.resolve(address, attempt, false) {
@@ -291,7 +297,7 @@ impl Hypervisor {
         linear.leave();
         if filled {
             if attempt == Attempt::Fetch {
-                self.guest_called().note_baked();
+                self.guest().note_baked();
             }
             // From no pool.
             self.counters().fills += 1;
@@ -305,18 +311,26 @@ impl Hypervisor {
         {
             return Resolved::Later;
         }
-        self.guest_called().unfinished.resolved
+        self.guest().unfinished.resolved
     }
 
-    /// Opens what the guest's kernel and application may both touch, if that is all that a fault
-    /// with this status is about; see [`Shadow::to_open`](crate::shadow::Shadow::to_open).
+    /// Opens what the guest's DACR has open for its kernel and the machine's has not, if that is all
+    /// that a fault with this status is about; and, not to fetch, what its application may touch, too:
+    /// see [`Shadow::to_open`](crate::shadow::Shadow::to_open).
     #[inline]
-    fn opened(&mut self, status: u32) -> bool {
+    fn opened(&mut self, status: u32, fetch: bool) -> bool {
+        const DOMAIN: u32 = 0x9;
+        const KIND: u32 = 1 << 10 | 0xd;
         let guest = &mut self.guests[self.loaded % MAX_VMS];
-        if !guest.vcpu.privileged() {
+        if status & KIND != DOMAIN || !guest.vcpu.privileged() {
             return false;
         }
-        open(guest.shadow.to_open(&guest.vcpu.cp15, status))
+        let both = if fetch { 0 } else { guest.shadow.to_open(&guest.vcpu.cp15, status) };
+        let opened = open(guest.dacr | both);
+        if opened {
+            guest.enforces(guest.vcpu.cp15.dacr);
+        }
+        opened
     }
 
     /// Goes on with two tables, if the guest has been given these.
