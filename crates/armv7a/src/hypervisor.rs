@@ -144,6 +144,12 @@ impl Hypervisor {
         &mut self.guests[self.loaded % MAX_VMS]
     }
 
+    /// The same as a call: four bytes instead of twenty, where nobody counts instructions.
+    #[inline(never)]
+    pub(crate) fn guest_called(&mut self) -> &mut Guest {
+        self.guest()
+    }
+
     /// Its counters.
     #[inline]
     pub(crate) fn counters(&mut self) -> &'static mut VmCounters {

@@ -26,6 +26,7 @@
     reason = "indices are taken modulo the length, which costs no check"
 )]
 
+mod blocks;
 pub mod boot;
 mod call;
 mod code;

@@ -155,13 +155,13 @@ impl Hypervisor {
     /// interrupted it is the express.
     #[inline(never)]
     pub(crate) fn work(&mut self, work: Work) -> bool {
-        self.guest().give(work);
+        self.guest_called().give(work);
         let done = self.go_on();
         if done {
             self.finish();
         } else {
             // A notice that waited to be said is lost.
-            self.guest().run = Run::Working;
+            self.guest_called().run = Run::Working;
             self.reschedule = true;
             // The handler has nothing more to do.
             self.try_express();
@@ -175,14 +175,14 @@ impl Hypervisor {
         if !self.go_on() {
             return;
         }
-        match self.guest().run {
+        match self.guest_called().run {
             Run::Restoring => self.begin(),
             Run::Ending(action) => {
                 self.put_line();
                 self.follow(action);
             }
             _ => {
-                self.guest().run = Run::Running;
+                self.guest_called().run = Run::Running;
                 self.finish();
                 // It may come back by a path that renews nothing.
                 self.renew();
@@ -192,7 +192,7 @@ impl Hypervisor {
 
     /// What follows work that is done.
     fn finish(&mut self) {
-        let guest = self.guest();
+        let guest = self.guest_called();
         match guest.unfinished.work {
             Work::Resolve(_) => {
                 guest.note_baked();
@@ -200,7 +200,7 @@ impl Hypervisor {
                     guest.enforces(guest.vcpu.cp15.dacr);
                 }
                 self.parted();
-                let guest = self.guest();
+                let guest = self.guest_called();
                 if let Some(pool) = guest.shadow.full.take() {
                     let vm = &guest.vm;
                     let limit = if pool == Pool::Sites { vm.sites } else { vm.shadow_tables };
