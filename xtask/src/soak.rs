@@ -55,6 +55,12 @@ struct Soak {
     /// What none says.
     #[serde(default)]
     never: Vec<String>,
+    /// Whether the machine's second UART sends numbered lines; see the boot tests.
+    #[serde(default)]
+    numbers: bool,
+    /// Numbers that are bounded, if there are as many samples.
+    #[serde(default)]
+    bound: Vec<boot_tests::Bound>,
 }
 
 /// What came of a run.
@@ -131,8 +137,11 @@ fn run(workspace: &Workspace, soak: &Soak, samples: u64) -> Result<Outcome> {
     if out.exists() {
         fs::remove_file(&out)?;
     }
-    let running = Machine::described(&workspace.path("machines"), machine, &image)?
+    let mut running = Machine::described(&workspace.path("machines"), machine, &image)?
         .with_plugin(&workspace.instrument(), &arguments);
+    if soak.numbers {
+        running = boot_tests::with_second_uart(running, &image);
+    }
     let ended = AtomicBool::new(false);
     let run = thread::scope(|scope| {
         scope.spawn(|| tell_progress(name, &out, samples, &ended));
@@ -147,6 +156,12 @@ fn run(workspace: &Workspace, soak: &Soak, samples: u64) -> Result<Outcome> {
     }
     for never in &soak.never {
         ensure!(!console.contains(never), "{name} said {never:?}\n{}", last(&console));
+    }
+    if soak.numbers {
+        boot_tests::check_numbers(&image)?;
+    }
+    for bound in soak.bound.iter().filter(|_| samples >= soak.samples) {
+        bound.check(&console)?;
     }
     let report = fs::read_to_string(&out)
         .with_context(|| format!("no report; {}\n{console}", run.errors))?;
