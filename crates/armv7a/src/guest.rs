@@ -68,16 +68,16 @@ pub(crate) struct Guest {
     pub(crate) turn: *mut Self,
     /// Pages of its board that its kernel touched lately.
     pub(crate) devices: Devices,
+    /// What it is doing.
+    pub(crate) run: Run,
+    /// What is to become of it.
+    pub(crate) due: Due,
     /// Its board.
     pub(crate) board: Board,
     /// Its shadow tables.
     pub(crate) shadow: Shadow,
-    /// What it is doing.
-    pub(crate) run: Run,
     /// Its work; see [`Run`].
     pub(crate) unfinished: Unfinished,
-    /// What is to become of it.
-    pub(crate) due: Due,
     /// Its policy after faults.
     pub(crate) health: Health,
     /// Its description.

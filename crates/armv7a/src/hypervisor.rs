@@ -51,22 +51,16 @@ pub(crate) static ENTRESOL_OBSERVED: Exclusive<Observed> = Exclusive::new(Observ
 /// The one core's state.
 pub(crate) static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY);
 
-/// Everything that runs on a core.
+/// Everything that runs on a core. What is small comes first: its offsets fit instructions.
+#[repr(C)]
 pub(crate) struct Hypervisor {
-    pub(crate) guests: [Guest; MAX_VMS],
     pub(crate) count: usize,
     /// The core's number; 0 is the boot core, which has the serial line.
     pub(crate) core: u32,
     /// How many cores run VMs.
     pub(crate) cores: u32,
-    /// The boot core's ends of the links, by the number of the other core.
-    pub(crate) relays: [Relay; MAX_CORES],
-    /// To be asked by [`Hypervisor::scheduler`].
-    pub(crate) turns: Scheduler,
-    pub(crate) locks: Locks,
     /// Ticks in a microsecond, in 65536ths.
     pub(crate) microsecond: u32,
-    pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
     /// The guest that the entry code saves.
@@ -87,6 +81,13 @@ pub(crate) struct Hypervisor {
     pub(crate) armed: Option<u64>,
     /// Whether that is the only deadline there is.
     pub(crate) armed_alone: bool,
+    pub(crate) locks: Locks,
+    /// The boot core's ends of the links, by the number of the other core.
+    pub(crate) relays: [Relay; MAX_CORES],
+    /// To be asked by [`Hypervisor::scheduler`].
+    pub(crate) turns: Scheduler,
+    pub(crate) console: Console,
+    pub(crate) guests: [Guest; MAX_VMS],
 }
 
 /// The core's hypervisor.
