@@ -44,7 +44,7 @@ impl Hypervisor {
         }
         let mut run = Run::Ending(action);
         match action {
-            Action::GoOn { told: false } => return,
+            Action::GoOn { told: false } => return self.settle_locks(),
             Action::GoOn { .. } => run = Run::Working,
             Action::FailOver | Action::Stop { .. } => self.hand_over(index),
             _ => {}

@@ -18,9 +18,7 @@ use core::ptr::{addr_of_mut, with_exposed_provenance, with_exposed_provenance_mu
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use entresol_guest::abi::hypercall::Function;
 use entresol_guest::random::Random;
-use entresol_guest::{
-    board, entry, gic, hypercall, interrupt, println, timer, trap, vectors,
-};
+use entresol_guest::{board, entry, gic, hypercall, interrupt, println, timer, trap, vectors};
 
 entry!(main);
 
