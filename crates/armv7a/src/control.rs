@@ -93,6 +93,9 @@ impl Hypervisor {
                 self.hand_over(index);
                 self.tell_of(index);
                 self.settle_locks();
+                if self.loaded == index {
+                    self.scheduler().expire();
+                }
             }
             _ => {}
         }
@@ -133,10 +136,6 @@ impl Hypervisor {
         self.guests[other % MAX_VMS].shadow.passthrough.passive = false;
         if lives {
             self.let_interrupt(other, true);
-        }
-        // Its equal runs before what is left to do of it.
-        if self.loaded == index {
-            self.scheduler().expire();
         }
     }
 

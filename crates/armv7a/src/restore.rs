@@ -64,6 +64,8 @@ impl Hypervisor {
         self.locks.live(cores::board(), index, 0);
         self.tell_of(index);
         self.settle_locks();
+        // Its equals, of whom one may take over, run before what is left to do of it.
+        self.scheduler().expire();
     }
 
     /// Ends it by a fault.

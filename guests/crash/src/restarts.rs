@@ -102,9 +102,6 @@ fn main(_device_tree: u32) -> u32 {
     if start.is_multiple_of(100) {
         println!("restarts: {start} starts, all like the first");
     }
-    // SAFETY: everything is mapped to itself.
-    unsafe { cp15::sctlr::write(cp15::sctlr::read() & !1) };
-    cp15::isb();
     run_ends(start)
 }
 
@@ -114,6 +111,9 @@ fn main(_device_tree: u32) -> u32 {
 extern "C" fn run_ends(start: u32) -> ! {
     match start % 3 {
         0 => {
+            // SAFETY: everything is mapped to itself.
+            unsafe { cp15::sctlr::write(cp15::sctlr::read() & !1) };
+            cp15::isb();
             write(window::BASE as usize, 0);
         }
         1 => {
