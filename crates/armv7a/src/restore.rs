@@ -59,7 +59,7 @@ impl Hypervisor {
         }
         let mut run = Run::Ending(action);
         match action {
-            Action::GoOn { told: false } => return,
+            Action::GoOn { told: false } => return self.settle_locks(),
             Action::GoOn { .. } => run = Run::Working,
             Action::FailOver | Action::Stop { .. } => self.hand_over(index),
             _ => {}
@@ -79,6 +79,8 @@ impl Hypervisor {
         self.locks.live(cores::board(), index, 0);
         self.tell_of(index);
         self.settle_locks();
+        // Its equals, of whom one may take over, run before what is left to do of it.
+        self.scheduler().expire();
     }
 
     /// Ends it by a fault.
