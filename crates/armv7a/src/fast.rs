@@ -150,7 +150,8 @@ impl Guest {
         self.dacr = self.shadow.domains(cp15);
         let (fixed, fixed_joint) = self.shadow.fixed_domains(cp15);
         self.fast = Fast {
-            slow: u32::from(!usual) | if self.shadow.joint.on { JOINT } else { 0 },
+            slow: u32::from(!usual || self.siblings.is_some())
+                | if self.shadow.joint.on { JOINT } else { 0 },
             vectors: if cp15.sctlr & SCTLR_V == 0 { cp15.vbar } else { HIGH_VECTORS },
             kernel: self.shadow.view(Side::Kernel),
             linear: linear::view(),

@@ -243,7 +243,7 @@ impl Hypervisor {
         }
     }
 
-    /// Whether this core runs a VM.
+    /// Whether this core runs a VM, or its vCPU 0.
     pub(crate) fn is_own(&self, index: usize) -> bool {
         self.guests[index % MAX_VMS].vm.core == self.core
     }
@@ -289,7 +289,7 @@ impl Hypervisor {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
         // A bite of its watchdog is heard when its turn comes, an order is followed then.
-        let due = guest.board.watchdog.bitten() || guest.order != 0;
+        let due = guest.board.watchdog.bitten() || guest.order != 0 || guest.called;
         if matches!(guest.run, Run::Waiting) && (due || guest.vcpu.pending != 0) {
             let for_lock = self.locks.is_waiting(index);
             // Only what it takes ends a wait for a lock: else it would ask again at once.
@@ -353,6 +353,7 @@ impl Hypervisor {
                     self.fault(Fault::Watchdog { pc });
                 }
                 _ if self.guest().order != 0 => self.end_as_ordered(),
+                _ if self.guest().called => self.hear(),
                 _ => {
                     return self.note_turns();
                 }

@@ -16,6 +16,7 @@ use entresol_abi::image::{Load, MAX_VMS, Vm};
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_hv::health::{Action, End, Fault, Notices};
 use entresol_hv::scheduler::Id;
+use entresol_hv::siblings::Siblings;
 
 impl Guest {
     /// Restores its memory and starts when its turn comes. The first start does not `clear` it:
@@ -34,6 +35,10 @@ impl Hypervisor {
         if let End::Fault(_) = end {
             self.counters().faults += 1;
         }
+        if self.guest().cpu != 0 {
+            return self.end_by_first(end);
+        }
+        self.halt_sibling();
         let (now, hz) = (self.platform().now(), self.platform().hz());
         let index = self.loaded;
         let guest = self.guest();
@@ -87,7 +92,9 @@ impl Hypervisor {
         let now = self.platform().now();
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let vm = guest.vm;
-        guest.vcpu.reset(vm.entry.0, 0, vm.r1, vm.r2.0);
+        let second = guest.siblings.filter(|_| guest.cpu != 0).map(Siblings::beginning);
+        let (entry, r0) = second.unwrap_or((vm.entry.0, 0));
+        guest.vcpu.reset(entry, r0, vm.r1, vm.r2.0);
         guest.renewed();
         guest.board.start(now, hz, vm.flags);
         guest.notices = Notices::new();
@@ -101,9 +108,12 @@ impl Hypervisor {
         if self.float_holder == &raw const self.guests[self.loaded % MAX_VMS] {
             self.float_holder = core::ptr::null();
         }
-        self.counters().starts += 1;
-        let (index, starts) = (self.loaded, self.counters().starts);
-        self.locks.live(cores::board(), index, starts);
+        self.begin_sibling();
+        if second.is_none() {
+            self.counters().starts += 1;
+            let (index, starts) = (self.loaded, self.counters().starts);
+            self.locks.live(cores::board(), index, starts);
+        }
         self.make_current();
         let lines = self.guest().interrupts;
         for line in lines.iter().flatten() {
@@ -137,6 +147,9 @@ pub(crate) fn restore(
     }
     shadow.pages.forget(linear);
     shadow.reset(linear);
+    if let Some(peer) = shadow.peer() {
+        peer.reset(linear);
+    }
     // What was copied may be code that ran from these addresses before.
     maintenance::instructions_written(vm.host, 0);
 }

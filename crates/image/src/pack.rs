@@ -217,6 +217,7 @@ fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
         r2: GuestPhys(vm.device_tree.start),
         priority: vm.priority,
         core: vm.core,
+        second_core: vm.second_core,
         flags: flag(vm.autostart, abi::flags::AUTOSTART)
             | flag(vm.uart, abi::flags::UART)
             | flag(vm.rtc, abi::flags::RTC)

@@ -545,6 +545,9 @@ impl Hypervisor {
         // SAFETY: the one handler that runs.
         let hypervisor = unsafe { core() };
         let guest = &mut hypervisor.guests[hypervisor.loaded % MAX_VMS];
+        if guest.siblings.is_some() {
+            return false;
+        }
         guest.devices.forget_page(value);
         let asid = (word & 0x40 == 0).then_some(value as u8);
         let mut linear = Linear::enter(&mut hypervisor.view);
