@@ -208,6 +208,9 @@ barrier! {
     wait_for_event = "wfe";
     /// Wakes cores that wait for an event.
     send_event = "sev";
+    /// Wakes cores that wait for an event, and does not wait, because that was an event here, too.
+    /// Where cores run in turns (QEMU with `-icount`) the next one begins.
+    let_others_go_on = "dsb\nsev\nwfe";
     /// Waits for an interrupt, masked or not.
     wait_for_interrupt = "wfi";
 }

@@ -69,6 +69,8 @@ pub(crate) struct Fast {
     next: *mut Guest,
     /// Its number.
     index: usize,
+    /// Not 0: only the handlers know how to change this guest's address space.
+    fixed_space: u32,
 }
 
 const _: () = assert!(offset_of!(Fast, counters) == offset_of!(Fast, application) + 8);
@@ -87,6 +89,7 @@ impl Fast {
         apart: 1,
         next: core::ptr::null_mut(),
         index: 0,
+        fixed_space: 1,
     };
 }
 
@@ -150,8 +153,7 @@ impl Guest {
         self.dacr = self.shadow.domains(cp15);
         let (fixed, fixed_joint) = self.shadow.fixed_domains(cp15);
         self.fast = Fast {
-            slow: u32::from(!usual || self.siblings.is_some())
-                | if self.shadow.joint.on { JOINT } else { 0 },
+            slow: u32::from(!usual) | if self.shadow.joint.on { JOINT } else { 0 },
             vectors: if cp15.sctlr & SCTLR_V == 0 { cp15.vbar } else { HIGH_VECTORS },
             kernel: self.shadow.view(Side::Kernel),
             linear: linear::view(),
@@ -163,6 +165,7 @@ impl Guest {
             apart: u32::from(!self.shadow.is_joint()),
             next: self.next_turn(),
             index,
+            fixed_space: u32::from(!usual || self.siblings.is_some()),
         };
     }
 }

@@ -292,6 +292,12 @@ impl Shadow {
         self.activate_off(linear);
     }
 
+    /// Names the shadow of the VM's other vCPU, in the linear view.
+    pub(crate) const fn set_peer(&mut self, peer: *mut Self) {
+        self.peer = peer;
+        self.tables.fill_by_handlers();
+    }
+
     /// The shadow of the VM's other vCPU. Each has views of its own, because the window is another
     /// on each core; what is known of pages is one ([`Shadow::share`]).
     #[inline]

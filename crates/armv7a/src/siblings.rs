@@ -63,9 +63,24 @@ impl Guest {
         let other = self.vm.core ^ self.vm.second_core ^ core;
         let own = (&raw const *self) as u32;
         let peer = cores::host(load, other, own).0 + offset_of!(Self, shadow) as u32;
-        self.shadow.peer = peer as *mut Shadow;
+        self.shadow.set_peer(peer as *mut Shadow);
         if cpu != 0 {
             siblings.set_power(Power::Off);
+            cp15::send_event();
+        }
+    }
+
+    /// Takes the lock without which the shadow of one of two vCPUs may not be touched, for a moment,
+    /// if it is free. [`Shadow::share`] has nothing new then.
+    pub(crate) fn try_lock(&self) -> bool {
+        self.siblings.is_none_or(Siblings::try_lock)
+    }
+
+    /// Gives it back.
+    pub(crate) fn unlock(&self) {
+        if let Some(siblings) = self.siblings {
+            siblings.unlock();
+            cp15::dsb();
             cp15::send_event();
         }
     }
@@ -112,6 +127,7 @@ impl Hypervisor {
         let (other, core) = (guest.cpu ^ 1, guest.other_core());
         if guest.siblings.is_some_and(|siblings| siblings.tell(other, news)) {
             self.platform().call_sibling(core);
+            cp15::let_others_go_on();
         }
     }
 
@@ -180,8 +196,7 @@ impl Hypervisor {
             && let Some(access) = siblings.asked()
         {
             siblings.answer(self.access_for_other(access));
-            cp15::dsb();
-            cp15::send_event();
+            cp15::let_others_go_on();
         }
     }
 
