@@ -32,13 +32,13 @@ pub(super) const LIMIT: Duration = Duration::from_secs(240);
 /// Most time for any other.
 const SHORT_LIMIT: Duration = Duration::from_secs(30);
 
-/// Measures and prints; fails when something is over its budget.
+/// Measures and prints those of the named systems, or all; fails when something is over its budget.
 ///
 /// # Errors
 ///
 /// When a system cannot be built or run.
-pub(crate) fn bench(workspace: &Workspace, json: bool) -> Result<ExitCode> {
-    let figures = measure(workspace)?;
+pub(crate) fn bench(workspace: &Workspace, systems: &[String], json: bool) -> Result<ExitCode> {
+    let figures = measure(workspace, systems)?;
     if json {
         println!("{}", serde_json::to_string_pretty(&figures)?);
     } else {
@@ -52,17 +52,18 @@ pub(crate) fn bench(workspace: &Workspace, json: bool) -> Result<ExitCode> {
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Measures every entry whose system exists.
+/// Measures every entry whose system exists, and is named if any is.
 ///
 /// # Errors
 ///
 /// When a system cannot be built or run.
-pub(crate) fn measure(workspace: &Workspace) -> Result<Vec<Figure>> {
+pub(crate) fn measure(workspace: &Workspace, systems: &[String]) -> Result<Vec<Figure>> {
     let budgets = Budgets::read(&workspace.path("bench/budgets.toml"))?;
     let native = native::Native::read(&workspace.path("bench/native.toml"))?;
     let mut runs: BTreeMap<(String, String), Run> = BTreeMap::new();
     let mut figures = Vec::new();
-    for entry in &budgets.entries {
+    let named = |entry: &&Entry| systems.is_empty() || systems.iter().any(|s| s == entry.system());
+    for entry in budgets.entries.iter().filter(named) {
         for machine in &entry.machines {
             let run = runs
                 .entry((entry.system().to_owned(), machine.clone()))
@@ -110,6 +111,7 @@ fn measure_system(workspace: &Workspace, budgets: &Budgets, system: &str, machin
     }
 }
 
+/// What an entry costs by a report.
 fn count(entry: &Entry, report: &Report) -> Result<f64> {
     match &entry.how {
         How::Marks(stretch) => report.per_operation(stretch),
@@ -138,9 +140,7 @@ fn run(
     for entry in budgets.of_system(system) {
         match &entry.how {
             How::Probe(probe) => {
-                let from = probe.place(workspace, &probe.from)?;
-                let to = probe.place(workspace, &probe.to)?;
-                arguments.push(format!("probe={}:{from}:{to}", entry.name));
+                arguments.push(probe.argument(workspace, &entry.name)?);
             }
             How::Masked(masked) => {
                 let interrupt = Symbols::of(&workspace.hypervisor())?.find(soak::INTERRUPT)?;

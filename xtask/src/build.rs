@@ -4,6 +4,7 @@ use crate::linux;
 use crate::process::{self, Step};
 use crate::workspace::{TARGET, Workspace};
 use anyhow::{Context, Result, ensure};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::Command;
 
 /// Most bytes of hypervisor text in a release build: all that is read-only, constants too.
@@ -25,18 +26,7 @@ const FOLD: &str = r#"target.armv7a-none-eabi.rustflags=["-Clink-arg=--icf=all"]
 ///
 /// The compiler's.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
-    Step::new("build the hypervisor").run(workspace.cargo().args([
-        "build",
-        "--package",
-        "entresol-kernel",
-        "--target",
-        TARGET,
-        "--release",
-        "--config",
-        T32,
-        "--config",
-        FOLD,
-    ]))?;
+    hypervisor(workspace)?;
     Step::new("build the command entresol").run(workspace.cargo().args([
         "build",
         "--package",
@@ -55,6 +45,33 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         Step::new("build guests as T32").run(command.current_dir(workspace.path("guests")))?;
     }
     bench(workspace)
+}
+
+/// Builds the hypervisor twice: first to know its functions, then without their frame pointers
+/// (decision 0020).
+fn hypervisor(workspace: &Workspace) -> Result<()> {
+    let build = |what: &str, flags: &[&str]| {
+        let mut command = workspace.cargo();
+        command.args(["build", "--package", "entresol-kernel", "--target", TARGET, "--release"]);
+        command.args(flags.iter().flat_map(|flags| ["--config", flags]));
+        Step::new(what).run(&mut command)
+    };
+    build("build the hypervisor", &[T32, FOLD])?;
+    let symbols = process::run(Command::new("arm-none-eabi-nm").arg(workspace.hypervisor()))?;
+    let list: String = symbols
+        .lines()
+        .filter_map(|line| line.split_once(" t ").or_else(|| line.split_once(" T ")))
+        .map(|(_, name)| format!("{name},frame-pointer=none\n"))
+        .collect();
+    // Cargo builds again when the name of the list changes.
+    let mut hasher = DefaultHasher::new();
+    list.hash(&mut hasher);
+    let path = workspace.target(&format!("unframed-{:016x}.csv", hasher.finish()));
+    std::fs::write(&path, list)?;
+    let list = format!("-Cllvm-args=-forceattrs-csv-path={}", path.display());
+    let unframed = format!("target.{TARGET}.rustflags=[{list:?}]");
+    build("build it again, without frame pointers", &[T32, FOLD, &unframed])?;
+    Ok(())
 }
 
 /// Builds the instrument, the measured guests, Linux programs and the initramfs images.

@@ -53,6 +53,9 @@ enum Chore {
     },
     /// Measure costs in instructions and compare them with bench/budgets.toml
     Bench {
+        /// Systems of bench/systems; all if none is named
+        #[arg(conflicts_with = "native")]
+        systems: Vec<String>,
         /// Print an array of figures on standard output, and nothing else
         #[arg(long)]
         json: bool,
@@ -125,13 +128,13 @@ fn run(chore: Chore) -> Result<ExitCode> {
         }
         Chore::Test => return test::test(&workspace),
         Chore::Boot { names } => return test::boot(&workspace, &names),
-        Chore::Bench { json, native } => {
+        Chore::Bench { systems, json, native } => {
             setup::setup(&workspace)?;
             if native {
                 bench::measure_native(&workspace)?;
             } else {
                 build::build(&workspace)?;
-                return bench::bench(&workspace, json);
+                return bench::bench(&workspace, &systems, json);
             }
         }
         Chore::Soak { names, samples, json } => {

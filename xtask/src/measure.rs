@@ -34,6 +34,8 @@ pub(crate) struct Samples {
     pub(crate) most: u64,
     /// All of them added up.
     pub(crate) sum: u64,
+    /// How many of them are more than the least.
+    pub(crate) longer: u64,
     /// What half of them do not exceed.
     pub(crate) median: u64,
 }
@@ -93,6 +95,8 @@ impl Report {
                 "sum",
                 sum,
                 ..,
+                "longer",
+                longer,
                 "median",
                 median,
             ] => {
@@ -101,6 +105,7 @@ impl Report {
                     least: least.parse().ok()?,
                     most: most.parse().ok()?,
                     sum: sum.parse().ok()?,
+                    longer: longer.parse().ok()?,
                     median: median.parse().ok()?,
                 };
                 self.probes.push(((*name).to_owned(), Some(samples)));
@@ -189,7 +194,7 @@ mod tests {
             "mark 1 total 500 inside 0\n\
              mark 1000 total 600 inside 0\nmark 1001 total 700 inside 0\n\
              mark 1000 total 800 inside 0\nmark 1001 total 1000 inside 0\n\
-             probe trap n 2 min 3 max 5 sum 8 inside-min 1 inside-max 1 inside-sum 1 median 3\n\
+             probe trap n 2 min 3 max 5 sum 8 inside-min 1 inside-max 1 inside-sum 1 longer 1 median 3\n\
              probe never n 0\nend total 2000 inside 0\n",
         )
         .unwrap()

@@ -219,7 +219,7 @@ fn target_tests(workspace: &Workspace, names: &[String], summary: &mut Summary) 
 }
 
 fn budgets(workspace: &Workspace, summary: &mut Summary) {
-    let figures = match bench::measure(workspace) {
+    let figures = match bench::measure(workspace, &[]) {
         Ok(figures) => figures,
         Err(error) => return summary.fail(&error),
     };

@@ -60,14 +60,12 @@ impl Workspace {
         self.target(&format!("{TARGET}/release/entresol-kernel"))
     }
 
-    /// A guest of `bench/micro`, or else of `guests`, once built.
+    /// A guest of `bench/micro`, a Linux program, or else a guest of `guests`, once built.
     pub(crate) fn guest(&self, name: &str) -> PathBuf {
-        let measured = self.target(&format!("micro/{TARGET}/release/{name}"));
-        if measured.exists() {
-            measured
-        } else {
-            self.path(&format!("guests/target/{TARGET}/release/{name}"))
-        }
+        [self.target(&format!("micro/{TARGET}/release/{name}")), self.program(name)]
+            .into_iter()
+            .find(|measured| measured.exists())
+            .unwrap_or_else(|| self.path(&format!("guests/target/{TARGET}/release/{name}")))
     }
 
     /// The plugin that counts instructions, once built.

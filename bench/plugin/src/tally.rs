@@ -81,6 +81,11 @@ impl Samples {
         reached.map_or(0, |(length, _)| *length)
     }
 
+    /// How many samples were longer than the shortest: interrupted, if nothing else differs.
+    fn longer(&self) -> u64 {
+        self.number - self.lengths.first_key_value().map_or(0, |(_, times)| *times)
+    }
+
     /// Writes a line for each length: how many samples had it.
     pub(crate) fn histogram(&self, text: &mut String) {
         for (length, times) in &self.lengths {
@@ -111,13 +116,14 @@ impl fmt::Display for Samples {
         write!(
             f,
             "probe {name} n {number} min {} max {} sum {} inside-min {} inside-max {} inside-sum {} \
-             median {}",
+             longer {} median {}",
             total.least,
             total.most,
             total.sum,
             inside.least,
             inside.most,
             inside.sum,
+            self.longer(),
             self.median(),
         )
     }
@@ -158,7 +164,7 @@ mod tests {
         assert_eq!(
             samples.to_string(),
             "probe trap n 1 min 3 max 3 sum 3 inside-min 3 inside-max 3 inside-sum 3 \
-             median 3"
+             longer 0 median 3"
         );
     }
 

@@ -31,7 +31,6 @@ const RT_SIGACTION: u32 = 174;
 const MMAP2: u32 = 192;
 const SET_ROBUST_LIST: u32 = 338;
 const RSEQ: u32 = 398;
-const CLOCK_GETTIME64: u32 = 403;
 const CLOCK_NANOSLEEP64: u32 = 407;
 
 /// A time or a duration, as the 64-bit calls take it.
@@ -219,14 +218,6 @@ pub(crate) fn touch_pages(pages: usize, before: impl FnOnce(), after: impl FnOnc
         unsafe { byte.write_volatile(1) };
     }
     after();
-}
-
-/// Nanoseconds of the monotonic clock.
-pub(crate) fn monotonic() -> i64 {
-    let mut time = Time::default();
-    // SAFETY: the kernel writes `time`.
-    unsafe { syscall(CLOCK_GETTIME64, CLOCK_MONOTONIC, (&raw mut time).addr() as u32, 0, 0, 0) };
-    time.seconds * 1_000_000_000 + time.nanoseconds
 }
 
 /// Sleeps.

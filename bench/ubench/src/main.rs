@@ -109,12 +109,25 @@ fn run(name: &[u8], count: u32) {
             linux::sleep(2_000_000);
             between(count, || linux::sleep(2_000_000));
         }
-        b"spin" => {
-            let end = linux::monotonic() + i64::from(count) * 1_000_000;
-            between(1, || while linux::monotonic() < end {});
-        }
+        b"spin" => between(1, || spin(count * 10_000)),
         _ => linux::exit(2),
     }
+}
+
+/// A hundred instructions, `rounds` times, without a system call: whatever else executes from
+/// one passage of `spin_round` to the next is an interrupt's.
+#[unsafe(naked)]
+extern "C" fn spin(rounds: u32) {
+    naked_asm!(
+        ".global spin_round",
+        "spin_round:",
+        ".rept 98",
+        "nop",
+        ".endr",
+        "subs r0, r0, #1",
+        "bne spin_round",
+        "bx lr",
+    )
 }
 
 fn between(count: u32, mut operation: impl FnMut()) {

@@ -13,3 +13,5 @@ pub const RESTART: u32 = 3;
 pub const PAUSE: u32 = 4;
 /// Go on.
 pub const RESUME: u32 = 5;
+/// Nothing: asks what befell the VM last, as a record of [`health`](crate::health); 0 if nothing.
+pub const EVENT: u32 = 6;

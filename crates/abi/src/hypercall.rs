@@ -55,8 +55,18 @@ pub enum Function {
     LockWake = 0x8600_0011,
     /// Gives the VM with index `r1` the order `r2` of [`control`](crate::control), or asks for
     /// its state. Returns 0 or the state; [`psci::DENIED`] if the manifest does not let the
-    /// caller control it.
+    /// caller control it. Of its partner it may ask.
     VmControl = 0x8600_0012,
+    /// The VM is alive; to be called again within the time that its manifest gives. Returns 0.
+    Heartbeat = 0x8600_0013,
+    /// By `r1` microseconds from now the VM will have called this again; 0: it promises nothing
+    /// more. Returns 0.
+    Deadline = 0x8600_0014,
+    /// The VM cannot go on, for a reason with the number `r1`. Returns 0 if its manifest lets it go
+    /// on.
+    Panic = 0x8600_0015,
+    /// Returns 1 if the VM has what is its pair's; 0 if it is the backup. 1 without a pair.
+    Role = 0x8600_0016,
 }
 
 /// Result: no such function (SMCCC `NOT_SUPPORTED`).
@@ -103,6 +113,10 @@ impl Function {
             0x8600_0010 => Self::LockWait,
             0x8600_0011 => Self::LockWake,
             0x8600_0012 => Self::VmControl,
+            0x8600_0013 => Self::Heartbeat,
+            0x8600_0014 => Self::Deadline,
+            0x8600_0015 => Self::Panic,
+            0x8600_0016 => Self::Role,
             _ => return None,
         })
     }

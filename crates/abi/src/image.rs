@@ -27,6 +27,7 @@
 //! 5. A VM's core is one the machine has, below [`MAX_CORES`].
 //! 6. A load lies inside its VM's memory.
 
+use crate::health::EVENTS;
 use crate::{GuestPhys, HostPhys};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -232,11 +233,10 @@ pub struct Vm {
     pub second_core: u32,
     /// Bits of [`flags`].
     pub flags: u32,
-    /// One of [`OnFault`].
-    pub on_fault: u32,
-    /// What follows the bite of its watchdog, as an [`OnFault`].
-    pub on_watchdog: u32,
-    /// How many restarts [`OnFault::Restart`] allows, 0 for no limit.
+    /// What follows each [`Event`](crate::health::Event), by its number: a
+    /// [`Policy`](crate::health::Policy).
+    pub policies: [u8; EVENTS],
+    /// How many restarts are allowed, 0 for no limit.
     pub restarts: u32,
     /// In how many milliseconds, 0 for ever.
     pub restarts_within: u32,
@@ -256,8 +256,15 @@ pub struct Vm {
     pub period: u32,
     /// Whom it controls: bit *n* for the VM with index *n*.
     pub controls: u32,
-    /// The interrupt in its GIC that tells of the end of one of those, 0 for none.
+    /// The interrupt in its GIC that tells of what befell one of those or its partner, 0 for
+    /// none.
     pub control_irq: u32,
+    /// Who is told of its end and of what befalls it: bit *n* for the VM with index *n*.
+    pub told: u32,
+    /// In how many ticks of the machine's counter its heartbeats follow each other, 0 for none.
+    pub heartbeat: u32,
+    /// The other VM of its pair: its index plus 1; 0 for none.
+    pub partner: u32,
     /// Code that was rewritten ahead of time: a table of [`Rewritten`].
     pub rewritten: Table,
 }
@@ -294,8 +301,7 @@ impl Vm {
         core: 0,
         second_core: 0,
         flags: 0,
-        on_fault: 0,
-        on_watchdog: 0,
+        policies: [0; EVENTS],
         restarts: 0,
         restarts_within: 0,
         loads: Table { offset: 0, count: 0 },
@@ -307,6 +313,9 @@ impl Vm {
         period: 0,
         controls: 0,
         control_irq: 0,
+        told: 0,
+        heartbeat: 0,
+        partner: 0,
         rewritten: Table { offset: 0, count: 0 },
     };
 }
@@ -331,18 +340,8 @@ pub mod flags {
     pub const VIRTUAL_TIME: u32 = 1 << 12;
     /// Ticks of its timers that were missed come one by one.
     pub const CATCH_UP: u32 = 1 << 13;
-}
-
-/// Values of [`Vm::on_fault`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum OnFault {
-    /// Stop the VM; the others run on.
-    Stop = 0,
-    /// Restore its memory from the image and start it again.
-    Restart = 1,
-    /// Reset the machine.
-    ResetMachine = 2,
+    /// At first, its partner has what is [`PAIRED`](super::given::PAIRED).
+    pub const BACKUP: u32 = 1 << 14;
 }
 
 /// Bytes to be copied into a VM's memory before it starts.
@@ -394,6 +393,8 @@ pub mod given {
     pub const READ_ONLY: u32 = 1 << 9;
     /// Its locks can be taken from their holders.
     pub const REVOCABLE: u32 = 1 << 10;
+    /// One of a pair of VMs has it at a time.
+    pub const PAIRED: u32 = 1 << 11;
 }
 
 /// Bytes of pool memory that a VM needs, exact: what the hypervisor carves at boot.
@@ -536,7 +537,7 @@ where
 
 const _: () = assert!(size_of::<Header>() == 148);
 const _: () = assert!(size_of::<Machine>() == 88);
-const _: () = assert!(size_of::<Vm>() == 124);
+const _: () = assert!(size_of::<Vm>() == 136);
 const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(cfg!(target_endian = "little"));
 
@@ -549,7 +550,7 @@ mod tests {
         Header {
             magic: MAGIC,
             abi: ABI_VERSION,
-            image_len: end + 124 * vms,
+            image_len: end + 136 * vms,
             vms: Table { offset: end, count: vms },
             ..Header::default()
         }

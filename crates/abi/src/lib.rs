@@ -8,6 +8,7 @@
 //! - [`image`]: the tables at the start of a bootable image.
 //! - [`window`]: where the hypervisor lives in every address space.
 //! - [`console`]: how the consoles of all VMs share one serial line.
+//! - [`health`]: what can befall a VM.
 //! - [`hypercall`]: what a guest may ask by `HVC`.
 //! - [`observe`]: counters that the host reads from the machine's memory.
 //! - [`note`]: the version of all this, in the hypervisor's ELF file.
@@ -23,6 +24,7 @@
 
 pub mod console;
 pub mod control;
+pub mod health;
 pub mod hypercall;
 pub mod image;
 pub mod lock;

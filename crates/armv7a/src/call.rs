@@ -1,7 +1,8 @@
 //! Hypercalls: what `hv` decoded is performed here, which cannot fail.
 
 use crate::hypervisor::Hypervisor;
-use entresol_hv::health::{End, Notice};
+use entresol_abi::hypercall::psci;
+use entresol_hv::health::{End, Fault, Notice};
 use entresol_hv::hypercall::{self, Request};
 
 impl Hypervisor {
@@ -57,8 +58,28 @@ impl Hypervisor {
                     0
                 }
                 Request::Control { vm, order } => self.control(vm, order),
+                Request::Heartbeat => self.promise(None),
+                Request::Deadline(microseconds) => self.promise(Some(microseconds)),
+                Request::Panic(code) => {
+                    let vcpu = &mut self.guest().vcpu;
+                    vcpu.regs[0] = 0;
+                    let pc = vcpu.pc.wrapping_sub(4);
+                    return self.fault(Fault::Panic { code, pc });
+                }
+                Request::Role => u32::from(!self.guest().shadow.passthrough.passive),
             },
         };
         self.guest().vcpu.regs[0] = result;
+    }
+
+    /// The loaded guest is alive, or promises to have done something in so many microseconds.
+    /// Returns the call's result.
+    #[inline(never)]
+    fn promise(&mut self, microseconds: Option<u32>) -> u32 {
+        let now = self.platform().now();
+        let ticks = microseconds.map(|microseconds| self.ticks_of(microseconds));
+        self.guest().board.promise(ticks, now);
+        self.arm();
+        psci::SUCCESS
     }
 }

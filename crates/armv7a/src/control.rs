@@ -1,29 +1,34 @@
-//! What one VM orders another: start, stop, restart, pause, resume.
+//! What one VM orders another, what befalls a VM, and who is told of it.
 //!
 //! An order is left on the board that cores share, and found by the core of the VM it is for.
 //! A run is ended when the VM has its turn: only what is loaded can be.
 
 use crate::cores;
-use crate::guest::Run;
+use crate::guest::{Due, Run};
 use crate::hypervisor::Hypervisor;
 use entresol_abi::control;
+use entresol_abi::health::{Event, Policy};
 use entresol_abi::hypercall::psci;
 use entresol_abi::image::MAX_VMS;
-use entresol_hv::health::End;
+use entresol_hv::health::{End, Fault};
 use entresol_hv::link::State;
 use entresol_hv::scheduler::Id;
 
 impl Hypervisor {
     /// The loaded guest gives VM `index` an order, or asks for its state. Returns its result.
     pub(crate) fn control(&mut self, index: u32, order: u32) -> u32 {
-        if index as usize >= self.count || order > control::RESUME {
+        if index as usize >= self.count || order > control::EVENT {
             return psci::INVALID_PARAMETERS;
         }
-        if self.guest().vm.controls >> index & 1 == 0 {
+        let vm = &self.guest().vm;
+        let asks = matches!(order, control::STATE | control::EVENT) && vm.partner == index + 1;
+        if !asks && vm.controls >> index & 1 == 0 {
             return psci::DENIED;
         }
-        if order == control::STATE {
-            return cores::board().starts(index as usize);
+        match order {
+            control::STATE => return cores::board().starts(index as usize),
+            control::EVENT => return cores::board().event(index as usize),
+            _ => {}
         }
         cores::board().order(index as usize, order);
         let core = self.guests[index as usize % MAX_VMS].vm.core;
@@ -55,25 +60,98 @@ impl Hypervisor {
                 }
             }
             (control::STOP | control::RESTART, run) if !matches!(run, Run::Off { .. }) => {
-                guest.order = order;
+                guest.due = if order == control::STOP { Due::Stop } else { Due::Restart };
                 self.wake(index);
             }
             _ => {}
         }
     }
 
-    /// Ends the run of the loaded guest, as it was ordered.
+    /// Does to the loaded guest what it was ordered, or what follows from what befell it.
     #[cold]
-    pub(crate) fn end_as_ordered(&mut self) {
-        let order = core::mem::take(&mut self.guest().order);
-        self.end(End::Ordered { restart: order == control::RESTART });
+    pub(crate) fn settle_due(&mut self) {
+        let pc = self.guest().vcpu.pc;
+        let end = match core::mem::replace(&mut self.guest().due, Due::Nothing) {
+            Due::Befallen(event) => End::Fault(Fault::Befallen { event, pc }),
+            due => End::Ordered { restart: due == Due::Restart },
+        };
+        self.end(end);
     }
 
-    /// Tells those who control VM `index` that its run ended.
-    pub(crate) fn tell_controllers(&mut self, index: usize) {
-        for (other, guest) in self.guests.iter().enumerate().take(self.count) {
-            if guest.vm.controls >> index & 1 == 1 {
-                cores::board().tell(other);
+    /// Something befell VM `index`, which may not run now. If its run is to end, it does when it
+    /// has its turn; its partner need not wait for that.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn befall(&mut self, index: usize, event: Event) {
+        let guest = &mut self.guests[index % MAX_VMS];
+        if guest.due != Due::Nothing || !guest.lives() {
+            return;
+        }
+        match self.note_event(index, event) {
+            Policy::Ignore | Policy::Notify => return,
+            Policy::FailOver => self.hand_over(index),
+            _ => {}
+        }
+        self.guests[index % MAX_VMS].due = Due::Befallen(event);
+        self.reschedule = true;
+        self.wake(index);
+    }
+
+    /// Notes that something befell VM `index`, and tells of it if that is all. Returns what is to
+    /// follow.
+    pub(crate) fn note_event(&mut self, index: usize, event: Event) -> Policy {
+        let health = &mut self.guests[index % MAX_VMS].health;
+        cores::board().note_event(index, health.record(event));
+        let policy = health.policy(event);
+        if policy == Policy::Notify {
+            self.tell_of(index);
+            self.settle_locks();
+        }
+        policy
+    }
+
+    /// Tells of VM `index` who is to hear of it. [`Hypervisor::settle_locks`] is to follow.
+    pub(crate) fn tell_of(&mut self, index: usize) {
+        cores::board().tell(self.guests[index % MAX_VMS].vm.told);
+        self.locks.announce();
+    }
+
+    /// The partner of VM `index`, if it runs or is about to, has from now on what is the pair's.
+    /// Nothing happens if it has already.
+    pub(crate) fn hand_over(&mut self, index: usize) {
+        let other = (self.guests[index % MAX_VMS].vm.partner as usize).wrapping_sub(1);
+        let Some(partner) = self.guests.get(other) else { return };
+        if matches!(partner.run, Run::Off { .. }) || !partner.shadow.passthrough.passive {
+            return;
+        }
+        let lives = partner.lives();
+        self.let_interrupt(index, false);
+        self.guests[index % MAX_VMS].shadow.passthrough.passive = true;
+        self.guests[other % MAX_VMS].shadow.passthrough.passive = false;
+        if lives {
+            self.let_interrupt(other, true);
+        }
+        self.tell_of(index);
+        self.settle_locks();
+        // Its equal runs before what is left to do of it.
+        if self.loaded == index {
+            self.scheduler().expire();
+        }
+    }
+
+    /// Lets the machine's devices of VM `index`, those that it has now, interrupt, or keeps them from it.
+    pub(crate) fn let_interrupt(&mut self, index: usize, open: bool) {
+        let Some(platform) = &mut self.platform else { return };
+        let guest = &mut self.guests[index % MAX_VMS];
+        for line in guest.interrupts.iter_mut().flatten() {
+            if line.paired && guest.shadow.passthrough.passive {
+                continue;
+            }
+            line.delivered = false;
+            if open {
+                platform.unmask(line.machine);
+            } else {
+                platform.mask(line.machine);
             }
         }
     }

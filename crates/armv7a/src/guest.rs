@@ -7,6 +7,7 @@ use crate::fast::device::Devices;
 use crate::promote::{self, HeatMap, Promotion};
 use crate::shadow::Shadow;
 use crate::work::Unfinished;
+use entresol_abi::health::Event;
 use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
 use entresol_hv::gic::Gic;
@@ -34,6 +35,19 @@ pub(crate) enum Run {
     Ending(Action),
 }
 
+/// What is to become of a VM when its turn comes: only what is loaded can be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// It runs on.
+    Nothing,
+    /// It was ordered to stop.
+    Stop,
+    /// It was ordered to start anew.
+    Restart,
+    /// What follows when this befell it.
+    Befallen(Event),
+}
+
 /// A VM, or one of its vCPUs. The entry code relies on `vcpu` being first.
 #[repr(C)]
 pub(crate) struct Guest {
@@ -55,16 +69,16 @@ pub(crate) struct Guest {
     pub(crate) turn: *mut Self,
     /// Pages of its board that its kernel touched lately.
     pub(crate) devices: Devices,
+    /// What it is doing.
+    pub(crate) run: Run,
+    /// What is to become of it.
+    pub(crate) due: Due,
     /// Its board.
     pub(crate) board: Board,
     /// Its shadow tables.
     pub(crate) shadow: Shadow,
-    /// What it is doing.
-    pub(crate) run: Run,
     /// Its work; see [`Run`].
     pub(crate) unfinished: Unfinished,
-    /// What it was ordered to do when its turn comes, or 0.
-    pub(crate) order: u32,
     /// Which of its VM's vCPUs it is, and what these share if there are two.
     pub(crate) cpu: u32,
     pub(crate) siblings: Option<&'static Siblings>,
@@ -87,6 +101,8 @@ pub(crate) struct Guest {
 pub(crate) struct Interrupt {
     pub(crate) machine: u32,
     pub(crate) guest: u32,
+    /// One of a pair of VMs has it at a time.
+    pub(crate) paired: bool,
     /// Delivered, and masked in the machine until the guest ends it.
     pub(crate) delivered: bool,
 }
@@ -118,7 +134,7 @@ impl Guest {
         shadow: Shadow::EMPTY,
         run: Run::Off { well: true },
         unfinished: Unfinished::NONE,
-        order: 0,
+        due: Due::Nothing,
         cpu: 0,
         siblings: None,
         called: false,
@@ -128,6 +144,11 @@ impl Guest {
         interrupts: [None; 8],
         heat: promote::COLD,
     };
+
+    /// Whether its run has begun and not ended.
+    pub(crate) const fn lives(&self) -> bool {
+        matches!(self.run, Run::Running | Run::Waiting | Run::Working)
+    }
 
     /// Whether anything can end a wait for an interrupt that begins now.
     pub(crate) fn may_wake(&self, now: u64) -> bool {

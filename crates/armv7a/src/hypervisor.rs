@@ -17,13 +17,14 @@
 use crate::cores;
 use crate::exclusive::Exclusive;
 use crate::float;
-use crate::guest::{Guest, Run};
+use crate::guest::{Due, Guest, Run};
 use crate::linear::Linear;
 use crate::maintenance::{self, View};
 use crate::work::{Said, Work};
 use crate::{cp15, entry};
 use entresol_abi::HostPhys;
 use entresol_abi::console::Channel;
+use entresol_abi::health::Event;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_abi::observe::{Observed, VmCounters};
 use entresol_hv::console::{self, Console, Serial};
@@ -50,22 +51,16 @@ pub(crate) static ENTRESOL_OBSERVED: Exclusive<Observed> = Exclusive::new(Observ
 /// The one core's state.
 pub(crate) static CORE: Exclusive<Hypervisor> = Exclusive::new(Hypervisor::EMPTY);
 
-/// Everything that runs on a core.
+/// Everything that runs on a core. What is small comes first: its offsets fit instructions.
+#[repr(C)]
 pub(crate) struct Hypervisor {
-    pub(crate) guests: [Guest; MAX_VMS],
     pub(crate) count: usize,
     /// The core's number; 0 is the boot core, which has the serial line.
     pub(crate) core: u32,
     /// How many cores run VMs.
     pub(crate) cores: u32,
-    /// The boot core's ends of the links, by the number of the other core.
-    pub(crate) relays: [Relay; MAX_CORES],
-    /// To be asked by [`Hypervisor::scheduler`].
-    pub(crate) turns: Scheduler,
-    pub(crate) locks: Locks,
     /// Ticks in a microsecond, in 65536ths.
     pub(crate) microsecond: u32,
-    pub(crate) console: Console,
     pub(crate) platform: Option<&'static mut dyn Platform>,
     pub(crate) image: HostPhys,
     /// The guest that the entry code saves.
@@ -86,6 +81,13 @@ pub(crate) struct Hypervisor {
     pub(crate) armed: Option<u64>,
     /// Whether that is the only deadline there is.
     pub(crate) armed_alone: bool,
+    pub(crate) locks: Locks,
+    /// The boot core's ends of the links, by the number of the other core.
+    pub(crate) relays: [Relay; MAX_CORES],
+    /// To be asked by [`Hypervisor::scheduler`].
+    pub(crate) turns: Scheduler,
+    pub(crate) console: Console,
+    pub(crate) guests: [Guest; MAX_VMS],
 }
 
 /// The core's hypervisor.
@@ -288,8 +290,7 @@ impl Hypervisor {
     pub(crate) fn wake(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
-        // A bite of its watchdog is heard when its turn comes, an order is followed then.
-        let due = guest.board.watchdog.bitten() || guest.order != 0 || guest.called;
+        let due = guest.due != Due::Nothing || guest.called;
         if matches!(guest.run, Run::Waiting) && (due || guest.vcpu.pending != 0) {
             let for_lock = self.locks.is_waiting(index);
             // Only what it takes ends a wait for a lock: else it would ask again at once.
@@ -332,6 +333,10 @@ impl Hypervisor {
             let id = self.scheduler().pick(now);
             if let Some(exhausted) = self.turns.take_exhausted() {
                 count_exhausted(exhausted);
+                self.befall(exhausted.id.index(), Event::Budget);
+                if self.reschedule {
+                    continue;
+                }
             }
             let Some(id) = id else {
                 self.keep(self.loaded);
@@ -348,11 +353,7 @@ impl Hypervisor {
             self.arm();
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Working | Run::Restoring | Run::Ending(_)) => self.work_on(),
-                Some(_) if self.guest().board.watchdog.bitten() => {
-                    let pc = self.guest().vcpu.pc;
-                    self.fault(Fault::Watchdog { pc });
-                }
-                _ if self.guest().order != 0 => self.end_as_ordered(),
+                _ if self.guest().due != Due::Nothing => self.settle_due(),
                 _ if self.guest().called => self.hear(),
                 _ => {
                     return self.note_turns();

@@ -60,7 +60,9 @@ impl Hypervisor {
                 if guest.board.has_virtual_time() || !guest.board.ring() {
                     guest.board.update(now);
                 }
-                self.reschedule |= guest.board.watchdog.bitten();
+                if let Some(event) = guest.board.take_failure(now) {
+                    self.befall(index, event);
+                }
                 self.wake(index);
             }
         }
@@ -119,8 +121,9 @@ impl Hypervisor {
     fn device_fired(&mut self, irq: u32) {
         for index in 0..self.count {
             let Some(guest) = self.guests.get_mut(index) else { continue };
+            let passive = guest.shadow.passthrough.passive;
             for line in guest.interrupts.iter_mut().flatten() {
-                if line.machine == irq {
+                if line.machine == irq && !(line.paired && passive) {
                     line.delivered = true;
                     guest.board.gic.set_line(line.guest, true);
                 }

@@ -47,9 +47,7 @@ impl Hypervisor {
         if guest.vcpu.pending & !guest.status() != 0 {
             return;
         }
-        // Without a division, which takes thousands of instructions.
-        let ticks = (u64::from(microseconds) * u64::from(self.microsecond)) >> 16;
-        let deadline = now + ticks;
+        let deadline = now + self.ticks_of(microseconds);
         let claim = Claim { lock: lock.0, holders, revocable, deadline };
         self.locks.wait(cores::board(), index, claim);
         self.settle_locks();
@@ -60,6 +58,11 @@ impl Hypervisor {
             }
             self.reschedule = true;
         }
+    }
+
+    /// Microseconds as ticks, without a division, which takes thousands of instructions.
+    pub(crate) fn ticks_of(&self, microseconds: u32) -> u64 {
+        (u64::from(microseconds) * u64::from(self.microsecond)) >> 16
     }
 
     /// Brings all locks up to date, after anything changed that concerns them.
@@ -108,6 +111,9 @@ impl Hypervisor {
     /// Interrupts a VM by all interrupts that tell of something: it is to look what it was.
     fn tell(&mut self, index: usize) {
         let guest = &mut self.guests[index % MAX_VMS];
+        if !guest.lives() {
+            return;
+        }
         for irq in guest.shadow.passthrough.told() {
             let word = ISPENDR + irq / 32 * 4;
             guest.board.gic.write_distributor(word, Width::Word, 1 << (irq % 32));

@@ -12,6 +12,8 @@ use entresol_abi::{GuestPhys, HostPhys};
 pub(crate) struct Passthroughs {
     list: [Given; 9],
     count: u8,
+    /// Whether the VM's partner has what is the pair's.
+    pub(crate) passive: bool,
 }
 
 /// One range.
@@ -42,6 +44,7 @@ impl Passthroughs {
     pub(crate) const EMPTY: Self = Self {
         list: [Given { guest: GuestPhys(0), host: HostPhys(0), len: 0, flags: 0, irq: 0 }; 9],
         count: 0,
+        passive: false,
     };
 
     /// Adds a range, unless there is no room.
@@ -57,7 +60,8 @@ impl Passthroughs {
         self.list.iter().take(usize::from(self.count)).find_map(|given| {
             let offset = at.0.wrapping_sub(given.guest.0);
             let host = HostPhys(given.host.0 + offset);
-            (offset < given.len).then_some(Given { host, ..*given })
+            let has = !self.passive || given.flags & given::PAIRED == 0;
+            (has && offset < given.len).then_some(Given { host, ..*given })
         })
     }
 
@@ -99,5 +103,19 @@ mod tests {
         assert!(shared.kind() == Memory::Normal && !shared.writable());
         assert!(list.at(GuestPhys(0x1800)).unwrap().kind() == Memory::Device);
         assert!(list.at(GuestPhys(0x3000_2000)).is_none());
+    }
+
+    #[test]
+    fn a_backup_has_what_is_the_pairs_only_while_it_is_not_passive() {
+        let mut list = Passthroughs::EMPTY;
+        let paired = Passthrough { len: 0x1000, flags: given::PAIRED, ..Passthrough::default() };
+        list.add(&paired);
+        list.add(&Passthrough { guest: GuestPhys(0x1000), len: 0x1000, ..paired });
+        list.add(&Passthrough { guest: GuestPhys(0x2000), flags: 0, ..paired });
+        let has =
+            |list: &Passthroughs| [0, 0x1fff, 0x2000].map(|at| list.at(GuestPhys(at)).is_some());
+        assert_eq!(has(&list), [true; 3]);
+        list.passive = true;
+        assert_eq!(has(&list), [false, false, true]);
     }
 }

@@ -5,13 +5,12 @@
 
 use crate::cores;
 use crate::fast::Fast;
-use crate::guest::{Guest, LastException, Run};
+use crate::guest::{Due, Guest, LastException, Run};
 use crate::hypervisor::Hypervisor;
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::shadow::Shadow;
 use crate::work::{Said, Work};
-use entresol_abi::control;
 use entresol_abi::image::{Load, MAX_VMS, Vm};
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_hv::health::{Action, End, Fault, Notices};
@@ -38,21 +37,37 @@ impl Hypervisor {
         if self.guest().cpu != 0 {
             return self.end_by_first(end);
         }
-        self.halt_sibling();
         let (now, hz) = (self.platform().now(), self.platform().hz());
         let index = self.loaded;
-        let guest = self.guest();
-        let action = guest.health.decide(end, now, hz);
-        guest.board.silence();
-        guest.give(Work::Say(Said::Report(end, action)));
-        guest.run = Run::Ending(action);
-        let lines = guest.interrupts;
-        self.reschedule = true;
-        for line in lines.iter().flatten() {
-            self.platform().mask(line.machine);
+        let action = self.guest().health.decide(end, now, hz);
+        match end.event() {
+            // That was noted when it befell.
+            None => {}
+            _ if matches!(end, End::Fault(Fault::Befallen { .. })) => {}
+            Some(event) => drop(self.note_event(index, event)),
         }
+        let mut run = Run::Ending(action);
+        match action {
+            Action::GoOn { told: false } => return,
+            Action::GoOn { .. } => run = Run::Working,
+            Action::FailOver | Action::Stop { .. } => self.hand_over(index),
+            _ => {}
+        }
+        self.reschedule = true;
+        let guest = self.guest();
+        guest.give(Work::Say(Said::Report(end, action)));
+        guest.run = run;
+        if run == Run::Working {
+            return;
+        }
+        guest.board.silence();
+        if let Due::Befallen(_) = guest.due {
+            guest.due = Due::Nothing;
+        }
+        self.halt_sibling();
+        self.let_interrupt(index, false);
         self.locks.live(cores::board(), index, 0);
-        self.tell_controllers(index);
+        self.tell_of(index);
         self.settle_locks();
     }
 
@@ -67,13 +82,12 @@ impl Hypervisor {
         let index = self.loaded;
         let guest = self.guest();
         match action {
-            Action::Restart => guest.restore(image, hz, true),
-            // Ordered while it ended.
-            Action::Stop { .. } if guest.order == control::RESTART => {
-                guest.order = 0;
-                guest.restore(image, hz, true);
-            }
+            Action::Restart | Action::FailOver => guest.restore(image, hz, true),
             Action::Stop { well } => {
+                // Ordered while it ended.
+                if core::mem::replace(&mut guest.due, Due::Nothing) == Due::Restart {
+                    return guest.restore(image, hz, true);
+                }
                 guest.run = Run::Off { well };
                 if let Some(id) = Id::new(index) {
                     self.scheduler().block(id);
@@ -83,6 +97,7 @@ impl Hypervisor {
                 self.flush();
                 self.platform().reset();
             }
+            Action::GoOn { .. } => {}
         }
     }
 
@@ -97,28 +112,24 @@ impl Hypervisor {
         guest.vcpu.reset(entry, r0, vm.r1, vm.r2.0);
         guest.renewed();
         guest.board.start(now, hz, vm.flags);
+        guest.board.promise(None, now);
         guest.notices = Notices::new();
         guest.last = LastException::default();
         guest.fast = Fast::EMPTY;
         guest.devices.forget();
         guest.run = Run::Running;
-        for line in guest.interrupts.iter_mut().flatten() {
-            line.delivered = false;
-        }
         if self.float_holder == &raw const self.guests[self.loaded % MAX_VMS] {
             self.float_holder = core::ptr::null();
         }
         self.begin_sibling();
+        let index = self.loaded;
         if second.is_none() {
             self.counters().starts += 1;
-            let (index, starts) = (self.loaded, self.counters().starts);
+            let starts = self.counters().starts;
             self.locks.live(cores::board(), index, starts);
         }
         self.make_current();
-        let lines = self.guest().interrupts;
-        for line in lines.iter().flatten() {
-            self.platform().unmask(line.machine);
-        }
+        self.let_interrupt(index, true);
         self.deliver(self.loaded);
     }
 }

@@ -96,10 +96,13 @@ impl Hypervisor {
                     *line = Some(Line {
                         machine: device.host_irq,
                         guest: device.guest_irq,
+                        paired: device.flags & image::given::PAIRED != 0,
                         delivered: false,
                     });
                 }
             }
+            guest.shadow.passthrough.passive = vm.flags & image::flags::BACKUP != 0;
+            guest.board.expect_heartbeats(if cpu == 0 { vm.heartbeat } else { 0 });
             guest.join(index, cpu, core, HostPhys(image_at.0 - entresol_abi::window::RESERVED));
             drop(linear);
             if let Some(id) = Id::new(index) {

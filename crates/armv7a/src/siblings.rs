@@ -17,7 +17,7 @@
 
 use crate::cores;
 use crate::cp15;
-use crate::guest::{Guest, Run};
+use crate::guest::{Due, Guest, Run};
 use crate::hypervisor::Hypervisor;
 use crate::shadow::{Attempt, Shadow};
 use crate::trap::{did, external};
@@ -359,6 +359,7 @@ impl Hypervisor {
             siblings.take(0);
             siblings.set_control(0);
         } else {
+            guest.due = Due::Nothing;
             siblings.take_answer();
             guest.board.gic.set_control(siblings.control());
             siblings.set_power(Power::On);

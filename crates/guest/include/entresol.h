@@ -1,5 +1,5 @@
 /*
- * Entresol for C: hypercalls, and locks between VMs.
+ * Entresol for C: hypercalls, health, and locks between VMs.
  *
  * The constants are those of the Rust crate `entresol-abi`; a test keeps them the same. Needs
  * GCC or Clang for ARMv7-A, A32 or T32, in a guest's kernel: an application's HVC is undefined.
@@ -19,6 +19,10 @@
 #define ENTRESOL_LOCK_WAIT 0x86000010u
 #define ENTRESOL_LOCK_WAKE 0x86000011u
 #define ENTRESOL_VM_CONTROL 0x86000012u
+#define ENTRESOL_HEARTBEAT 0x86000013u
+#define ENTRESOL_DEADLINE 0x86000014u
+#define ENTRESOL_PANIC 0x86000015u
+#define ENTRESOL_ROLE 0x86000016u
 
 #define ENTRESOL_LOCK_HOLDER 0x0000000fu
 #define ENTRESOL_LOCK_START 0x000ffff0u
@@ -36,6 +40,30 @@ static inline uint32_t entresol_call(uint32_t number, uint32_t first, uint32_t s
     __asm__ volatile(".arch_extension virt\n\thvc #0"
                      : "+r"(r0) : "r"(r1), "r"(r2) : "memory");
     return r0;
+}
+
+/* This VM is alive, and will say so again in the time that the manifest gives (`heartbeat`). */
+static inline void entresol_heartbeat(void)
+{
+    entresol_call(ENTRESOL_HEARTBEAT, 0, 0);
+}
+
+/* By `microseconds` from now this will have been called again; 0: nothing more is promised. */
+static inline void entresol_deadline(uint32_t microseconds)
+{
+    entresol_call(ENTRESOL_DEADLINE, microseconds, 0);
+}
+
+/* This VM cannot go on, for the reason `code`. Returns only if the manifest lets it go on. */
+static inline void entresol_panic(uint32_t code)
+{
+    entresol_call(ENTRESOL_PANIC, code, 0);
+}
+
+/* Whether this VM has what is its pair's: 0 for the backup. */
+static inline int entresol_is_active(void)
+{
+    return entresol_call(ENTRESOL_ROLE, 0, 0) != 0;
 }
 
 /* What this VM, in this one of its runs, writes into locks it holds. To be kept. */

@@ -47,6 +47,27 @@ pub fn control(vm: u32, order: u32) -> u32 {
     raw(Function::VmControl as u32, [vm, order, 0])
 }
 
+/// This VM is alive, and will say so again in the time that the manifest gives (`heartbeat`).
+pub fn heartbeat() {
+    let _ = call(Function::Heartbeat, 0);
+}
+
+/// By `microseconds` from now this will have been called again; 0: nothing more is promised.
+pub fn deadline(microseconds: u32) {
+    let _ = call(Function::Deadline, microseconds);
+}
+
+/// This VM cannot go on, for the reason `code`. Returns only if the manifest lets it go on.
+pub fn panic(code: u32) {
+    let _ = call(Function::Panic, code);
+}
+
+/// Whether this VM has what is its pair's; the backup has not.
+#[must_use]
+pub fn is_active() -> bool {
+    call(Function::Role, 0) != 0
+}
+
 /// How often this VM was started, from 1; 1 without Entresol.
 #[must_use]
 pub fn starts() -> u32 {

@@ -20,9 +20,11 @@ use crate::clock::Clock;
 use crate::gic::Gic;
 use crate::pl011::Pl011;
 use crate::pl031::Pl031;
+use crate::promises::Promises;
 use crate::sp805::Sp805;
 use crate::timer::{self, Timer};
 use entresol_abi::GuestPhys;
+use entresol_abi::health::Event;
 use entresol_abi::image::flags;
 
 /// First register of the GIC's distributor; its frame is 64 KiB.
@@ -104,6 +106,8 @@ pub struct Board {
     pub watchdog: Sp805,
     /// Generic timer.
     pub timer: Timer,
+    /// What the VM promised.
+    promises: Promises,
     /// What they count.
     clock: Clock,
     flags: u32,
@@ -126,6 +130,7 @@ impl Board {
             rtc: Pl031::new(),
             watchdog: Sp805::new(),
             timer: Timer::new(),
+            promises: Promises::new(0),
             clock: Clock::PHYSICAL,
             flags: 0,
             deadline: None,
@@ -166,8 +171,34 @@ impl Board {
     /// Nothing of it does anything any more: the VM's run has ended.
     pub fn silence(&mut self) {
         self.watchdog = Sp805::new();
+        self.promises.forget();
         self.flags = 0;
         self.deadline = None;
+    }
+
+    /// The VM is to show every `period` ticks that it is alive, from its next start on.
+    pub const fn expect_heartbeats(&mut self, period: u32) {
+        self.promises = Promises::new(period);
+    }
+
+    /// The VM is alive; or it promises to have done something in so many ticks, nothing if 0.
+    #[inline(never)]
+    pub fn promise(&mut self, ticks: Option<u64>, now: u64) {
+        let count = self.clock.count(now);
+        match ticks {
+            None => self.promises.beat(count),
+            Some(ticks) => self.promises.promise(ticks, count),
+        }
+        self.update(now);
+    }
+
+    /// What the VM did not do in time; told once, and overdue until then.
+    pub fn take_failure(&mut self, now: u64) -> Option<Event> {
+        let failure = self.promises.take_broken(self.clock.count(now));
+        if failure.is_some() {
+            self.update(now);
+        }
+        failure
     }
 
     /// Whether an address belongs to the board rather than to memory or nothing.
@@ -337,7 +368,12 @@ impl Board {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        if self.watchdog.take_bite() {
+            self.promises.broke(Event::Watchdog);
+        }
+        self.promises.update(now);
         let others = earlier(self.rtc.deadline(), self.watchdog.deadline());
+        let others = earlier(others, self.promises.first());
         self.only =
             match (self.timer.deadline_physical(now), self.timer.deadline_virtual(now), others) {
                 (Some(_), None, None) => Only::Physical,
@@ -414,6 +450,7 @@ impl Board {
             || self.rtc.deadline().is_some() && gic.would_assert(RTC_IRQ)
             // It interrupts or bites.
             || self.watchdog.deadline().is_some()
+            || self.promises.first().is_some()
             || has_uart && self.uart.listens() && gic.would_assert(UART_IRQ)
     }
 

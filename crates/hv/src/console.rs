@@ -114,20 +114,23 @@ pub struct Dropped {
 }
 
 /// All consoles on one line.
+///
+/// What is large comes last: the offsets of the rest fit short instructions.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Console {
     multiplexer: Multiplexer,
     demultiplexer: Demultiplexer,
-    output: [Ring<OUTPUT>; CHANNELS],
     /// Bit *n*: output of channel *n* waits. Kept by `put` and `next`.
     waiting: u32,
-    input: [Ring<INPUT>; CHANNELS],
     /// What is left to send of the last byte's framing.
     framed: Option<Framed>,
     sent: usize,
     /// The channel that has the line, and how many bytes of its turn are left.
     turn: u8,
     left: u32,
+    output: [Ring<OUTPUT>; CHANNELS],
+    input: [Ring<INPUT>; CHANNELS],
 }
 
 impl Console {

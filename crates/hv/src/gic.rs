@@ -47,9 +47,11 @@ mod groups {
 }
 
 /// A virtual GICv2 as one vCPU sees it.
+///
+/// What is large comes last: the offsets of the rest fit short instructions.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Gic {
-    distributor: Distributor,
     interface: Interface,
     /// The most urgent deliverable interrupt, with its level.
     first: Option<(u32, u32)>,
@@ -57,6 +59,7 @@ pub struct Gic {
     best: Option<u32>,
     /// Inputs of the vCPU that are asserted: [`Gic::IRQ`], [`Gic::FIQ`].
     inputs: u32,
+    distributor: Distributor,
 }
 
 impl Gic {

@@ -13,7 +13,8 @@ mod fault;
 
 use crate::sentence::Value::{Count, Text};
 use crate::sentence::{Sink, say};
-use entresol_abi::image::{OnFault, Vm};
+use entresol_abi::health::{EVENTS, Event, Policy, RECORD_COUNT, RECORD_POLICY};
+use entresol_abi::image::Vm;
 
 pub use fault::{Access, Fault, Mixed, Notice, Pool, Who};
 
@@ -45,15 +46,21 @@ pub enum Action {
     },
     /// It starts again from its image.
     Restart,
+    /// So it does, and its partner takes over.
+    FailOver,
     /// The whole machine is reset.
     ResetMachine,
+    /// It goes on.
+    GoOn {
+        /// Whether that is told on the console.
+        told: bool,
+    },
 }
 
 /// One VM's policy, and what has become of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Health {
-    on_fault: OnFault,
-    on_watchdog: OnFault,
+    policies: [u8; EVENTS],
     /// Restarts allowed, 0 for no limit.
     limit: u32,
     /// In how many milliseconds, 0 for ever.
@@ -61,37 +68,61 @@ pub struct Health {
     /// Restarts that count, and when the first of them was.
     restarts: u32,
     first: u64,
+    /// When it may be told again that it goes on.
+    quiet: u64,
+    /// What befell it last, as [`record`](Health::record) returns it.
+    record: u32,
 }
 
 impl Health {
-    /// The policy of a VM that has not faulted yet: what follows a fault and what a
-    /// bite of its watchdog. `limit` restarts are allowed, any number if it is 0, in each
-    /// `within` milliseconds from the first of them, or ever if that is 0.
+    /// The policy of a VM that nothing befell yet: `limit` restarts are allowed, any number if it
+    /// is 0, in each `within` milliseconds from the first of them, or ever if that is 0.
     #[must_use]
-    pub const fn new(on_fault: OnFault, on_watchdog: OnFault, limit: u32, within: u32) -> Self {
-        Self { on_fault, on_watchdog, limit, within, restarts: 0, first: 0 }
+    pub const fn new(policies: [u8; EVENTS], limit: u32, within: u32) -> Self {
+        Self { policies, limit, within, restarts: 0, first: 0, quiet: 0, record: 0 }
     }
 
     /// The policy of an image.
     #[must_use]
     pub const fn from_image(vm: &Vm) -> Self {
-        Self::new(policy(vm.on_fault), policy(vm.on_watchdog), vm.restarts, vm.restarts_within)
+        Self::new(vm.policies, vm.restarts, vm.restarts_within)
+    }
+
+    #[expect(clippy::as_conversions, clippy::indexing_slicing, reason = "a policy for each event")]
+    const fn number(&self, event: Event) -> u8 {
+        self.policies[event as usize]
+    }
+
+    /// What follows an event.
+    #[must_use]
+    pub const fn policy(&self, event: Event) -> Policy {
+        Policy::decode(self.number(event))
+    }
+
+    /// Notes that something befell it. Returns the record: what, the policy, how many there were.
+    #[expect(clippy::as_conversions, reason = "an enum's number")]
+    pub fn record(&mut self, event: Event) -> u32 {
+        let policy = u32::from(self.number(event)) << RECORD_POLICY.trailing_zeros();
+        let count = self.record & !(RECORD_COUNT - 1);
+        self.record = count.wrapping_add(RECORD_COUNT) | policy | event as u32;
+        self.record
     }
 
     /// Decides what follows the end of a run at `now`, and counts it. The counter has `hz`
     /// ticks per second.
     pub fn decide(&mut self, end: End, now: u64, hz: u32) -> Action {
-        let policy = match end {
-            End::Off | End::Ordered { restart: false } => return Action::Stop { well: true },
+        let event = match end {
             End::Exit(status) => return Action::Stop { well: status == 0 },
-            End::Reset | End::Ordered { restart: true } => return Action::Restart,
-            End::Fault(Fault::Watchdog { .. }) => self.on_watchdog,
-            End::Fault(_) => self.on_fault,
+            End::Ordered { restart: false } => return Action::Stop { well: true },
+            End::Ordered { restart: true } => return Action::Restart,
+            _ => end.event().unwrap_or(Event::Fault),
         };
-        match policy {
-            OnFault::Stop => Action::Stop { well: false },
-            OnFault::ResetMachine => Action::ResetMachine,
-            OnFault::Restart => {
+        match self.policy(event) {
+            Policy::Stop => Action::Stop { well: event == Event::Off },
+            Policy::ResetMachine => Action::ResetMachine,
+            // It may do so as often as it likes.
+            Policy::Restart if event == Event::Reset => Action::Restart,
+            policy @ (Policy::Restart | Policy::FailOver) => {
                 let elapsed = now.saturating_sub(self.first).saturating_mul(1000);
                 if self.within != 0 && elapsed > u64::from(self.within) * u64::from(hz) {
                     self.restarts = 0;
@@ -103,24 +134,37 @@ impl Health {
                     self.first = now;
                 }
                 self.restarts = self.restarts.saturating_add(1);
-                Action::Restart
+                if policy == Policy::Restart { Action::Restart } else { Action::FailOver }
+            }
+            policy => {
+                let told = policy == Policy::Log && now >= self.quiet;
+                if told {
+                    self.quiet = now.saturating_add(u64::from(hz));
+                }
+                Action::GoOn { told }
             }
         }
     }
 
-    /// Restarts after faults that count so far.
+    /// Restarts that count so far.
     #[must_use]
     pub const fn restarts(&self) -> u32 {
         self.restarts
     }
 }
 
-/// The policy with this number; a number without a meaning stops the VM.
-const fn policy(number: u32) -> OnFault {
-    match number {
-        1 => OnFault::Restart,
-        2 => OnFault::ResetMachine,
-        _ => OnFault::Stop,
+impl End {
+    /// What befell the VM, if it was not ended by intent.
+    #[must_use]
+    pub const fn event(self) -> Option<Event> {
+        Some(match self {
+            Self::Off => Event::Off,
+            Self::Reset => Event::Reset,
+            Self::Exit(_) | Self::Ordered { .. } => return None,
+            Self::Fault(Fault::Befallen { event, .. }) => event,
+            Self::Fault(Fault::Panic { .. }) => Event::Panic,
+            Self::Fault(_) => Event::Fault,
+        })
     }
 }
 
@@ -141,7 +185,9 @@ impl Report<'_> {
         let action = match self.action {
             Action::Stop { .. } => "stopped",
             Action::Restart => "restarted",
+            Action::FailOver => "fails over",
             Action::ResetMachine => "resets the machine",
+            Action::GoOn { .. } => "goes on",
         };
         say(out, "vm \"%\" %: ", &[Text(self.vm), Text(action)]);
         match self.end {
@@ -201,6 +247,7 @@ impl Default for Notices {
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, reason = "an enum's number")]
 mod tests {
     use super::*;
     use entresol_abi::GuestPhys;
@@ -236,7 +283,11 @@ mod tests {
             Fault::NoVector { vector: 0xffff_0004, pc },
             Fault::IllegalMode { status: 0, pc },
             Fault::Stuck { pc },
-            Fault::Watchdog { pc },
+            Fault::Befallen { event: Event::Watchdog, pc },
+            Fault::Befallen { event: Event::Heartbeat, pc },
+            Fault::Befallen { event: Event::Deadline, pc },
+            Fault::Befallen { event: Event::Budget, pc },
+            Fault::Panic { code: 7, pc },
             Fault::Exhausted { pool: Pool::Sites, limit: 3, pc },
         ];
         for fault in faults {
@@ -248,15 +299,23 @@ mod tests {
         }
     }
 
-    const BITE: Fault = Fault::Watchdog { pc: 0x4000_8010 };
+    const BITE: Fault = Fault::Befallen { event: Event::Watchdog, pc: 0x4000_8010 };
 
-    fn health(on_fault: OnFault, limit: u32, within: u32) -> Health {
-        Health::new(on_fault, on_fault, limit, within)
+    fn health(on_fault: Policy, limit: u32, within: u32) -> Health {
+        Health::new(policies(on_fault, on_fault), limit, within)
+    }
+
+    fn policies(on_fault: Policy, others: Policy) -> [u8; EVENTS] {
+        let mut policies = [others as u8; EVENTS];
+        policies[Event::Fault as usize] = on_fault as u8;
+        policies[Event::Reset as usize] = Policy::Restart as u8;
+        policies[Event::Off as usize] = Policy::Stop as u8;
+        policies
     }
 
     #[test]
     fn restarts_are_limited() {
-        let mut health = health(OnFault::Restart, 2, 0);
+        let mut health = health(Policy::Restart, 2, 0);
         assert_eq!(health.decide(End::Fault(WINDOW), 0, 1000), Action::Restart);
         assert_eq!(health.decide(End::Fault(BITE), 1 << 40, 1000), Action::Restart);
         let stop = Action::Stop { well: false };
@@ -266,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_limit_in_some_time_is_one_from_the_first_restart_on() {
-        let mut health = health(OnFault::Restart, 2, 50);
+        let mut health = health(Policy::Restart, 2, 50);
         let stop = Action::Stop { well: false };
         for start in [1000, 2000] {
             assert_eq!(health.decide(End::Fault(WINDOW), start, 1000), Action::Restart);
@@ -276,26 +335,26 @@ mod tests {
     }
 
     #[test]
-    fn a_watchdog_has_a_policy_of_its_own() {
-        let mut health = Health::new(OnFault::Stop, OnFault::Restart, 0, 0);
+    fn an_event_has_a_policy_of_its_own() {
+        let mut health = Health::new(policies(Policy::Stop, Policy::Restart), 0, 0);
         assert_eq!(health.decide(End::Fault(BITE), 0, 1000), Action::Restart);
         assert_eq!(health.decide(End::Fault(WINDOW), 0, 1000), Action::Stop { well: false });
     }
 
     #[test]
     fn no_limit_is_no_limit_and_a_reset_by_the_guest_does_not_count() {
-        let mut endless = health(OnFault::Restart, 0, 0);
+        let mut endless = health(Policy::Restart, 0, 0);
         for _ in 0..100 {
             assert_eq!(endless.decide(End::Fault(WINDOW), 0, 1000), Action::Restart);
         }
-        let mut once = health(OnFault::Stop, 1, 0);
+        let mut once = health(Policy::Stop, 1, 0);
         assert_eq!(once.decide(End::Reset, 0, 1000), Action::Restart);
         assert_eq!(once.restarts(), 0);
     }
 
     #[test]
     fn only_a_zero_status_ends_well() {
-        let mut health = health(OnFault::Restart, 0, 0);
+        let mut health = health(Policy::Restart, 0, 0);
         assert_eq!(health.decide(End::Exit(0), 0, 1000), Action::Stop { well: true });
         assert_eq!(health.decide(End::Exit(1), 0, 1000), Action::Stop { well: false });
         assert_eq!(health.decide(End::Off, 0, 1000), Action::Stop { well: true });
@@ -303,8 +362,38 @@ mod tests {
 
     #[test]
     fn a_policy_number_without_meaning_stops() {
-        let mut health = Health::from_image(&Vm { on_fault: 77, ..Vm::EMPTY });
+        let mut health = Health::from_image(&Vm { policies: [77; EVENTS], ..Vm::EMPTY });
         assert_eq!(health.decide(End::Fault(WINDOW), 0, 1000), Action::Stop { well: false });
+    }
+
+    #[test]
+    fn who_goes_on_is_told_of_once_a_second_if_at_all() {
+        let mut health = Health::new(policies(Policy::Stop, Policy::Log), 1, 0);
+        let go_on = |told| Action::GoOn { told };
+        assert_eq!(health.decide(End::Fault(BITE), 5, 1000), go_on(true));
+        assert_eq!(health.decide(End::Fault(BITE), 1004, 1000), go_on(false));
+        assert_eq!(health.decide(End::Fault(BITE), 1005, 1000), go_on(true));
+        let mut health = Health::new(policies(Policy::Stop, Policy::Notify), 1, 0);
+        assert_eq!(health.decide(End::Fault(BITE), 5, 1000), go_on(false));
+    }
+
+    #[test]
+    fn failing_over_counts_as_a_restart() {
+        let mut health = health(Policy::FailOver, 1, 0);
+        assert_eq!(health.decide(End::Fault(WINDOW), 0, 1000), Action::FailOver);
+        let stop = Action::Stop { well: false };
+        assert_eq!(health.decide(End::Fault(WINDOW), 1, 1000), stop);
+    }
+
+    #[test]
+    fn a_record_counts_and_names_what_befell() {
+        let mut health = Health::new(policies(Policy::Stop, Policy::Notify), 0, 0);
+        assert_eq!(health.record(Event::Heartbeat), 0x0001_0502);
+        assert_eq!(health.record(Event::Fault), 0x0002_0000);
+        for _ in 0..0xfffe {
+            health.record(Event::Budget);
+        }
+        assert_eq!(health.record(Event::Budget), 0x0001_0504, "modulo 65,536");
     }
 
     #[test]

@@ -70,6 +70,14 @@ pub enum Request {
         /// One of [`entresol_abi::control`].
         order: u32,
     },
+    /// The VM is alive: return 0.
+    Heartbeat,
+    /// It promises to call again in so many microseconds, or nothing if 0; return 0.
+    Deadline(u32),
+    /// It gives up, for a reason with this number.
+    Panic(u32),
+    /// Return whether it has what is its pair's.
+    Role,
 }
 
 /// Why a call is refused. The guest runs on with [`Refusal::result`].
@@ -129,6 +137,10 @@ pub const fn decode(arguments: [u32; 4]) -> Result<Request, Refusal> {
         Function::LockWait => Request::LockWait { at: first, microseconds: second },
         Function::LockWake => Request::LockWake,
         Function::VmControl => Request::Control { vm: first, order: second },
+        Function::Heartbeat => Request::Heartbeat,
+        Function::Deadline => Request::Deadline(first),
+        Function::Panic => Request::Panic(first),
+        Function::Role => Request::Role,
     })
 }
 

@@ -9,6 +9,7 @@
 //!
 //! - [`board`]: the virtual board a guest sees, made of [`gic`], [`pl011`], [`pl031`]
 //!   and [`timer`], which speak [`bus`].
+//! - [`promises`]: what a VM said that it would have done by when.
 //! - [`clock`]: the time a VM sees.
 //! - [`scheduler`]: which vCPU runs.
 //! - [`console`]: how VMs share one serial line without waiting for it.
@@ -35,6 +36,7 @@ pub mod locks;
 pub mod pl011;
 pub mod pl031;
 pub mod platform;
+pub mod promises;
 pub mod quotient;
 pub mod scheduler;
 pub mod sentence;

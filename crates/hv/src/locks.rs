@@ -60,6 +60,8 @@ struct Seat {
     news: Cell,
     /// What it is ordered to do, or 0.
     order: Cell,
+    /// What befell it last; see [`Health::record`](crate::health::Health::record).
+    event: Cell,
 }
 
 /// What all cores share.
@@ -78,6 +80,7 @@ impl Board {
                     rank: Cell::new(),
                     news: Cell::new(),
                     order: Cell::new(),
+                    event: Cell::new(),
                 }
             }; MAX_VMS],
         )
@@ -110,14 +113,29 @@ impl Board {
         self.seat(vm).life.load() >> START.trailing_zeros()
     }
 
+    /// Something befell `vm`, which is this core's.
+    pub fn note_event(&self, vm: usize, record: u32) {
+        self.seat(vm).event.store(record);
+    }
+
+    /// What befell `vm` last, 0 for nothing.
+    #[must_use]
+    pub fn event(&self, vm: usize) -> u32 {
+        self.seat(vm).event.load()
+    }
+
     /// Orders something of `vm`, instead of what was ordered before and is not begun.
     pub fn order(&self, vm: usize, order: u32) {
         self.seat(vm).order.store(order);
     }
 
-    /// `vm` is to be told of something.
-    pub fn tell(&self, vm: usize) {
-        self.seat(vm).news.store(1);
+    /// These VMs, a bit each, are to be told of something.
+    pub fn tell(&self, vms: u32) {
+        for (vm, seat) in self.0.iter().enumerate() {
+            if vms >> vm & 1 == 1 {
+                seat.news.store(1);
+            }
+        }
     }
 
     /// Since this was asked last: whether `vm` is to be told of something, and what it is
@@ -218,6 +236,11 @@ impl Locks {
         self.call = true;
     }
 
+    /// Other cores are to look at the board, after [`Locks::settle`].
+    pub const fn announce(&mut self) {
+        self.call = true;
+    }
+
     /// A VM of this core waits from now on. [`Locks::settle`] is to follow.
     pub fn wait(&mut self, board: &Board, vm: usize, claim: Claim) {
         let seat = board.seat(vm);
@@ -307,7 +330,7 @@ impl Locks {
                 let new = word.wrapping_add(generation) & GENERATIONS | me | others;
                 if words.replace(claim.lock, word, new) {
                     if let Some(holder) = holder {
-                        board.tell(holder);
+                        board.tell(1 << holder);
                         self.changed(claim.holders);
                     }
                     result = new;

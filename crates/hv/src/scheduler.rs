@@ -117,12 +117,13 @@ pub struct Exhausted {
 }
 
 /// The vCPUs of one core.
+///
+/// What is large comes last: the offsets of the rest fit short instructions.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Scheduler {
     slice: u64,
     levels: u32,
-    heads: [Option<Id>; 32],
-    vcpus: PerVcpu<Vcpu>,
     /// Who is ready, whether it may run or not.
     wanting: u32,
     /// Who has no budget left.
@@ -131,7 +132,6 @@ pub struct Scheduler {
     open: u32,
     /// Who may not run at all.
     paused: u32,
-    slots: Table,
     /// The last turn given.
     turn: u64,
     current: Option<Id>,
@@ -140,6 +140,9 @@ pub struct Scheduler {
     /// When the first vCPU that would take part gets budget back.
     refill: Option<u64>,
     exhausted: Option<Exhausted>,
+    heads: [Option<Id>; 32],
+    vcpus: PerVcpu<Vcpu>,
+    slots: Table,
 }
 
 impl Scheduler {

@@ -2,7 +2,7 @@
 //!
 //! The first time the count reaches 0 it raises its interrupt and counts again from the load
 //! value; the second time, if the interrupt is still raised and resets are enabled, it bites
-//! ([`Sp805::bitten`]). Not responsible for what follows a bite: that is the VM's policy, not a
+//! ([`Sp805::take_bite`]). Not responsible for what follows a bite: that is the VM's policy, not a
 //! reset line.
 //!
 //! Counts at [`HZ`], whatever the machine's counter does; the factor between them is kept in
@@ -86,10 +86,9 @@ impl Sp805 {
         }
     }
 
-    /// Whether nobody answered.
-    #[must_use]
-    pub const fn bitten(&self) -> bool {
-        self.bitten
+    /// Whether nobody answered; told once. It counts no more.
+    pub const fn take_bite(&mut self) -> bool {
+        core::mem::replace(&mut self.bitten, false)
     }
 
     /// Level of the interrupt.
@@ -201,10 +200,10 @@ mod tests {
         watchdog.update(1999);
         assert!(!watchdog.irq());
         watchdog.update(2000);
-        assert!(watchdog.irq() && !watchdog.bitten());
+        assert!(watchdog.irq() && !watchdog.take_bite());
         assert_eq!(watchdog.deadline(), Some(4000));
         watchdog.update(4000);
-        assert!(watchdog.bitten());
+        assert!(watchdog.take_bite());
         assert_eq!(watchdog.deadline(), None);
     }
 
@@ -213,7 +212,7 @@ mod tests {
         let mut watchdog = watchdog(1000, INTEN | RESEN);
         for now in (0..1_000_000).step_by(1500) {
             watchdog.write(INTCLR, Width::Word, 1, now);
-            assert!(!watchdog.irq() && !watchdog.bitten());
+            assert!(!watchdog.irq() && !watchdog.take_bite());
         }
     }
 
@@ -221,14 +220,14 @@ mod tests {
     fn a_vm_that_did_not_run_for_two_periods_is_bitten_at_once() {
         let mut watchdog = watchdog(1000, INTEN | RESEN);
         watchdog.update(5000);
-        assert!(watchdog.bitten());
+        assert!(watchdog.take_bite());
     }
 
     #[test]
     fn without_resets_it_only_interrupts() {
         let mut watchdog = watchdog(1000, INTEN);
         watchdog.update(100_000);
-        assert!(watchdog.irq() && !watchdog.bitten());
+        assert!(watchdog.irq() && !watchdog.take_bite());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use entresol_system::{
     Shared, System, View, Vm,
     layout::Span,
     machine::padded,
-    manifest::{Access, Locks, OnFault},
+    manifest::{Access, Locks},
     placement,
 };
 use std::borrow::Cow;
@@ -88,7 +88,8 @@ pub fn pack(system: &System) -> Result<Vec<u8>, Error> {
         }
         let host = system.layout.vms.get(index).map_or(0, |span| span.base);
         let host = HostPhys(u32::try_from(host).map_err(|_| Error::TooLarge)?);
-        vms.push(describe(vm, host, tables.get(index).copied().unwrap_or_default()));
+        let tables = tables.get(index).copied().unwrap_or_default();
+        vms.push(describe(system, index, vm, host, tables));
     }
     let Payloads { first, mut data, .. } = data;
     data.resize(data.len().next_multiple_of(4), 0);
@@ -179,7 +180,7 @@ fn passthrough(given: &entresol_system::Passthrough) -> abi::Passthrough {
         len: u32::try_from(given.device.size.0).unwrap_or(u32::MAX),
         host_irq: given.device.irq,
         guest_irq: given.irq,
-        flags: 0,
+        flags: if given.paired { abi::given::PAIRED } else { 0 },
     }
 }
 
@@ -188,6 +189,9 @@ fn shared(system: &System, view: View) -> Result<abi::Passthrough, Error> {
     let region = system.shared.get(view.region).ok_or(Error::TooLarge)?;
     let abi::Range { base, .. } = range(system.layout.shared)?;
     let mut flags = abi::given::MEMORY;
+    if view.paired {
+        flags |= abi::given::PAIRED;
+    }
     match (view.access, region.locks) {
         (Access::Read, _) => flags |= abi::given::READ_ONLY,
         (_, None) => {}
@@ -204,7 +208,14 @@ fn shared(system: &System, view: View) -> Result<abi::Passthrough, Error> {
     })
 }
 
-fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
+#[expect(clippy::as_conversions, reason = "numbers of enums without fields")]
+fn describe(
+    system: &System,
+    index: usize,
+    vm: &Vm,
+    host: HostPhys,
+    tables: [abi::Table; 3],
+) -> abi::Vm {
     let [loads, passthrough, rewritten] = tables;
     let flag = |set: bool, bit: u32| if set { bit } else { 0 };
     abi::Vm {
@@ -222,11 +233,11 @@ fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
             | flag(vm.uart, abi::flags::UART)
             | flag(vm.rtc, abi::flags::RTC)
             | flag(vm.watchdog, abi::flags::WATCHDOG)
+            | flag(vm.is_backup, abi::flags::BACKUP)
             | vm.rewrite.flags()
             | vm.protection.flags()
             | vm.time.flags(),
-        on_fault: policy(vm.on_fault),
-        on_watchdog: policy(vm.on_watchdog),
+        policies: vm.policies.map(|policy| policy.to_abi() as u8),
         restarts: vm.restarts,
         restarts_within: vm.restarts_within,
         loads,
@@ -239,20 +250,29 @@ fn describe(vm: &Vm, host: HostPhys, tables: [abi::Table; 3]) -> abi::Vm {
         period: vm.budget.map_or(0, |budget| budget.period),
         controls: vm.controls,
         control_irq: vm.control_irq,
+        told: told(system, index),
+        heartbeat: ticks(vm.heartbeat, system.machine.timer.hz),
+        partner: vm.partner.and_then(|index| u32::try_from(index + 1).ok()).unwrap_or(0),
     }
+}
+
+/// Who is told of the VM with this index: those that control it, and its partner.
+fn told(system: &System, index: usize) -> u32 {
+    let hears = |vm: &Vm| {
+        let bit =
+            u32::try_from(index).map_or(0, |index| vm.controls.checked_shr(index).unwrap_or(0));
+        bit & 1 == 1 || vm.partner == Some(index)
+    };
+    (0..32).zip(&system.vms).filter(|(_, vm)| hears(vm)).fold(0, |told, (bit, _)| told | 1 << bit)
+}
+
+/// Nanoseconds as ticks, rounded up.
+fn ticks(ns: u32, hz: u32) -> u32 {
+    u32::try_from((u64::from(ns) * u64::from(hz)).div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
 }
 
 /// 32-bit FNV-1a: tells images apart, protects nothing.
 fn hash(parts: &[&[u8]]) -> u32 {
     let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
     parts.iter().copied().flatten().fold(0x811c_9dc5, step)
-}
-
-#[expect(clippy::as_conversions, reason = "the number of an enum without fields")]
-const fn policy(policy: OnFault) -> u32 {
-    match policy {
-        OnFault::Stop => abi::OnFault::Stop as u32,
-        OnFault::Restart => abi::OnFault::Restart as u32,
-        OnFault::ResetMachine => abi::OnFault::ResetMachine as u32,
-    }
 }

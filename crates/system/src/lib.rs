@@ -19,13 +19,15 @@
 //! - [`report`]: the result for people and programs.
 //!
 //! And [`template`]: a manifest to start from; [`code`]: what in a binary is code;
-//! [`schedule`]: a picture of who runs when; [`duration`]: lengths of time.
+//! [`schedule`]: a picture of who runs when; [`duration`]: lengths of time; [`health`]: what can
+//! befall a VM.
 
 #![forbid(unsafe_code)]
 
 pub mod code;
 pub mod duration;
 pub mod guest;
+pub mod health;
 pub mod layout;
 pub mod machine;
 pub mod manifest;
@@ -45,7 +47,7 @@ pub use report::Report;
 
 use entresol_abi::image as abi;
 use layout::Layout;
-use manifest::{Access, Format, Locks, OnFault, Protection, Rewrite, Time};
+use manifest::{Access, Format, Locks, Protection, Rewrite, Time};
 use std::{
     ops::Range,
     path::{Path, PathBuf},
@@ -125,14 +127,14 @@ pub struct Vm {
     pub rtc: bool,
     /// Whether it has the virtual board's SP805.
     pub watchdog: bool,
-    /// What to do on a fault.
-    pub on_fault: OnFault,
+    /// What follows each event, by its number.
+    pub policies: health::Policies,
+    /// In how many nanoseconds its heartbeats follow each other, 0 for none.
+    pub heartbeat: u32,
     /// How many restarts are allowed, 0 for no limit.
     pub restarts: u32,
     /// In how many milliseconds, 0 for ever.
     pub restarts_within: u32,
-    /// What follows the bite of its watchdog.
-    pub on_watchdog: OnFault,
     /// Whether it starts with the system.
     pub autostart: bool,
     /// What becomes of instructions that trap.
@@ -163,6 +165,10 @@ pub struct Vm {
     pub controls: u32,
     /// The interrupt that tells of their ends, 0 for none.
     pub control_irq: u32,
+    /// The index of the other VM of its pair.
+    pub partner: Option<usize>,
+    /// Whether that has at first what is the pair's.
+    pub is_backup: bool,
     /// Sizes of the hypervisor's pools for it.
     pub pools: Pools,
 }
@@ -193,6 +199,8 @@ pub struct View {
     pub access: Access,
     /// The interrupt in the VM's GIC by which the VM is told, 0 for none.
     pub irq: u32,
+    /// Whether one of a pair of VMs has it at a time.
+    pub paired: bool,
 }
 
 /// Bytes copied into a guest's memory.
@@ -213,6 +221,8 @@ pub struct Passthrough {
     pub at: u32,
     /// Its interrupt in the VM's GIC, 0 for none.
     pub irq: u32,
+    /// Whether one of a pair of VMs has it at a time.
+    pub paired: bool,
 }
 
 /// Sizes of the hypervisor's pools for a VM.

@@ -159,14 +159,30 @@ pub struct Vm {
     /// Devices of the machine.
     #[serde(default)]
     pub passthrough: Vec<Spanned<Passthrough>>,
-    /// What to do on a fault.
-    pub on_fault: Option<Spanned<OnFault>>,
+    /// What follows a fault.
+    pub on_fault: Option<Spanned<Policy>>,
     /// How many restarts are allowed, 0 for no limit.
     pub restarts: Option<Spanned<u32>>,
     /// In which time.
     pub restarts_within: Option<Spanned<Duration>>,
     /// What follows the bite of its watchdog; none: what follows a fault.
-    pub on_watchdog: Option<Spanned<OnFault>>,
+    pub on_watchdog: Option<Spanned<Policy>>,
+    /// How often it is to show that it is alive.
+    pub heartbeat: Option<Spanned<Duration>>,
+    /// What follows when it does not; none: what follows a fault.
+    pub on_heartbeat: Option<Spanned<Policy>>,
+    /// What follows when it misses a deadline that it set.
+    pub on_deadline: Option<Spanned<Policy>>,
+    /// What follows when its budget is used up.
+    pub on_budget: Option<Spanned<Policy>>,
+    /// What follows when it says that it cannot go on; none: what follows a fault.
+    pub on_panic: Option<Spanned<Policy>>,
+    /// What follows when it asks for a reset.
+    pub on_reset: Option<Spanned<Policy>>,
+    /// What follows when it turns itself off.
+    pub on_off: Option<Spanned<Policy>>,
+    /// The VM that takes over when it fails.
+    pub backup: Option<Spanned<String>>,
     /// Whether it starts with the system.
     pub autostart: Option<bool>,
     /// What becomes of instructions that trap.
@@ -211,16 +227,24 @@ impl fmt::Display for Format {
     }
 }
 
-/// What to do with a VM that faulted.
+/// What follows when something befalls a VM.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
-pub enum OnFault {
+pub enum Policy {
     /// Stop it.
     Stop,
     /// Start it again from its image.
     Restart,
     /// Reset the machine.
     ResetMachine,
+    /// Start it again, and its partner takes over.
+    FailOver,
+    /// It goes on, and that is said.
+    Log,
+    /// It goes on, and those that control it are told.
+    Notify,
+    /// It goes on.
+    Ignore,
 }
 
 /// What becomes of instructions that trap again and again.

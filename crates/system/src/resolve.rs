@@ -8,6 +8,7 @@ mod binary;
 mod control;
 mod cores;
 mod devices;
+mod health;
 mod shared;
 mod time;
 
@@ -15,7 +16,7 @@ use crate::{
     Load, Pools, Shared, System, Vm,
     layout::{self, Needs},
     machine::Machine,
-    manifest::{self, Manifest, OnFault, Size},
+    manifest::{self, Manifest, Size},
     placement,
     problem::{Problem, Problems, Source, nearest},
 };
@@ -137,8 +138,9 @@ pub fn resolve(
     checks.names(manifest);
     checks.pairs_of_all(manifest, &vms);
     checks.devices_given_twice(manifest);
-    let shared = checks.shared(manifest, &mut vms);
+    let mut shared = checks.shared(manifest, &mut vms);
     checks.control(manifest, &mut vms);
+    checks.pairs(manifest, &mut vms, &mut shared);
     let slots = checks.slots(manifest);
     checks.schedule(manifest, &vms, &slots);
     let layout = match layout::lay_out(&machine, &needs(&vms), bytes_of(&shared)) {
@@ -239,8 +241,8 @@ impl Checks<'_> {
         let cmdline = self.cmdline(vm);
         let board = self.board_devices(vm);
         let [uart, rtc, watchdog] = board;
-        let (on_fault, on_watchdog) = self.policies(vm, watchdog);
-        let (restarts, restarts_within) = self.restarts(vm, on_fault, on_watchdog);
+        let policies = self.policies(vm, watchdog);
+        let (restarts, restarts_within) = self.restarts(vm, policies);
         let passthrough = self.passthrough(vm, machine, board, memory);
         let priority = vm.priority.as_ref().map_or(1, |priority| self.priority(priority));
         let [core, second_core] = self.cores(vm, machine);
@@ -270,8 +272,8 @@ impl Checks<'_> {
             uart,
             rtc,
             watchdog,
-            on_fault,
-            on_watchdog,
+            policies,
+            heartbeat: self.heartbeat(vm),
             restarts,
             restarts_within,
             autostart: vm.autostart.unwrap_or(true),
@@ -293,6 +295,8 @@ impl Checks<'_> {
             shared: Vec::new(),
             controls: 0,
             control_irq: 0,
+            partner: None,
+            is_backup: false,
             pools,
         }
     }
@@ -342,45 +346,6 @@ impl Checks<'_> {
             self.wrong("cmdline::too-long", cmdline.span(), "here", message, help);
         }
         text.clone()
-    }
-
-    /// What follows a fault, and what a bite of the watchdog.
-    fn policies(&mut self, vm: &manifest::Vm, watchdog: bool) -> (OnFault, OnFault) {
-        let on_fault = vm.on_fault.as_ref().map_or(OnFault::Stop, |policy| *policy.get_ref());
-        if let Some(policy) = vm.on_watchdog.as_ref().filter(|_| !watchdog) {
-            let message = "`on-watchdog` has no effect: this VM has no watchdog";
-            let help = "add \"watchdog\" to `devices`, or remove `on-watchdog`";
-            self.wrong("manifest::useless-key", policy.span(), "here", message, help);
-        }
-        (on_fault, vm.on_watchdog.as_ref().map_or(on_fault, |policy| *policy.get_ref()))
-    }
-
-    /// How many restarts are allowed, and in how many milliseconds.
-    fn restarts(&mut self, vm: &manifest::Vm, fault: OnFault, watchdog: OnFault) -> (u32, u32) {
-        let restarts = vm.restarts.as_ref();
-        if let Some(restarts) = restarts.filter(|_| ![fault, watchdog].contains(&OnFault::Restart))
-        {
-            let message = "`restarts` has no effect: this VM is not restarted on a fault";
-            let help = "add `on-fault = \"restart\"`, or remove `restarts`";
-            self.wrong("manifest::useless-key", restarts.span(), "here", message, help);
-        }
-        let number = restarts.map_or(0, |restarts| *restarts.get_ref());
-        let Some(within) = &vm.restarts_within else { return (number, 0) };
-        if number == 0 {
-            let message = "`restarts-within` has no effect: restarts are not limited";
-            let help = "add how many are allowed in that time, as `restarts = 3`";
-            self.wrong("manifest::useless-key", within.span(), "here", message, help);
-        }
-        let milliseconds = u32::try_from(within.get_ref().0 / 1_000_000);
-        match milliseconds {
-            Ok(milliseconds @ 1..) => (number, milliseconds),
-            _ => {
-                let message = format!("{} is out of range", within.get_ref());
-                let help = "use \"1ms\" to \"4294967s\"";
-                self.wrong("time::out-of-range", within.span(), "here", message, help);
-                (number, 0)
-            }
-        }
     }
 
     fn priority(&mut self, priority: &Spanned<i64>) -> u32 {

@@ -41,6 +41,7 @@ pub(crate) fn random() {
                     | Function::PsciSystemOff
                     | Function::PsciSystemReset
                     | Function::Exit
+                    | Function::Panic
                     | Function::ConsolePut
             )
         );

@@ -124,7 +124,7 @@ fn supervisor() -> u32 {
     await_start(0);
     println!("control: stopped, told of it: {}", told());
     let denied = [control(0, STATE), control(0, STOP)] == [psci::DENIED; 2];
-    let wrong = [control(3, STOP), control(u32::MAX, STATE), control(WORKER, 6)];
+    let wrong = [control(3, STOP), control(u32::MAX, STATE), control(WORKER, 7)];
     println!(
         "control: itself is denied: {denied}, nonsense is refused: {}",
         wrong == [psci::INVALID_PARAMETERS; 3]

@@ -5,6 +5,7 @@ use crate::process;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -31,6 +32,9 @@ struct Again {
     /// A multiple of these.
     #[serde(default = "same")]
     times: f64,
+    /// On these machines only: a run of Linux takes long.
+    #[serde(default = "vexpress")]
+    machines: Vec<String>,
 }
 
 const fn same() -> f64 {
@@ -47,6 +51,9 @@ pub(super) struct Entry {
     pub(super) ceiling: Option<f64>,
     /// Most instructions as a multiple of bare QEMU's.
     pub(super) ratio: Option<f64>,
+    /// The same on some machines, where it differs.
+    #[serde(default)]
+    ratios: BTreeMap<String, f64>,
     /// The entry that it is a multiple of, if another.
     #[serde(skip)]
     native: Option<String>,
@@ -106,6 +113,8 @@ pub(super) enum Take {
     Least,
     /// The mean.
     Mean,
+    /// What a sample that was interrupted has more than the least, in the mean.
+    Excess,
     /// What half of the samples do not exceed.
     Median,
 }
@@ -120,17 +129,19 @@ impl Budgets {
         let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
         let mut budgets: Self =
             toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
-        for Again { system, of, times } in &budgets.again {
-            let entries = budgets.entries.iter().filter(|entry| entry.system() == of);
-            let entries: Vec<_> = entries.map(|entry| entry.of_another(system, *times)).collect();
+        for again in &budgets.again {
+            let entries = budgets.entries.iter().filter(|entry| entry.system() == again.of);
+            let entries: Vec<_> = entries.filter_map(|entry| entry.again(again)).collect();
             budgets.entries.extend(entries);
         }
         Ok(budgets)
     }
 
-    /// The entries that bare machines are measured for.
-    pub(super) fn native(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| entry.native.is_none())
+    /// The entries that a bare machine is measured for.
+    pub(super) fn native(&self, machine: &str) -> impl Iterator<Item = &Entry> {
+        let measured = move |entry: &&Entry| entry.machines.iter().any(|name| name == machine);
+        let ratios = self.entries.iter().filter(|entry| entry.ratio.is_some());
+        ratios.filter(|entry| entry.native.is_none()).filter(measured)
     }
 
     /// The entries measured in one system.
@@ -140,11 +151,14 @@ impl Budgets {
 }
 
 impl Entry {
-    /// The same, of `system`, `times` its budget.
-    fn of_another(&self, system: &str, times: f64) -> Self {
+    /// The same, of another system.
+    fn again(&self, again: &Again) -> Option<Self> {
+        let Again { system, times, machines, .. } = again;
         let mut entry = self.clone();
+        entry.machines.retain(|machine| machines.contains(machine));
         entry.ceiling = self.ceiling.map(|most| most * times);
         entry.ratio = self.ratio.map(|most| most * times);
+        entry.ratios.values_mut().for_each(|most| *most *= times);
         let (_, what) = self.name.split_once('.').unwrap_or_default();
         entry.name = format!("{system}.{what}");
         entry.native = Some(self.name.clone());
@@ -153,7 +167,13 @@ impl Entry {
             How::Probe(probe) => system.clone_into(&mut probe.system),
             How::Masked(masked) => system.clone_into(&mut masked.system),
         }
-        entry
+        (!entry.machines.is_empty()).then_some(entry)
+    }
+
+    /// Most instructions on a machine where the bare one needs `native`.
+    pub(super) fn budget(&self, machine: &str, native: Option<f64>) -> Option<f64> {
+        let ratio = self.ratios.get(machine).copied().or(self.ratio);
+        self.ceiling.or_else(|| Some(ratio? * native?))
     }
 
     /// The name of what bare machines need for it.
@@ -179,27 +199,37 @@ impl Take {
             Self::Least => to_float(samples.least),
             Self::Median => to_float(samples.median),
             Self::Mean => to_float(samples.sum) / to_float(samples.number),
+            Self::Excess => {
+                let uninterrupted = samples.number * samples.least;
+                to_float(samples.sum - uninterrupted) / to_float(samples.longer)
+            }
         }
     }
 }
 
 impl Probe {
-    /// A place as the instrument takes it: symbols looked up in what was built.
-    pub(super) fn place(&self, workspace: &Workspace, text: &str) -> Result<String> {
-        let Some((program, symbol)) = text.split_once(':') else { return Ok(text.to_owned()) };
-        let path = match program {
-            "hypervisor" => workspace.hypervisor(),
-            _ => workspace.guest(program),
-        };
-        let table = process::run(Command::new("arm-none-eabi-nm").arg(&path))?;
-        let address = table.lines().find_map(|line| {
-            let mut words = line.split_whitespace();
-            let address = words.next()?;
-            (words.nth(1)? == symbol).then_some(address)
-        });
-        let address = address.with_context(|| format!("{} has no {symbol}", path.display()))?;
-        Ok(format!("0x{address}"))
+    /// The instrument's argument for a probe of this name.
+    pub(super) fn argument(&self, workspace: &Workspace, name: &str) -> Result<String> {
+        let (from, to) = (place(workspace, &self.from)?, place(workspace, &self.to)?);
+        Ok(format!("probe={name}:{from}:{to}"))
     }
+}
+
+/// A place as the instrument takes it: symbols looked up in what was built.
+fn place(workspace: &Workspace, text: &str) -> Result<String> {
+    let Some((program, symbol)) = text.split_once(':') else { return Ok(text.to_owned()) };
+    let path = match program {
+        "hypervisor" => workspace.hypervisor(),
+        _ => workspace.guest(program),
+    };
+    let table = process::run(Command::new("arm-none-eabi-nm").arg(&path))?;
+    let address = table.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let address = words.next()?;
+        (words.nth(1)? == symbol).then_some(address)
+    });
+    let address = address.with_context(|| format!("{} has no {symbol}", path.display()))?;
+    Ok(format!("0x{address}"))
 }
 
 #[cfg(test)]

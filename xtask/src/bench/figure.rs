@@ -31,7 +31,6 @@ impl Figure {
         count: Option<f64>,
         native: Option<f64>,
     ) -> Self {
-        let multiple = entry.ratio.zip(native).map(|(ratio, native)| ratio * native);
         let tenths = |value: f64| (value * 10.0).round() / 10.0;
         Self {
             name: entry.name.clone(),
@@ -39,7 +38,7 @@ impl Figure {
             count: count.map(tenths),
             native,
             ratio: count.zip(native).map(|(count, native)| (count / native * 1e4).round() / 1e4),
-            budget: entry.ceiling.or(multiple).map(tenths),
+            budget: entry.budget(machine, native).map(tenths),
             trouble: None,
         }
     }

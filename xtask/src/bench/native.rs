@@ -3,8 +3,8 @@
 //! Debian's raw Image, 256 MiB, one core. The figures are kept in `bench/native.toml`,
 //! with the commands, because they change only with Debian's packages and QEMU.
 
-use super::LIMIT;
 use super::budgets::{Budgets, How};
+use super::{LIMIT, count};
 use crate::build;
 use crate::linux::NATIVE;
 use crate::measure::Report;
@@ -69,25 +69,30 @@ pub(crate) fn measure(workspace: &Workspace) -> Result<()> {
     let _ = writeln!(text, "kernel = {release:?}");
     let _ = writeln!(text, "qemu = {:?}", qemu.lines().next().unwrap_or_default());
     for (machine, _) in NATIVE {
-        let (command, report) = run(workspace, machine)?;
+        let (command, report) = run(workspace, &budgets, machine)?;
         let _ = writeln!(text, "\n# {command}\n[machine.{machine}]");
-        for entry in budgets.native() {
-            if let How::Marks(stretch) = &entry.how {
-                let count = report.per_operation(stretch)?;
-                let _ = writeln!(text, "\"{}\" = {count:.1}", entry.name);
-                eprintln!("    {:20} {count:14.1}", entry.name);
-            }
+        for entry in budgets.native(machine) {
+            let count = count(entry, &report)?;
+            let _ = writeln!(text, "\"{}\" = {count:.1}", entry.name);
+            eprintln!("    {:20} {count:14.1}", entry.name);
         }
     }
     Ok(fs::write(workspace.path("bench/native.toml"), text)?)
 }
 
-fn run(workspace: &Workspace, machine: &str) -> Result<(String, Report)> {
+fn run(workspace: &Workspace, budgets: &Budgets, machine: &str) -> Result<(String, Report)> {
     let linux = workspace.cache("linux");
     let out = workspace.target(&format!("bench/native.{machine}.counts"));
     fs::create_dir_all(workspace.target("bench"))?;
     if out.exists() {
         fs::remove_file(&out)?;
+    }
+    let mut arguments = vec![format!("out={}", out.display())];
+    arguments.push(format!("histogram={}", out.with_extension("histogram").display()));
+    for entry in budgets.native(machine) {
+        if let How::Probe(probe) = &entry.how {
+            arguments.push(probe.argument(workspace, &entry.name)?);
+        }
     }
     let mut qemu = match machine {
         "vexpress-a9" => Machine::new(&["-M", "vexpress-a9", "-m", "256"])
@@ -98,7 +103,7 @@ fn run(workspace: &Workspace, machine: &str) -> Result<(String, Report)> {
         .with_path("-kernel", &linux.join(format!("uimage-{machine}")))
         .with_path("-initrd", &linux.join("initrd-workload.cpio"))
         .with(&["-append", "console=ttyAMA0 rdinit=/init"])
-        .with_plugin(&workspace.instrument(), &[format!("out={}", out.display())]);
+        .with_plugin(&workspace.instrument(), &arguments);
     let root = format!("{}/", workspace.path("").display()).replace("//", "/");
     let command = qemu.shown().replace(&root, "");
     let step = Step::new(&format!("measure Linux on a bare {machine}"));

@@ -17,7 +17,7 @@ use super::{
     VIEW, cp15_at,
 };
 use crate::entry;
-use crate::guest::Run;
+use crate::guest::{Due, Run};
 use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor};
 use crate::maintenance::switch_text;
 use core::arch::naked_asm;
@@ -150,7 +150,7 @@ impl Hypervisor {
             let next = next.filter(|next| {
                 // The vectors of those that promote are others.
                 matches!(next.run, Run::Running)
-                    && next.order == 0
+                    && next.due == Due::Nothing
                     && !next.called
                     && next.fast_is_known()
                     && !next.vcpu.float_enabled()

@@ -54,7 +54,10 @@ const SOFTWARE: u32 = 0xffff;
 const SOFTWARE_COUNT: u32 = 16;
 
 /// The state of the distributor.
+///
+/// What is large comes last: the offsets of the rest fit short instructions.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(super) struct Distributor {
     control: u32,
     group: Set,
@@ -67,7 +70,6 @@ pub(super) struct Distributor {
     deliverable: Set,
     /// The groups that distributor and interface both enable.
     forwarded: u32,
-    members: [Set; 32],
     used: u32,
     level: [u8; 128],
     sources: [u8; 16],
@@ -76,6 +78,7 @@ pub(super) struct Distributor {
     cpus: u8,
     /// The software interrupt generated last for other CPUs: targets, a bit each; number.
     sent: (u8, u8),
+    members: [Set; 32],
 }
 
 const _: () = assert!(INTERRUPTS == 128 && LEVELS == 32);

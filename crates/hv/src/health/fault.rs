@@ -7,6 +7,7 @@
 use crate::sentence::Value::{self, Count, Hex, Text};
 use crate::sentence::{Sink, say};
 use entresol_abi::GuestPhys;
+use entresol_abi::health::Event;
 
 /// Which part of a guest did something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +101,18 @@ pub enum Fault {
         /// The waiting instruction.
         pc: u32,
     },
-    /// Did not answer its watchdog's interrupt in time.
-    Watchdog {
+    /// Something befell it while it ran, or kept others waiting.
+    Befallen {
+        /// What.
+        event: Event,
         /// Where it was when that was noticed.
+        pc: u32,
+    },
+    /// Said that it cannot go on.
+    Panic {
+        /// Its own number for the reason.
+        code: u32,
+        /// Where.
         pc: u32,
     },
     /// Needs more than the manifest gives it, and recycling does not help.
@@ -216,6 +226,16 @@ impl Pool {
     }
 }
 
+/// What befell a guest while it was somewhere, and the rule.
+const fn what_befell(event: Event) -> &'static str {
+    match event {
+        Event::Watchdog => "its watchdog bit: who starts a watchdog must answer it in time",
+        Event::Heartbeat => "its heartbeat was due: it must come in time",
+        Event::Deadline => "its deadline was over: who promises must keep it",
+        _ => "its budget was used up: it must do with what it has",
+    }
+}
+
 impl Fault {
     /// Says it.
     pub fn say(&self, out: &mut dyn Sink) {
@@ -255,12 +275,12 @@ impl Fault {
                  come: who waits must have armed what wakes it",
                 &[Hex(pc)],
             ),
-            Self::Watchdog { pc } => say(
-                out,
-                "guest was at pc % when its watchdog bit: who starts a watchdog must answer it \
-                 in time",
-                &[Hex(pc)],
-            ),
+            Self::Befallen { event, pc } => {
+                say(out, "guest was at pc % when %", &[Hex(pc), Text(what_befell(event))])
+            }
+            Self::Panic { code, pc } => {
+                say(out, "guest kernel gave up at pc %: its code is %", &[Hex(pc), Hex(code)]);
+            }
             Self::Exhausted { pool, limit, pc } => say(
                 out,
                 "guest needs more than its % % at pc %: a guest may use only what its manifest \

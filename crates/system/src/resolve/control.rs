@@ -14,9 +14,15 @@ impl Checks<'_> {
             let Some(irq) = &entry.control_irq else { continue };
             vm.control_irq = *irq.get_ref();
             let number = vm.control_irq;
-            if entry.controls.is_empty() {
+            let paired = entry.backup.is_some()
+                || manifest.vm.iter().any(|vm| {
+                    let backup = vm.get_ref().backup.as_ref();
+                    backup.is_some_and(|backup| backup.get_ref() == entry.name.get_ref())
+                });
+            if entry.controls.is_empty() && !paired {
                 let message = "`control-irq` has no effect: this VM controls no other";
-                let help = "add `controls = [\"...\"]`, or remove `control-irq`";
+                let help =
+                    "add `controls = [\"...\"]` or `backup = \"...\"`, or remove `control-irq`";
                 self.wrong("manifest::useless-key", irq.span(), "here", message, help);
             }
             if !devices::SHARED_INTERRUPTS.contains(&number) {

@@ -139,6 +139,7 @@ impl Checks<'_> {
             device: device.clone(),
             at: wanted.at.unwrap_or(device.base),
             irq: if device.irq == 0 { 0 } else { wanted.irq.unwrap_or(device.irq) },
+            paired: false,
         })
     }
 

@@ -54,6 +54,7 @@ impl Checks<'_> {
                         .irq
                         .or(shared.irq.as_ref().map(|irq| *irq.get_ref()))
                         .unwrap_or(0),
+                    paired: false,
                 };
                 self.place(shared, sharer, (vm, view, len), &regions);
                 if shared.locks.is_some() && view.access == Access::ReadWrite {

@@ -63,7 +63,7 @@ impl Checks<'_> {
     }
 
     /// A length of time in nanoseconds.
-    fn length(&mut self, key: &str, length: &Spanned<Duration>) -> Option<u32> {
+    pub(super) fn length(&mut self, key: &str, length: &Spanned<Duration>) -> Option<u32> {
         let value = length.get_ref();
         if (LEAST..=MOST).contains(&value.0) {
             return u32::try_from(value.0).ok();

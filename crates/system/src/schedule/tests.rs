@@ -16,10 +16,10 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         uart: false,
         rtc: false,
         watchdog: false,
-        on_fault: manifest::OnFault::Stop,
+        policies: crate::health::ALL.map(|_| manifest::Policy::Stop),
+        heartbeat: 0,
         restarts: 0,
         restarts_within: 0,
-        on_watchdog: manifest::OnFault::Stop,
         autostart: true,
         rewrite: manifest::Rewrite::Trap,
         protection: manifest::Protection::default(),
@@ -35,6 +35,8 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         shared: vec![],
         controls: 0,
         control_irq: 0,
+        partner: None,
+        is_backup: false,
         pools: Pools { view_pairs: 2, shadow_tables: 8, sites: 64 },
     }
 }
