@@ -8,6 +8,7 @@
 mod budgets;
 mod figure;
 mod native;
+mod sides;
 
 use crate::boot_tests;
 use crate::measure::{Report, to_float};
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 pub(crate) use native::measure as measure_native;
+pub(crate) use sides::write_table;
 
 /// Most time for a measured run of Linux, which takes some ten seconds natively.
 pub(super) const LIMIT: Duration = Duration::from_secs(240);
@@ -141,6 +143,7 @@ fn run(
         match &entry.how {
             How::Probe(probe) => {
                 arguments.push(probe.argument(workspace, &entry.name)?);
+                arguments.extend(probe.samples.map(|number| format!("samples={number}")));
             }
             How::Masked(masked) => {
                 let interrupt = Symbols::of(&workspace.hypervisor())?.find(soak::INTERRUPT)?;

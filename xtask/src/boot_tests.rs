@@ -80,12 +80,16 @@ struct Spec {
 /// A bound on numbers that are printed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Bound {
+pub(crate) struct Bound {
     /// The number follows this text.
-    after: String,
+    pub(crate) after: String,
     /// Largest that is right.
-    most: u64,
+    pub(crate) most: u64,
+    /// The number has decimals: it is taken without its point.
+    #[serde(default)]
+    decimals: bool,
     /// It must be found so often at least.
+    #[serde(default = "once")]
     times: usize,
 }
 
@@ -98,6 +102,10 @@ fn all_machines() -> Vec<String> {
 }
 
 const fn one() -> u32 {
+    1
+}
+
+const fn once() -> usize {
     1
 }
 
@@ -387,22 +395,36 @@ pub(crate) fn transcript(serial: &[u8]) -> String {
 
 impl Bound {
     fn check(&self, text: &str) -> Result<()> {
-        let Self { after, most, times } = self;
-        let mut found = 0;
+        let Self { after, most, times, .. } = self;
+        let numbers = self.numbers(text)?;
+        if let Some(number) = numbers.iter().find(|number| *number > most) {
+            bail!("printed {after:?} {number}, more than {most}");
+        }
+        let found = numbers.len();
+        ensure!(found >= *times, "printed {after:?} {found} times, not at least {times}");
+        Ok(())
+    }
+
+    /// All numbers that follow its text.
+    ///
+    /// # Errors
+    ///
+    /// Where the text is followed by something else.
+    pub(crate) fn numbers(&self, text: &str) -> Result<Vec<u64>> {
+        let after = &self.after;
+        let mut numbers = Vec::new();
         for (_, rest) in text.match_indices(after.as_str()).map(|(at, _)| text.split_at(at)) {
             let rest = rest.strip_prefix(after.as_str()).unwrap_or_default();
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            let point = |letter: &char| self.decimals && *letter == '.';
+            let number = rest.chars().take_while(|letter| letter.is_ascii_digit() || point(letter));
+            let digits: String = number.filter(char::is_ascii_digit).collect();
             // The host may have stopped the system in the middle of a line.
             if digits.is_empty() && rest.trim_start_matches('\n').len() < rest.len() {
                 continue;
             }
-            let number: u64 =
-                digits.parse().with_context(|| format!("no number after {after:?}"))?;
-            ensure!(number <= *most, "printed {after:?} {number}, more than {most}");
-            found += 1;
+            numbers.push(digits.parse().with_context(|| format!("no number after {after:?}"))?);
         }
-        ensure!(found >= *times, "printed {after:?} {found} times, not at least {times}");
-        Ok(())
+        Ok(numbers)
     }
 }
 
@@ -452,12 +474,14 @@ mod tests {
 
     #[test]
     fn a_bound_holds_for_every_number_and_there_must_be_enough_of_them() {
-        let bound = |most, times| Bound { after: "late=".to_owned(), most, times };
+        let bound = |most, times| Bound { after: "late=".to_owned(), most, times, decimals: false };
         let text = "late=5 a\nlate=17 b\n";
         assert!(bound(17, 2).check(text).is_ok());
         assert!(bound(16, 2).check(text).is_err());
         assert!(bound(17, 3).check(text).is_err());
         assert!(bound(17, 0).check("late=x").is_err());
+        let decimals = Bound { decimals: true, ..bound(1704, 1) };
+        assert!(decimals.check("late=17.04").is_ok() && decimals.check("late=17.05").is_err());
     }
 
     #[test]

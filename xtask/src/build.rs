@@ -44,7 +44,25 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         command.args(["--package", "conformance", "--package", "realtime", "--config", T32]);
         Step::new("build guests as T32").run(command.current_dir(workspace.path("guests")))?;
     }
+    guest_in_c(workspace)?;
     bench(workspace)
+}
+
+/// Builds `guests/c`, which tests the SDK's C header.
+fn guest_in_c(workspace: &Workspace) -> Result<()> {
+    let folder = workspace.path("guests/target/c");
+    std::fs::create_dir_all(&folder)?;
+    let object = folder.join("counter.o");
+    let mut compile = Command::new("clang");
+    compile.args(["--target=armv7a-none-eabi", "-mcpu=cortex-a9", "-marm", "-mfloat-abi=soft"]);
+    compile.args(["-std=c11", "-O2", "-ffreestanding", "-Wall", "-Wextra", "-Werror", "-I"]);
+    compile.arg(workspace.path("crates/guest/include")).arg("-c");
+    compile.arg(workspace.path("guests/c/counter.c")).arg("-o").arg(&object);
+    Step::new("build the guest in C").run(&mut compile)?;
+    let mut link = Command::new("arm-none-eabi-ld");
+    link.args(["-Ttext=0x40008000", "--entry=_start"]).arg(&object).arg("-o");
+    process::run(link.arg(folder.join("counter")))?;
+    Ok(())
 }
 
 /// Builds the hypervisor twice: first to know its functions, then without their frame pointers

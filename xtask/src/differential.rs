@@ -25,7 +25,8 @@ const STEPPED: u32 = 32;
 /// Most time of a run of one round.
 const LIMIT: Duration = Duration::from_secs(1800);
 
-/// Runs `sequences` of them, half A32 and half T32, from number `first` of each on.
+/// Runs `sequences` of them, half A32 and half T32, from number `first` of each on; protected by
+/// domains if that is wanted.
 ///
 /// # Errors
 ///
@@ -35,6 +36,7 @@ pub(crate) fn run(
     sequences: u32,
     first: u32,
     machine: &str,
+    domains: bool,
 ) -> Result<ExitCode> {
     ensure!(first.is_multiple_of(LINE), "--first {first} is no multiple of {LINE}");
     let end = first.saturating_add((sequences / 2).next_multiple_of(LINE));
@@ -42,7 +44,7 @@ pub(crate) fn run(
     for first in (first..end).step_by(usize::try_from(ROUND)?) {
         let number = ROUND.min(end - first);
         let step = Step::new(&format!("{number} sequences in A32 and T32 from {first} on"));
-        if let Err(error) = step.end(round(workspace, first, number, machine)) {
+        if let Err(error) = step.end(round(workspace, first, number, machine, domains)) {
             eprintln!("{}", process::explained(&error));
             failures.push(first);
         }
@@ -54,8 +56,15 @@ pub(crate) fn run(
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn round(workspace: &Workspace, first: u32, number: u32, machine: &str) -> Result<()> {
-    let folder = workspace.target("differential");
+fn round(
+    workspace: &Workspace,
+    first: u32,
+    number: u32,
+    machine: &str,
+    domains: bool,
+) -> Result<()> {
+    let protection = if domains { "domains" } else { "tables" };
+    let folder = workspace.target(&format!("differential/{protection}"));
     let mut build = workspace.cargo();
     build.args(["build", "--release", "--quiet", "--package", "differential"]);
     build.args(["--target", TARGET, "--target-dir"]).arg(&folder);
@@ -69,7 +78,7 @@ fn round(workspace: &Workspace, first: u32, number: u32, machine: &str) -> Resul
     for (name, priority) in [("trap", 2), ("eager", 1)] {
         manifest += &format!(
             "[[vm]]\nname = {name:?}\nimage = {image:?}\nmemory = \"1M\"\n\
-             priority = {priority}\nrewrite = {name:?}\n"
+             priority = {priority}\nrewrite = {name:?}\nprotection = {protection:?}\n"
         );
     }
     let path = folder.join("system.toml");

@@ -10,6 +10,8 @@
 //! tools/                                     mke2fs and what it links to
 //! initrd-demo.cpio                           a shell, and a load if asked for
 //! initrd-workload.cpio                       bench/workload
+//! initrd-watchdog.cpio                       answers a watchdog for a while
+//! initrd-clock.cpio                          compares its clock with another VM's, under load
 //! initrd-modules.cpio                        ext4 on a loop device, with its modules
 //! initrd-whole.cpio                          all that a whole Linux can do, one by one
 //! release                                    the kernel's version; written last

@@ -62,6 +62,9 @@ enum Chore {
         /// Measure Linux on bare QEMU machines and write bench/native.toml
         #[arg(long, conflicts_with = "json")]
         native: bool,
+        /// Measure Linux with each rewrite policy and protection, and write the book's table
+        #[arg(long, conflicts_with_all = ["json", "native", "systems"])]
+        table: bool,
     },
     /// Measure interrupt latencies for long, as bench/soak.toml says
     Soak {
@@ -85,6 +88,9 @@ enum Chore {
         /// The machine under Entresol
         #[arg(long, default_value = "vexpress-a9")]
         machine: String,
+        /// Protect the guests by domains
+        #[arg(long)]
+        domains: bool,
     },
     /// Check the dependency directions, where `unsafe` may stand, and file headers
     Layers,
@@ -128,12 +134,16 @@ fn run(chore: Chore) -> Result<ExitCode> {
         }
         Chore::Test => return test::test(&workspace),
         Chore::Boot { names } => return test::boot(&workspace, &names),
-        Chore::Bench { systems, json, native } => {
+        Chore::Bench { systems, json, native, table } => {
             setup::setup(&workspace)?;
             if native {
                 bench::measure_native(&workspace)?;
             } else {
                 build::build(&workspace)?;
+                if table {
+                    bench::write_table(&workspace)?;
+                    return Ok(ExitCode::SUCCESS);
+                }
                 return bench::bench(&workspace, &systems, json);
             }
         }
@@ -142,8 +152,8 @@ fn run(chore: Chore) -> Result<ExitCode> {
             build::build(&workspace)?;
             return soak::soak(&workspace, &names, samples, json);
         }
-        Chore::Differential { sequences, first, machine } => {
-            return differential::run(&workspace, sequences, first, &machine);
+        Chore::Differential { sequences, first, machine, domains } => {
+            return differential::run(&workspace, sequences, first, &machine, domains);
         }
         Chore::Layers => layers::check(&workspace)?,
         Chore::Bless { names } => {

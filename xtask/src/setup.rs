@@ -14,6 +14,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("qemu-system-arm", "runs every image"),
     ("ipxe-qemu", "boot ROM of a network card that QEMU's virt machine has by default"),
     ("binutils-arm-none-eabi", "objdump, against which the instruction tables are tested"),
+    ("clang", "compiles the guest in C, which tests the C header"),
     ("xz-utils", "unpacks Debian's kernel"),
 ];
 

@@ -172,6 +172,9 @@ fn watch(tb: &RawTb, config: &Config, insn: api::Insn, first: bool) {
     if config.vectors.contains(&address) {
         insn.on_execute(sites::at_vector, usize::try_from(address & 0x1f).unwrap_or(0));
     } else if config.window.contains(&address) {
+        if first {
+            insn.on_execute(sites::at_window, 0);
+        }
         insn.on_store(sites::at_store);
     } else if first {
         let block = sites::block(api::instructions(tb).map(api::Insn::address));
@@ -316,7 +319,7 @@ impl State {
         if let Some(path) = config.sites.as_ref().filter(|_| ended) {
             let Count { total, inside } = now();
             let end = format!("end total {total} inside {inside}");
-            write(path, &format!("{}{end}\n", sites::report(inside)));
+            write(path, &format!("{}{end}\n", sites::report()));
         }
         if let Some(path) = &config.histogram {
             let mut text = String::new();

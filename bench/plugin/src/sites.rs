@@ -16,6 +16,9 @@
 //! Which VM is learnt from traps that count. A trap that switches VMs is the one's that
 //! trapped.
 //!
+//! Cores take turns, and each block and each vector begins with a call that says on which core. So
+//! what is executed is divided among them, though it is counted for all of them together.
+//!
 //! # Invariants
 //!
 //! - Every instruction in the window belongs to exactly one line of the report: those
@@ -39,19 +42,35 @@ const START: u32 = 0x20;
 /// No VM is known.
 const NOBODY: u32 = u32::MAX;
 
-/// The block of guest code that runs or ran last, and what was executed outside before it.
-static BLOCK: AtomicUsize = AtomicUsize::new(0);
-static BEGAN: AtomicU64 = AtomicU64::new(0);
-/// Executed inside when a trap ended last.
-static SEEN: AtomicU64 = AtomicU64::new(0);
+/// Cores that are told apart; a machine has no more.
+const CORES: usize = 4;
 
-/// Of the trap that is under way: its vector, its instruction in the block, where it saved
-/// registers, the counters it touched, and whose.
-static VECTOR: AtomicU32 = AtomicU32::new(START);
-static POSITION: AtomicU64 = AtomicU64::new(0);
-static SAVED_AT: AtomicU64 = AtomicU64::new(0);
-static TOUCHED: AtomicU32 = AtomicU32::new(0);
-static WHOSE: AtomicU32 = AtomicU32::new(NOBODY);
+/// What is known of a core.
+struct Core {
+    /// Executed by it before its present turn.
+    inside: AtomicU64,
+    outside: AtomicU64,
+    /// The block of guest code that runs or ran last, and what was executed outside before it.
+    block: AtomicUsize,
+    began: AtomicU64,
+    /// Executed inside when a trap ended last.
+    seen: AtomicU64,
+    /// Of the trap that is under way: its vector, its instruction in the block, where it saved
+    /// registers, the counters it touched, and whose.
+    vector: AtomicU32,
+    position: AtomicU64,
+    saved_at: AtomicU64,
+    touched: AtomicU32,
+    whose: AtomicU32,
+}
+
+static MACHINE: [Core; CORES] = [const { Core::new() }; CORES];
+/// All cores that a machine has nevertheless.
+static MORE: Core = Core::new();
+/// Whose turn it is, and what all cores had executed when it began.
+static TURN: AtomicUsize = AtomicUsize::new(0);
+static TURN_INSIDE: AtomicU64 = AtomicU64::new(0);
+static TURN_OUTSIDE: AtomicU64 = AtomicU64::new(0);
 
 static COUNTERS: OnceLock<Counters> = OnceLock::new();
 static FOUND: Mutex<Option<Found>> = Mutex::new(None);
@@ -59,6 +78,7 @@ static FOUND: Mutex<Option<Found>> = Mutex::new(None);
 /// What traps have in common that are one line of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
+    core: usize,
     saved_at: u64,
     vector: u32,
     touched: u32,
@@ -76,8 +96,8 @@ struct Found {
     /// Addresses of each block of guest code.
     blocks: Vec<Box<[u32]>>,
     traps: HashMap<Key, Tally>,
-    /// Which VM saves its registers where.
-    owners: BTreeMap<u64, u32>,
+    /// Which VM saves its registers where, on which core.
+    owners: BTreeMap<(usize, u64), u32>,
 }
 
 /// Starts to look.
@@ -98,67 +118,116 @@ pub(crate) fn block(addresses: impl Iterator<Item = u64>) -> usize {
     .unwrap_or(0)
 }
 
-/// A block of guest code begins.
-pub(crate) extern "C" fn at_guest(_vcpu: c_uint, block: usize) {
-    let inside = INSIDE.load(Relaxed);
-    if SEEN.load(Relaxed) != inside {
-        ended(inside, block);
+impl Core {
+    const fn new() -> Self {
+        Self {
+            inside: AtomicU64::new(0),
+            outside: AtomicU64::new(0),
+            block: AtomicUsize::new(0),
+            began: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            vector: AtomicU32::new(START),
+            position: AtomicU64::new(0),
+            saved_at: AtomicU64::new(0),
+            touched: AtomicU32::new(0),
+            whose: AtomicU32::new(NOBODY),
+        }
     }
-    BLOCK.store(block, Relaxed);
-    BEGAN.store(OUTSIDE.load(Relaxed), Relaxed);
+
+    /// The core that executes now; its turn begins if it was another's.
+    fn at(vcpu: c_uint) -> &'static Self {
+        let number = usize::try_from(vcpu).unwrap_or(CORES);
+        let before = TURN.swap(number, Relaxed);
+        if before != number {
+            let other = Self::numbered(before);
+            let (inside, outside) = (INSIDE.load(Relaxed), OUTSIDE.load(Relaxed));
+            other.inside.fetch_add(inside - TURN_INSIDE.swap(inside, Relaxed), Relaxed);
+            other.outside.fetch_add(outside - TURN_OUTSIDE.swap(outside, Relaxed), Relaxed);
+        }
+        Self::numbered(number)
+    }
+
+    fn numbered(number: usize) -> &'static Self {
+        MACHINE.get(number).unwrap_or(&MORE)
+    }
+
+    /// Instructions in the window, by the core whose turn it is.
+    fn inside(&self) -> u64 {
+        self.inside.load(Relaxed) + INSIDE.load(Relaxed) - TURN_INSIDE.load(Relaxed)
+    }
+
+    /// Instructions elsewhere, by the core whose turn it is.
+    fn outside(&self) -> u64 {
+        self.outside.load(Relaxed) + OUTSIDE.load(Relaxed) - TURN_OUTSIDE.load(Relaxed)
+    }
+
+    /// A trap ended, if something was executed inside: the guest goes on in `block`.
+    fn ended(&self, block: usize) {
+        let inside = self.inside();
+        let before = self.seen.swap(inside, Relaxed);
+        if before == inside {
+            return;
+        }
+        with_found(|found| {
+            let key = found.key(TURN.load(Relaxed), block);
+            let whose = self.whose.load(Relaxed);
+            if whose != NOBODY && key.vector != START {
+                found.owners.entry((key.core, key.saved_at)).or_insert(whose);
+            }
+            let sum = found.traps.entry(key).or_default();
+            sum.number += 1;
+            sum.instructions += inside - before;
+        });
+    }
+}
+
+/// A block of the hypervisor begins.
+pub(crate) extern "C" fn at_window(vcpu: c_uint, _number: usize) {
+    Core::at(vcpu);
+}
+
+/// A block of guest code begins.
+pub(crate) extern "C" fn at_guest(vcpu: c_uint, block: usize) {
+    let core = Core::at(vcpu);
+    core.ended(block);
+    core.block.store(block, Relaxed);
+    core.began.store(core.outside(), Relaxed);
 }
 
 /// An exception is taken to `vector`; the instruction there is not counted yet.
-pub(crate) extern "C" fn at_vector(_vcpu: c_uint, vector: usize) {
-    let inside = INSIDE.load(Relaxed);
-    if SEEN.load(Relaxed) != inside {
-        // No guest instruction executed since the last one.
-        ended(inside, usize::MAX);
-    }
-    VECTOR.store(u32::try_from(vector).unwrap_or(START), Relaxed);
-    POSITION.store(OUTSIDE.load(Relaxed) - BEGAN.load(Relaxed), Relaxed);
-    SAVED_AT.store(0, Relaxed);
-    TOUCHED.store(0, Relaxed);
-    WHOSE.store(NOBODY, Relaxed);
+pub(crate) extern "C" fn at_vector(vcpu: c_uint, vector: usize) {
+    let core = Core::at(vcpu);
+    // If anything: no guest instruction executed since the last one.
+    core.ended(usize::MAX);
+    core.vector.store(u32::try_from(vector).unwrap_or(START), Relaxed);
+    core.position.store(core.outside() - core.began.load(Relaxed), Relaxed);
+    core.saved_at.store(0, Relaxed);
+    core.touched.store(0, Relaxed);
+    core.whose.store(NOBODY, Relaxed);
 }
 
 /// The hypervisor stores something.
-pub(crate) extern "C" fn at_store(_vcpu: c_uint, _info: u32, address: u64, _number: usize) {
-    if SAVED_AT.load(Relaxed) == 0 {
-        SAVED_AT.store(address, Relaxed);
+pub(crate) extern "C" fn at_store(vcpu: c_uint, _info: u32, address: u64, _number: usize) {
+    let core = Core::at(vcpu);
+    if core.saved_at.load(Relaxed) == 0 {
+        core.saved_at.store(address, Relaxed);
     }
     let Some((vm, bit)) = COUNTERS.get().and_then(|counters| counters.find(address)) else {
         return;
     };
-    let touched = TOUCHED.load(Relaxed);
+    let touched = core.touched.load(Relaxed);
     if let Some(vm) = vm
         && touched & Counters::SWITCHES == 0
-        && WHOSE.load(Relaxed) == NOBODY
+        && core.whose.load(Relaxed) == NOBODY
     {
-        WHOSE.store(vm, Relaxed);
+        core.whose.store(vm, Relaxed);
     }
-    TOUCHED.store(touched | 1 << bit, Relaxed);
-}
-
-/// A trap ended: the guest goes on in `block`.
-fn ended(inside: u64, block: usize) {
-    let tally = Tally { number: 1, instructions: inside - SEEN.load(Relaxed) };
-    SEEN.store(inside, Relaxed);
-    with_found(|found| {
-        let key = found.key(block);
-        let whose = WHOSE.load(Relaxed);
-        if whose != NOBODY && key.vector != START {
-            found.owners.entry(key.saved_at).or_insert(whose);
-        }
-        let sum = found.traps.entry(key).or_default();
-        sum.number += tally.number;
-        sum.instructions += tally.instructions;
-    });
+    core.touched.store(touched | 1 << bit, Relaxed);
 }
 
 /// The report: a line for each VM, vector, set of counters and address.
-pub(crate) fn report(inside: u64) -> Report {
-    Report { lines: with_found(|found| found.lines(inside)).unwrap_or_default() }
+pub(crate) fn report() -> Report {
+    Report { lines: with_found(|found| found.lines()).unwrap_or_default() }
 }
 
 /// The text of a report.
@@ -167,30 +236,35 @@ pub(crate) struct Report {
 }
 
 impl Found {
-    /// What the trap that is under way is counted as, if the guest goes on in `next`.
-    fn key(&self, next: usize) -> Key {
-        let vector = VECTOR.load(Relaxed);
+    /// What the trap that is under way on a core is counted as, if the guest goes on in `next`.
+    fn key(&self, number: usize, next: usize) -> Key {
+        let core = Core::numbered(number);
+        let vector = core.vector.load(Relaxed);
         let at = |block: usize, index: usize| self.blocks.get(block)?.get(index).copied();
-        let position = usize::try_from(POSITION.load(Relaxed)).unwrap_or(0);
+        let position = usize::try_from(core.position.load(Relaxed)).unwrap_or(0);
         let address = match vector {
             START | INTERRUPT => None,
             PREFETCH_ABORT => at(next, 0),
-            _ => at(BLOCK.load(Relaxed), position.wrapping_sub(1)),
+            _ => at(core.block.load(Relaxed), position.wrapping_sub(1)),
         };
         Key {
-            saved_at: SAVED_AT.load(Relaxed),
+            core: number,
+            saved_at: core.saved_at.load(Relaxed),
             vector,
-            touched: TOUCHED.load(Relaxed),
+            touched: core.touched.load(Relaxed),
             address: address.unwrap_or(0),
         }
     }
 
-    fn lines(&self, inside: u64) -> Vec<(Option<u32>, Key, Tally)> {
+    fn lines(&self) -> Vec<(Option<u32>, Key, Tally)> {
         // The machine may end, or wait for ever, in the hypervisor.
-        let instructions = inside - SEEN.load(Relaxed);
-        let last =
-            (instructions != 0).then(|| (self.key(usize::MAX), Tally { number: 1, instructions }));
-        let owner = |key: &Key| self.owners.get(&key.saved_at).copied();
+        let last = (0..=CORES).filter_map(|number| {
+            let core = Core::at(c_uint::try_from(number).unwrap_or(0));
+            let instructions = core.inside() - core.seen.load(Relaxed);
+            let tally = Tally { number: 1, instructions };
+            (instructions != 0).then(|| (self.key(number, usize::MAX), tally))
+        });
+        let owner = |key: &Key| self.owners.get(&(key.core, key.saved_at)).copied();
         let traps = self.traps.iter().map(|(key, tally)| (*key, *tally)).chain(last);
         let mut lines: Vec<_> = traps.map(|(key, tally)| (owner(&key), key, tally)).collect();
         lines.sort_by_key(|(vm, key, _)| (*vm, *key));

@@ -32,12 +32,6 @@ const MARK: [u8; 4] = entresol_trace::MAGIC.to_le_bytes();
 /// `entresol profile`.
 pub(crate) fn profile(arguments: &Arguments) -> Outcome {
     let system = load(&arguments.system)?;
-    if let Some(vm) = system.vms.iter().find(|vm| vm.core != 0) {
-        let what = format!("`{}` runs on core {}; only core 0 can be profiled", vm.name, vm.core);
-        return Err(Problem::new("profile::cores", what)
-            .help("profile the VMs of one core at a time, in a manifest of their own")
-            .into());
-    }
     let guests = guests(&system, &arguments.symbols)?;
     let channel = channel(&system, arguments.to.as_deref())?;
     let plugin = instrument::find(arguments.instrument.as_deref())?;
@@ -88,8 +82,9 @@ pub(crate) fn profile(arguments: &Arguments) -> Outcome {
     }
     let report = watch.report().inspect_err(|_| eprint!("{}", session.complaints()))?;
     let offset = watched.counters - entresol_trace::BASE;
-    let memory = watch.memory(&MARK, offset, COUNTERS)?;
-    let profile = counters::read(&memory)
+    let stride = entresol_trace::CORE_STRIDE;
+    let memories = watch.memory(&MARK, offset, COUNTERS, stride, qemu.cores)?;
+    let profile = counters::read(&memories)
         .ok_or_else(|| "there are no counters".to_owned())
         .and_then(|observed| Profile::new(&system.machine.name, &guests, &report, &observed))
         .map_err(|what| Problem::new("profile::report", format!("not understood: {what}")))

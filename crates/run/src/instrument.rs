@@ -126,21 +126,32 @@ impl Watch {
     }
 
     /// `len` bytes of the machine's memory at `offset` from a megabyte's start, in the first
-    /// megabyte where they start with `mark`.
+    /// megabyte where they start with `mark`; and as many again further on, at each multiple of
+    /// `stride` below `copies` of them.
     ///
     /// # Errors
     ///
     /// When there is no such place, or the memory cannot be read.
-    pub fn memory(&self, mark: &[u8], offset: u32, len: usize) -> Result<Vec<u8>, Error> {
+    pub fn memory(
+        &self,
+        mark: &[u8],
+        offset: u32,
+        len: usize,
+        stride: u32,
+        copies: u32,
+    ) -> Result<Vec<Vec<u8>>, Error> {
         let mut file = File::open(self.memory_path())?;
         let size = file.metadata()?.len();
         let mut bytes = vec![0; len];
         let mut at = u64::from(offset);
         while at + u64::try_from(len).unwrap_or(u64::MAX) <= size {
-            file.seek(SeekFrom::Start(at))?;
-            file.read_exact(&mut bytes)?;
-            if bytes.starts_with(mark) {
-                return Ok(bytes);
+            let mut read = |at: u64| {
+                file.seek(SeekFrom::Start(at))?;
+                file.read_exact(&mut bytes)?;
+                Ok::<_, Error>(bytes.clone())
+            };
+            if read(at)?.starts_with(mark) {
+                return (0..copies).map(|copy| read(at + u64::from(copy * stride))).collect();
             }
             at += 1 << 20;
         }
@@ -172,9 +183,11 @@ mod tests {
         };
         let mut memory = vec![0; 3 << 20];
         memory[(2 << 20) + 0x40..][..8].copy_from_slice(b"MARK1234");
+        memory[(2 << 20) + 0x240..][..8].copy_from_slice(b"MARK5678");
         std::fs::write(watch.memory_path(), memory).unwrap();
-        assert_eq!(watch.memory(b"MARK", 0x40, 8).unwrap(), b"MARK1234");
-        assert!(watch.memory(b"MARK", 0x44, 8).is_err());
+        let copies = watch.memory(b"MARK", 0x40, 8, 0x200, 2).unwrap();
+        assert_eq!(copies, [b"MARK1234", b"MARK5678"]);
+        assert!(watch.memory(b"MARK", 0x44, 8, 0, 1).is_err());
         assert!(watch.report().is_err());
         let arguments = watch.arguments().join(" ");
         assert!(arguments.contains("vectors=0xffb00020..0xffb00060"), "{arguments}");

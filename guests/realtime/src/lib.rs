@@ -1,4 +1,4 @@
-//! A guest kernel with periodic tasks at PL0, which measures its 1 kHz period.
+//! A guest kernel with periodic tasks at PL0, which measures its period, most often of 1 ms.
 //!
 //! The virtual timer releases the first task, and in every tenth period the second; the
 //! kernel enters each at PL0 in an address space of its own; it works and makes a
@@ -26,14 +26,8 @@ mod task;
 use entresol_guest::{app, board, gic, println, timer, trap, vectors};
 use period::Periods;
 
-/// Releases per second.
-const RATE: u32 = 1000;
-
 /// The second task runs in one of so many periods.
 const MONITOR: u32 = 10;
-
-/// Releases in a report.
-const REPORT: u32 = 1000;
 
 vectors! {
     /// The kernel's vectors.
@@ -42,18 +36,18 @@ vectors! {
         irq interrupt::entry, fiq trap::unexpected,
 }
 
-/// Runs the tasks, for ever or until as many reports were made.
+/// Runs the tasks `rate` times a second, for ever or until as many reports were made, one a second.
 ///
 /// Returns 0 if no release was missed.
-pub fn run(reports: Option<u32>) -> u32 {
+pub fn run(rate: u32, reports: Option<u32>) -> u32 {
     let hz = timer::frequency();
-    let interval = u64::from(hz / RATE);
+    let interval = u64::from(hz / rate);
     // SAFETY: the handlers are those of `app` and `interrupt`, made for this.
     unsafe { trap::install(kernel_vectors) }
     let [mut control, mut monitor] = task::create(["control", "monitor"]);
     gic::init();
     gic::enable(board::TIMER_INTERRUPT);
-    println!("rt: {RATE} Hz, counter at {hz} Hz");
+    println!("rt: {rate} Hz, counter at {hz} Hz");
 
     let mut missed_ever = 0;
     let mut reported = 0;
@@ -74,7 +68,7 @@ pub fn run(reports: Option<u32>) -> u32 {
         let overrun = interrupt::take_overruns();
         periods.missed += overrun;
         release += u64::from(overrun) * interval;
-        if periods.count == REPORT {
+        if periods.count == rate {
             println!("{periods}");
             missed_ever += periods.missed;
             periods = Periods::new(hz, interval);

@@ -85,6 +85,36 @@ fn counter() -> (u64, u64) {
     (u64::from(high) << 32 | u64::from(low), u64::from(hz))
 }
 
+/// Compares the kernel's clock with time that another VM writes to shared memory, for ever:
+/// prints once a second by how much more or less has passed here since the start.
+pub(crate) fn drift() -> ! {
+    const SHARED: u32 = 0x3000_0000;
+    let shared = linux::map_physical(SHARED);
+    let other = || loop {
+        let version = shared.get(0);
+        let time = u64::from(shared.get(2)) << 32 | u64::from(shared.get(1));
+        if version.is_multiple_of(2) && version == shared.get(0) && version != 0 {
+            return time;
+        }
+    };
+    // Both at once: it was not interrupted in between.
+    let both = || loop {
+        let before = by_call();
+        let theirs = other();
+        if by_call() - before < 50_000 {
+            return (before, theirs);
+        }
+    };
+    let start = both();
+    loop {
+        linux::sleep(1);
+        let now = both();
+        let (here, there) = (now.0 - start.0, now.1 - start.1);
+        let off = here.abs_diff(there) / 1000;
+        linux::println(format_args!("linux: {} s off={off} us", here / 1_000_000_000));
+    }
+}
+
 /// Checks clock and counter.
 pub(crate) fn check() -> Result<(), Wrong> {
     let function = symbol(c"__vdso_clock_gettime").ok_or("the vDSO has no clock")?;

@@ -115,6 +115,28 @@ pub(crate) fn map(pages: usize, protection: u32, shared: bool) -> Pages {
     Pages { base: base as u32 as usize, pages }
 }
 
+/// Maps a page of physical memory that is not the kernel's, to be read.
+pub(crate) fn map_physical(address: u32) -> Pages {
+    const OPEN: u32 = 5;
+    let path = c"/dev/mem".as_ptr().addr() as u32;
+    // SAFETY: the kernel reads the path.
+    let file = unsafe { syscall(OPEN, [path, 0, 0, 0, 0, 0]) }.unsigned_abs();
+    let (length, page) = (PAGE as u32, address / PAGE as u32);
+    // SAFETY: a fresh mapping.
+    let base = unsafe { syscall(MMAP2, [0, length, READ, MAP_SHARED, file, page]) };
+    Pages { base: base as u32 as usize, pages: 1 }
+}
+
+/// Sleeps.
+pub(crate) fn sleep(seconds: u32) {
+    const CLOCK_NANOSLEEP64: u32 = 407;
+    const CLOCK_MONOTONIC: u32 = 1;
+    let time = [seconds, 0, 0, 0];
+    let time = (&raw const time).addr() as u32;
+    // SAFETY: the kernel reads two 64-bit words.
+    unsafe { syscall(CLOCK_NANOSLEEP64, [CLOCK_MONOTONIC, 0, time, 0, 0, 0]) };
+}
+
 /// Pages mapped by [`map`]; they stay until unmapped by hand.
 #[derive(Clone, Copy)]
 pub(crate) struct Pages {

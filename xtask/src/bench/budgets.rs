@@ -100,6 +100,8 @@ pub(super) struct Probe {
     /// Which sample.
     #[serde(default)]
     pub(super) take: Take,
+    /// The run ends when there are so many.
+    pub(super) samples: Option<u64>,
 }
 
 /// Which of many samples is the cost.

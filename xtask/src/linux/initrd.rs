@@ -47,6 +47,19 @@ pub(super) fn write_all(workspace: &Workspace) -> Result<()> {
     workload.program("init", &read(&workspace.path("bench/workload/init"))?)?;
     write(&linux, "initrd-workload.cpio", workload)?;
 
+    let mut clock = with_busybox(&linux)?;
+    clock.program("init", include_bytes!("init/clock"))?;
+    clock.program("bin/userland", &read(&workspace.program("userland"))?)?;
+    write(&linux, "initrd-clock.cpio", clock)?;
+
+    let mut watchdog = with_busybox(&linux)?;
+    watchdog.program("init", include_bytes!("init/watchdog"))?;
+    watchdog.directory("modules")?;
+    for (name, bytes) in Modules::find(&linux.join("modules"))?.closure(&["sp805_wdt"])? {
+        watchdog.file(&format!("modules/{name}.ko"), &bytes)?;
+    }
+    write(&linux, "initrd-watchdog.cpio", watchdog)?;
+
     let mut modules = with_busybox(&linux)?;
     modules.program("init", include_bytes!("init/modules"))?;
     add_modules(&mut modules, &linux)?;

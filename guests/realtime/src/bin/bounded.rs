@@ -5,5 +5,5 @@
 entresol_guest::entry!(main);
 
 fn main(_device_tree: u32) -> u32 {
-    realtime::run(Some(2))
+    realtime::run(1000, Some(2))
 }

@@ -5,5 +5,5 @@
 entresol_guest::entry!(main);
 
 fn main(_device_tree: u32) -> u32 {
-    realtime::run(None)
+    realtime::run(1000, None)
 }

@@ -11,21 +11,12 @@
 //! `period` the shortest and longest time from one stretch's start to the next's, both in
 //! nanoseconds. The resolution is that of two readings, a few hundred nanoseconds.
 #![no_std]
-#![no_main]
 
-use entresol_guest::{entry, println, timer};
-
-entry!(main);
+use entresol_guest::{println, timer};
 
 /// Nanoseconds between two readings that mean a gap: longer than an interrupt of the
 /// hypervisor takes, shorter than anybody else's turn.
 const GAP: u32 = 10_000;
-
-/// Stretches measured before a report.
-const STRETCHES: u32 = 200;
-
-/// Reports until it ends.
-const REPORTS: u32 = 3;
 
 /// The shortest and longest of some times in ticks.
 struct Extremes {
@@ -44,9 +35,9 @@ impl Extremes {
     }
 }
 
-/// Waits for the next gap. Returns the last reading before it and the first behind it.
-fn next_gap(gap: u64) -> (u64, u64) {
-    let mut before = timer::now();
+/// Waits for the next gap after the reading `before`. Returns the last reading before it and the
+/// first behind it.
+fn next_gap(gap: u64, mut before: u64) -> (u64, u64) {
     loop {
         let now = timer::now();
         if now - before > gap {
@@ -56,18 +47,21 @@ fn next_gap(gap: u64) -> (u64, u64) {
     }
 }
 
-fn main(_device_tree: u32) -> u32 {
+/// Reports of so many stretches each, for ever or until there were as many. Returns 0.
+pub fn run(stretches: u32, reports: Option<u32>) -> u32 {
     let hz = timer::frequency();
     let ns = |ticks: u64| ticks * 1_000_000_000 / u64::from(hz);
     let gap = u64::from(GAP) * u64::from(hz) / 1_000_000_000;
-    for _ in 0..REPORTS {
+    let mut reported = 0;
+    while reports != Some(reported) {
+        reported += 1;
         // What was printed before counts in no stretch.
-        let (_, first) = next_gap(gap);
+        let (_, first) = next_gap(gap, timer::now());
         let mut start = first;
         let (mut run, mut period) = (Extremes::new(), Extremes::new());
         let mut ran = 0;
-        for _ in 0..STRETCHES {
-            let (end, next) = next_gap(gap);
+        for _ in 0..stretches {
+            let (end, next) = next_gap(gap, start);
             run.add(end - start);
             period.add(next - start);
             ran += end - start;
@@ -75,7 +69,7 @@ fn main(_device_tree: u32) -> u32 {
         }
         let share = ran * 10_000 / (start - first);
         println!(
-            "spin: stretches={STRETCHES} share={}.{:02} run={}..{} period={}..{}",
+            "spin: stretches={stretches} share={}.{:02} run={}..{} period={}..{}",
             share / 100,
             share % 100,
             ns(run.least),

@@ -1,0 +1,35 @@
+//! A guest that only executes, to see from outside when it does: measures time slots.
+//!
+//! The first VM passes `at_slot` every ten instructions, the other does the same elsewhere. So what
+//! is longer than ten instructions from one passage to the next is the time in which the first did
+//! not run. Ends never.
+#![no_std]
+#![no_main]
+
+core::arch::global_asm!(
+    r#"
+    .section .text.kernel, "ax"
+    .arm
+    .arch_extension virt
+    .globl _start, at_slot
+_start:
+    ldr     r0, =0x86000001                 // VmIndex
+    hvc     #0
+    cmp     r0, #0
+    bne     2f
+at_slot:
+    .rept   9
+    nop
+    .endr
+    b       at_slot
+2:  .rept   9
+    nop
+    .endr
+    b       2b
+    "#
+);
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
