@@ -26,7 +26,10 @@ impl Hypervisor {
                     let pc = self.guest_called().vcpu.pc.wrapping_sub(4);
                     return self.wait(pc);
                 }
+                Request::CpuOff if self.guest().siblings.is_some() => return self.cpu_off(),
                 Request::CpuOff | Request::SystemOff => return self.end(End::Off),
+                Request::CpuOn { cpu, entry, context } => self.cpu_on(cpu, entry, context),
+                Request::AffinityInfo(cpu) => self.affinity_info(cpu),
                 Request::SystemReset => return self.end(End::Reset),
                 Request::Exit(status) => return self.end(End::Exit(status)),
                 Request::VmIndex => index as u32,

@@ -35,6 +35,9 @@ impl Hypervisor {
         };
         self.give_way();
         self.counters().mmio += 1;
+        if self.guest().cpu != 0 && Board::is_shared(at) {
+            return self.ask_first(access, length, at, address);
+        }
         let outcome = self.access_board(&access, length, at, address);
         match outcome {
             Outcome::Next | Outcome::Jumped => {
@@ -122,6 +125,7 @@ impl Hypervisor {
             0x0801 if matches!(at.0 & 0xffff, EOIR | DIR) => self.rearm_devices(),
             0x0800 if ICACTIVER.contains(&(at.0 & 0xffff)) => self.rearm_devices(),
             0x0901 | 0x0902 => self.arm(),
+            0x0800 => self.after_distributor(),
             _ => {}
         }
     }
@@ -145,7 +149,7 @@ impl Bus<'_> {
     }
 }
 
-const fn bus_width(width: Width) -> bus::Width {
+pub(crate) const fn bus_width(width: Width) -> bus::Width {
     match width {
         Width::Byte => bus::Width::Byte,
         Width::Half => bus::Width::Half,

@@ -274,6 +274,9 @@ impl Hypervisor {
                 self.wait(pc);
             }
             Outcome::WaitForEvent => {
+                if self.guest().siblings.is_some() {
+                    cp15::let_others_go_on();
+                }
                 self.scheduler().expire();
                 self.reschedule = true;
             }

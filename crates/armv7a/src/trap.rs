@@ -307,10 +307,14 @@ impl Hypervisor {
     fn resolve(&mut self, address: u32, attempt: Attempt, own: bool) -> Resolved {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let (privileged, thumb, pc) = (guest.vcpu.privileged(), guest.vcpu.thumb(), guest.vcpu.pc);
-        let mut linear = Linear::enter(&mut self.view);
-        let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
-        let filled = shadow.refill(&mut linear, cp15, address, attempt, Side::of(privileged));
-        linear.leave();
+        let filled = guest.try_lock() && {
+            let mut linear = Linear::enter(&mut self.view);
+            let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
+            let filled = shadow.refill(&mut linear, cp15, address, attempt, Side::of(privileged));
+            linear.leave();
+            guest.unlock();
+            filled
+        };
         if filled {
             if attempt == Attempt::Fetch {
                 self.guest().note_baked();

@@ -6,6 +6,10 @@ use super::access::{Read, key};
 use super::timer::{self, Timer};
 use crate::state::Vcpu;
 
+/// What the configuration base register of one of several vCPUs says: where the board has the
+/// snoop control unit.
+const SCU_BASE: u32 = 0x0802_0000;
+
 impl Vcpu {
     pub(super) fn read_system(&mut self, register: u32, timer: &dyn Timer) -> Read {
         match register >> 12 {
@@ -94,6 +98,8 @@ impl Vcpu {
             // Only cp10 and cp11 may be used; CPACR decides (B4.1.111).
             reg::NSACR => 0xc00,
             reg::ISR => self.pending,
+            // Bit 30 of MPIDR: of one core, which has no such base.
+            reg::CONFIGURATION_BASE if self.cp15.identity.mpidr >> 30 & 1 == 0 => SCU_BASE,
             _ if reg::is_absent(register) => 0,
             reg::SCR | reg::SDER | reg::MVBAR | reg::VCR => return Read::Undefined,
             _ => return Read::Unknown,
@@ -168,6 +174,7 @@ pub(super) mod reg {
     pub(in crate::cp15) const TPIDRURO: u32 = key(13, 0, 0, 3);
     pub(in crate::cp15) const TPIDRPRW: u32 = key(13, 0, 0, 4);
     pub(in crate::cp15) const POWER_CONTROL: u32 = key(15, 0, 0, 0);
+    pub(in crate::cp15) const CONFIGURATION_BASE: u32 = key(15, 4, 0, 0);
 
     /// Registers of features this processor does not have, that read as zero and
     /// ignore writes.
@@ -188,7 +195,6 @@ pub(super) mod reg {
         const DIAGNOSTIC_2: u32 = key(15, 0, 0, 2);
         const NEON_BUSY: u32 = key(15, 0, 1, 0);
         const L2_AUXILIARY: u32 = key(15, 1, 0, 0);
-        const CONFIGURATION_BASE: u32 = key(15, 4, 0, 0);
         const LOCKDOWN_READ: u32 = key(15, 5, 4, 2);
         const LOCKDOWN_WRITE: u32 = key(15, 5, 4, 4);
         const LOCKDOWN_VA: u32 = key(15, 5, 5, 2);
