@@ -11,7 +11,7 @@
 //! - [`shadow`], with [`tables`] and [`pages`]: shadow translation. [`code`]: pages of guest
 //!   code.
 //! - [`guest`], [`hypervisor`]: VMs, and who runs. [`interrupts`], [`restore`], [`setup`]:
-//!   the rest of their lives. [`trap`], [`emulate`], [`effect`], [`device`], [`call`]: what
+//!   the rest of their lives. [`siblings`]: vCPUs of one VM on several cores. [`trap`], [`emulate`], [`effect`], [`device`], [`call`]: what
 //!   traps mean.
 
 #![cfg_attr(not(test), no_std)]
@@ -26,9 +26,11 @@
     reason = "indices are taken modulo the length, which costs no check"
 )]
 
+mod blocks;
 pub mod boot;
 mod call;
 mod code;
+mod consoles;
 mod control;
 pub mod cores;
 pub mod cp15;
@@ -37,6 +39,7 @@ mod effect;
 mod emulate;
 mod entry;
 pub mod exclusive;
+mod express;
 mod fast;
 mod float;
 mod guarded;
@@ -55,6 +58,7 @@ mod promote;
 mod restore;
 mod setup;
 mod shadow;
+mod siblings;
 mod stubs;
 mod tables;
 pub mod timer;
@@ -62,5 +66,6 @@ mod translation;
 mod trap;
 mod work;
 
+pub use express::Wires;
 pub use hypervisor::halt;
 pub use setup::{Setup, start};
