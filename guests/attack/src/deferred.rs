@@ -35,8 +35,6 @@ const LOOP: [u32; 15] = [
 const OPEN: u32 = 0x5555_5555;
 /// Without devices.
 const CLOSED: u32 = OPEN & !(0b11 << 2);
-/// Where DACR is in the shared page.
-const DOMAINS: u32 = 16;
 /// Where the hypervisor is.
 const WINDOW: u32 = 0xffb0_0000;
 
@@ -84,10 +82,7 @@ pub(crate) fn notes() {
             state.r[8] =
                 if random.below(2) == 0 { value(&mut random) } else { domains(&mut random) };
             state.r[9] = field(&mut random, shared);
-            if state.r[9] == shared as u32 + DOMAINS {
-                // Its own memory: it would end by itself.
-                state.r[8] |= 1;
-            }
+            spare_itself(&mut state, 8, 9, shared);
             if random.below(3) == 0 {
                 state.r[5] = USR;
             }
@@ -105,6 +100,15 @@ pub(crate) fn notes() {
     }
     arena::mmu_off();
     print!("stubs={stubs} wrong={wrong} breached={breached} {tally}");
+}
+
+/// What it writes as DACR, from a register to the address in another, leaves it its own memory: else
+/// it would end by itself.
+pub(crate) fn spare_itself(state: &mut State, value: usize, at: usize, shared: usize) {
+    const DOMAINS: usize = 16;
+    if state.r[at] as usize == shared + DOMAINS {
+        state.r[value] |= 1;
+    }
 }
 
 /// Mostly one that makes its writer a manager of something.
