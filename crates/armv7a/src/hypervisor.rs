@@ -35,7 +35,7 @@ use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 use entresol_hv::sentence;
 use entresol_hv::sentence::Value::{self, Text};
-use entresol_vcpu::{Mode, psr};
+use entresol_vcpu::{Mode, TlbOp, psr};
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
@@ -475,6 +475,7 @@ impl Hypervisor {
     #[inline]
     pub(crate) fn leave(&mut self) -> *mut Guest {
         if self.reschedule {
+            self.guest().heed();
             // It may come back by a path that renews nothing.
             self.renew();
             self.choose();
@@ -520,6 +521,9 @@ impl Hypervisor {
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vms[index].injected += 1;
         }
+        if guest.promotion.lazy && guest.take_due() {
+            return self.leave_after(Work::Drop(Some(TlbOp::All)));
+        }
         guest.publish();
         if guest.vcpu.mode() == Mode::FIQ && guest.shadow.forbid_fiq() {
             return self.leave_after(Work::EnterFiq);
@@ -539,7 +543,7 @@ impl Hypervisor {
             self.view = view;
         }
         let now = cp15::domain_access();
-        if (now != guest.dacr || guest.fast.apart == 0)
+        if (now != guest.dacr || guest.promotion.lazy || guest.fast.apart == 0)
             && let Some(dacr) = guest.domains(now)
         {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.
