@@ -54,7 +54,8 @@ impl Hypervisor {
             Effect::Translate(request) => {
                 let linear = Self::linear(&mut self.view);
                 let memory = guest.shadow.memory;
-                walk::translate(&mut guest.vcpu, request, |at| memory.load(&linear, at));
+                let walked = memory.walk(&linear, &guest.vcpu.cp15, request.va);
+                walk::translate(&mut guest.vcpu, request, walked);
             }
             Effect::Barrier => cp15::dsb(),
             Effect::FloatAccess | Effect::FloatUnit => self.update_float(),
@@ -65,6 +66,7 @@ impl Hypervisor {
     fn cache(&mut self, op: CacheOp) {
         match op {
             CacheOp::InstructionAll | CacheOp::InstructionAddress(_) => {
+                maintenance::forget_instructions();
                 let guest = &mut self.guests[self.loaded % MAX_VMS];
                 if guest.shadow.open != [None; 4] {
                     let linear = Self::linear(&mut self.view);
@@ -80,7 +82,6 @@ impl Hypervisor {
                     drop(linear);
                     self.work(Work::Close(page));
                 }
-                maintenance::forget_instructions();
             }
             CacheOp::Branch => maintenance::forget_branches(),
             CacheOp::SetWay(way) => maintenance::flush_set_way(way),

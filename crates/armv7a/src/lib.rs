@@ -26,9 +26,11 @@
     reason = "indices are taken modulo the length, which costs no check"
 )]
 
+mod blocks;
 pub mod boot;
 mod call;
 mod code;
+mod consoles;
 mod control;
 pub mod cores;
 pub mod cp15;
@@ -37,6 +39,7 @@ mod effect;
 mod emulate;
 mod entry;
 pub mod exclusive;
+mod express;
 mod fast;
 mod float;
 mod guarded;
@@ -63,5 +66,6 @@ mod translation;
 mod trap;
 mod work;
 
+pub use express::Wires;
 pub use hypervisor::halt;
 pub use setup::{Setup, start};

@@ -24,6 +24,23 @@ impl Guest {
         self.give(Work::Restore { image, hz, clear });
         self.run = Run::Restoring;
     }
+
+    /// Makes its processor and what was noted of it as at the start: work, after its memory.
+    pub(crate) fn reset(&mut self, hz: u32) {
+        let vm = &self.vm;
+        let second = self.siblings.filter(|_| self.cpu != 0).map(Siblings::beginning);
+        let (entry, r0) = second.unwrap_or((vm.entry.0, 0));
+        self.vcpu.reset(entry, r0, vm.r1, vm.r2.0);
+        self.renewed();
+        self.board.clear(hz);
+        self.notices = Notices::new();
+        self.last = LastException::default();
+        self.fast = Fast::EMPTY;
+        self.devices.forget();
+        for line in self.interrupts.iter_mut().flatten() {
+            line.delivered = false;
+        }
+    }
 }
 
 impl Hypervisor {
@@ -48,7 +65,7 @@ impl Hypervisor {
         }
         let mut run = Run::Ending(action);
         match action {
-            Action::GoOn { told: false } => return,
+            Action::GoOn { told: false } => return self.settle_locks(),
             Action::GoOn { .. } => run = Run::Working,
             Action::FailOver | Action::Stop { .. } => self.hand_over(index),
             _ => {}
@@ -69,6 +86,8 @@ impl Hypervisor {
         self.locks.live(cores::board(), index, 0);
         self.tell_of(index);
         self.settle_locks();
+        // Its equals, of whom one may take over, run before what is left to do of it.
+        self.scheduler().expire();
     }
 
     /// Ends it by a fault.
@@ -106,24 +125,17 @@ impl Hypervisor {
         let hz = self.platform().hz();
         let now = self.platform().now();
         let guest = &mut self.guests[self.loaded % MAX_VMS];
-        let vm = guest.vm;
-        let second = guest.siblings.filter(|_| guest.cpu != 0).map(Siblings::beginning);
-        let (entry, r0) = second.unwrap_or((vm.entry.0, 0));
-        guest.vcpu.reset(entry, r0, vm.r1, vm.r2.0);
-        guest.renewed();
-        guest.board.start(now, hz, vm.flags);
+        guest.board.start(now, hz, guest.vm.flags);
         guest.board.promise(None, now);
-        guest.notices = Notices::new();
-        guest.last = LastException::default();
-        guest.fast = Fast::EMPTY;
-        guest.devices.forget();
+        // What was the machine's when it was kept from being restored.
+        guest.vcpu.cp15.tpidrurw = 0;
         guest.run = Run::Running;
         if self.float_holder == &raw const self.guests[self.loaded % MAX_VMS] {
             self.float_holder = core::ptr::null();
         }
         self.begin_sibling();
         let index = self.loaded;
-        if second.is_none() {
+        if self.guest().cpu == 0 {
             self.counters().starts += 1;
             let starts = self.counters().starts;
             self.locks.live(cores::board(), index, starts);

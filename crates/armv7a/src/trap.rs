@@ -39,17 +39,20 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.check_origin(1);
-    let vcpu = &mut hypervisor.guest().vcpu;
+    let vcpu = &mut hypervisor.guest_called().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
+    if hypervisor.took_express() {
+        return hypervisor.settle_express();
+    }
     match hypervisor.stopped() {
         Stopped::Outside => {
-            let vcpu = &hypervisor.guest().vcpu;
+            let vcpu = &hypervisor.guest_called().vcpu;
             // In an IT block nothing is promoted.
             let single = vcpu.psr & psr::IT == 0;
             let site = vcpu.pc | u32::from(vcpu.thumb());
             hypervisor.emulate(None);
             // Unfinished work has its shadow.
-            if single && matches!(hypervisor.guest().run, Run::Running) {
+            if single && matches!(hypervisor.guest_called().run, Run::Running) {
                 hypervisor.trapped_at(site);
             }
         }
@@ -63,9 +66,12 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn supervisor_call(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
-    hypervisor.stopped();
-    let vcpu = &mut hypervisor.guest().vcpu;
+    let vcpu = &mut hypervisor.guest_called().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
+    if hypervisor.took_express() {
+        return hypervisor.settle_express();
+    }
+    hypervisor.stopped();
     hypervisor.inject(Exception::SupervisorCall);
     hypervisor.leave()
 }
@@ -75,6 +81,9 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.check_origin(3);
+    if hypervisor.took_express() {
+        return hypervisor.settle_express();
+    }
     hypervisor.stopped_lightly();
     let status = cp15::instruction_fault_status();
     let address = cp15::instruction_fault_address();
@@ -106,6 +115,9 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
+    if hypervisor.took_express() {
+        return hypervisor.settle_express();
+    }
     hypervisor.stopped_lightly();
     let status = cp15::data_fault_status();
     let address = cp15::data_fault_address();
@@ -131,11 +143,15 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
+    if hypervisor.took_express() {
+        return hypervisor.settle_express();
+    }
     hypervisor.stopped_lightly();
+    hypervisor.interrupted();
     if hypervisor.guest().promotion.on {
+        hypervisor.give_way();
         hypervisor.prepare_samples();
     }
-    hypervisor.interrupted();
     hypervisor.leave_unchanged()
 }
 
@@ -196,7 +212,7 @@ impl Hypervisor {
     /// The guest takes an exception.
     pub(crate) fn inject(&mut self, exception: Exception) {
         self.counters().reflected += 1;
-        let guest = self.guest();
+        let guest = self.guest_called();
         guest.promotion.entered = true;
         let from = guest.vcpu.pc;
         guest.vcpu.enter(exception);
@@ -340,7 +356,7 @@ impl Hypervisor {
     /// Goes on with two tables, if the guest has been given these.
     #[inline(never)]
     pub(crate) fn parted(&mut self) {
-        if let Some(why) = self.guest().shadow.joint.parted.take() {
+        if let Some(why) = self.guest_called().shadow.joint.parted.take() {
             self.renew();
             self.renew_vectors();
             self.enter_view(self.loaded);
@@ -354,7 +370,7 @@ impl Hypervisor {
     #[inline(never)]
     fn touched_window(&mut self, address: u32, access: Did) {
         let (who, pc) = self.culprit();
-        if self.guest().vcpu.cp15.sctlr & 1 == 0 {
+        if self.guest_called().vcpu.cp15.sctlr & 1 == 0 {
             return self.fault(Fault::Window { who, access, address, pc });
         }
         self.notice(Notice::Window { who, access, address, pc });
@@ -366,7 +382,7 @@ impl Hypervisor {
     }
 
     fn culprit(&mut self) -> (Who, u32) {
-        let vcpu = &self.guest().vcpu;
+        let vcpu = &self.guest_called().vcpu;
         (if vcpu.privileged() { Who::Kernel } else { Who::Application }, vcpu.pc)
     }
 
@@ -375,7 +391,7 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn tell_nothing(&mut self, address: u32, at: GuestPhys, access: Did) {
         let (who, pc) = self.culprit();
-        let mapped = self.guest().vcpu.cp15.sctlr & 1 != 0;
+        let mapped = self.guest_called().vcpu.cp15.sctlr & 1 != 0;
         self.notice(if mapped && !Board::is_device(at) {
             Notice::ForeignMapping { address, to: at, pc }
         } else {

@@ -163,18 +163,20 @@ impl Guest {
 
 impl Hypervisor {
     /// Does work for the loaded guest. Returns whether it is done; if not, the guest goes on
-    /// after it, and the handler ends without touching what it works on.
+    /// after it, and the handler ends without touching what it works on; or right here, if what
+    /// interrupted it is the express.
     #[inline(never)]
     pub(crate) fn work(&mut self, work: Work) -> bool {
-        self.guest().give(work);
+        self.guest_called().give(work);
         let done = self.go_on();
         if done {
             self.finish();
         } else {
             // A notice that waited to be said is lost.
-            self.guest().run = Run::Working;
+            self.guest_called().run = Run::Working;
             self.reschedule = true;
-            self.interrupted();
+            // The handler has nothing more to do.
+            self.try_express();
         }
         done
     }
@@ -183,16 +185,16 @@ impl Hypervisor {
     /// done for.
     pub(crate) fn work_on(&mut self) {
         if !self.go_on() {
-            return self.interrupted();
+            return;
         }
-        match self.guest().run {
+        match self.guest_called().run {
             Run::Restoring => self.begin(),
             Run::Ending(action) => {
                 self.put_line();
                 self.follow(action);
             }
             _ => {
-                self.guest().run = Run::Running;
+                self.guest_called().run = Run::Running;
                 self.finish();
                 // It may come back by a path that renews nothing.
                 self.renew();
@@ -202,7 +204,7 @@ impl Hypervisor {
 
     /// What follows work that is done.
     fn finish(&mut self) {
-        let guest = self.guest();
+        let guest = self.guest_called();
         match guest.unfinished.work {
             Work::Resolve(_) => {
                 guest.note_baked();
@@ -210,7 +212,7 @@ impl Hypervisor {
                     guest.enforces(guest.vcpu.cp15.dacr);
                 }
                 self.parted();
-                let guest = self.guest();
+                let guest = self.guest_called();
                 if let Some(pool) = guest.shadow.full.take() {
                     let vm = &guest.vm;
                     let limit = if pool == Pool::Sites { vm.sites } else { vm.shadow_tables };
@@ -335,14 +337,14 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
         Work::TurnOn { hz } => {
             shadow.activate_off(linear);
             // SAFETY: as for the shadow; it is silent.
-            unsafe { (*guest).board.clear(hz) };
+            unsafe { (*guest).reset(hz) };
         }
         Work::Restore { image, hz, clear } => {
             // SAFETY: nobody writes it after boot.
             let vm = unsafe { (*guest).vm };
             restore::restore(shadow, linear, &vm, image, clear);
-            // SAFETY: as for the shadow; it is silent.
-            unsafe { (*guest).board.clear(hz) };
+            // SAFETY: as for the shadow; it does not run, and its board is silent.
+            unsafe { (*guest).reset(hz) };
         }
         Work::Say(said) => {
             // SAFETY: as for the shadow.

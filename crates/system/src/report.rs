@@ -1,7 +1,9 @@
-//! The result of a check, for people and programs: memory, interrupts, timing.
+//! The result of a check, for people and programs: memory, interrupts, health, timing.
 //!
 //! [`Report`] is what `entresol check` prints: as text by [`std::fmt::Display`], as
 //! JSON by serde. Addresses are numbers in JSON.
+
+mod health;
 
 use crate::{
     System,
@@ -10,6 +12,7 @@ use crate::{
     timing::Timing,
 };
 use entresol_abi::window;
+pub use health::Health;
 use serde::Serialize;
 use std::fmt;
 
@@ -80,6 +83,8 @@ pub struct VmReport {
     pub shadow_tables: u32,
     /// Replaced instructions at once.
     pub sites: u32,
+    /// What follows when something befalls it.
+    pub health: Health,
 }
 
 /// Memory used by the hypervisor: RAM outside guests.
@@ -135,7 +140,7 @@ impl Report {
             machine: system.machine.name.clone(),
             memory,
             interrupts: interrupts(system),
-            vms: system.vms.iter().map(|vm| VmReport::new(vm, &system.shared)).collect(),
+            vms: system.vms.iter().map(|vm| VmReport::new(vm, system)).collect(),
             timing: Some(Timing::new(&system.vms, &system.slots)).filter(|t| !t.is_trivial()),
             hypervisor: Hypervisor {
                 size,
@@ -179,11 +184,16 @@ fn interrupts(system: &System) -> Vec<Interrupt> {
     };
     let mut interrupts = vec![own(machine.timer.irq, "timer"), own(machine.uart.irq, "console")];
     for vm in &system.vms {
-        for given in vm.passthrough.iter().filter(|given| given.device.irq != 0) {
+        let has =
+            |given: &&crate::Passthrough| given.device.irq != 0 && !(given.paired && vm.is_backup);
+        for given in vm.passthrough.iter().filter(has) {
             interrupts.push(Interrupt {
                 number: given.device.irq,
                 device: given.device.name.clone(),
-                owner: vm.name.clone(),
+                owner: match vm.partner.and_then(|index| system.vms.get(index)) {
+                    Some(backup) if given.paired => format!("{} or {}", vm.name, backup.name),
+                    _ => vm.name.clone(),
+                },
                 guest_number: Some(given.irq),
             });
         }
@@ -193,7 +203,7 @@ fn interrupts(system: &System) -> Vec<Interrupt> {
 }
 
 impl VmReport {
-    fn new(vm: &crate::Vm, shared: &[crate::Shared]) -> Self {
+    fn new(vm: &crate::Vm, system: &System) -> Self {
         let area = |base: u32, len: u64, what: &str| Area {
             base: u64::from(base),
             len,
@@ -220,7 +230,7 @@ impl VmReport {
             memory.push(area(given.at, given.device.size.0, &what));
         }
         for view in &vm.shared {
-            let Some(region) = shared.get(view.region) else { continue };
+            let Some(region) = system.shared.get(view.region) else { continue };
             let mut what = format!("shared: {}", region.name);
             if view.access == Access::Read {
                 what += ", read-only";
@@ -255,6 +265,7 @@ impl VmReport {
             view_pairs: vm.pools.view_pairs,
             shadow_tables: vm.pools.shadow_tables,
             sites: vm.pools.sites,
+            health: Health::new(vm, &system.vms),
         }
     }
 }
@@ -301,6 +312,9 @@ impl fmt::Display for Report {
                 vm.shadow_tables,
                 vm.sites
             )?;
+            if !vm.health.is_trivial() {
+                write!(f, "{}", vm.health)?;
+            }
         }
         if let Some(timing) = &self.timing {
             write!(f, "{timing}")?;

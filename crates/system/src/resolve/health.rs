@@ -137,7 +137,8 @@ impl Checks<'_> {
             );
             let problem = crate::Problem::new("health::pair", message)
                 .at(self.source, name.span(), "this backup")
-                .help("give both the same priority");
+                .help("give both the same priority")
+                .warning();
             self.warnings.push(problem);
         }
         (a.partner, b.partner, b.is_backup) = (Some(backup), Some(primary), true);
