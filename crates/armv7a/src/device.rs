@@ -32,6 +32,7 @@ impl Hypervisor {
         let Some((access, length)) = self.access_at_pc() else {
             return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         };
+        self.give_way();
         self.counters().mmio += 1;
         let outcome = self.access_board(&access, length, at, address);
         match outcome {
@@ -110,7 +111,7 @@ impl Hypervisor {
                     self.held |= 1 << (index % MAX_VMS);
                 }
                 if sent {
-                    self.pump();
+                    self.pump_at_last();
                 } else {
                     self.deliver(index);
                 }

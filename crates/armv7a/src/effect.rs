@@ -65,6 +65,7 @@ impl Hypervisor {
     fn cache(&mut self, op: CacheOp) {
         match op {
             CacheOp::InstructionAll | CacheOp::InstructionAddress(_) => {
+                maintenance::forget_instructions();
                 let guest = &mut self.guests[self.loaded % MAX_VMS];
                 if guest.shadow.open != [None; 4] {
                     let linear = Self::linear(&mut self.view);
@@ -80,7 +81,6 @@ impl Hypervisor {
                     drop(linear);
                     self.work(Work::Close(page));
                 }
-                maintenance::forget_instructions();
             }
             CacheOp::Branch => maintenance::forget_branches(),
             CacheOp::SetWay(way) => maintenance::flush_set_way(way),

@@ -176,13 +176,12 @@ impl Hypervisor {
                 Err(exception) => return self.inject(exception),
             }
         }
+        self.give_way();
         let was_privileged = self.guest().vcpu.privileged();
         let mut attempts = 0;
         loop {
             let (outcome, wanted, timer) = self.execute(trapped.op, trapped.length, unprivileged);
-            if timer {
-                self.arm();
-            }
+            self.rearm |= timer;
             match (outcome, wanted) {
                 (Outcome::Retry, Some((address, attempt))) if attempts < ATTEMPTS * 4 => {
                     attempts += 1;

@@ -25,6 +25,7 @@
 //!
 //! Manual: ARM DDI 0406C, B1.8 (exceptions), B9.3.5 (LDM user registers).
 
+use crate::express::express;
 use crate::fast;
 use crate::guarded;
 use crate::guest::Guest;
@@ -79,7 +80,31 @@ saved!(undefined_saved, trap::undefined, "");
 saved!(supervisor_call_saved, trap::supervisor_call, "");
 saved!(data_abort_saved, trap::data_abort, "");
 saved!(prefetch_abort_saved, trap::prefetch_abort, "");
-saved!(interrupt, trap::interrupt, "stmia sp, {{r0-r14}}^\nsub lr, lr, #4");
+
+/// An interrupt: the express, or the handler. As in [`saved!`].
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+pub(crate) unsafe extern "C" fn interrupt() {
+    naked_asm!(
+        "stmia sp, {{r0-r14}}^",
+        "sub lr, lr, #4",
+        "mrs r1, spsr",
+        "str lr, [sp, #{PC}]",
+        "str r1, [sp, #{PSR}]",
+        "mov r0, sp",
+        "cps #0x13",
+        "ldr sp, [r0, #{STACK}]",
+        "bl {express}",
+        "bl {handler}",
+        "b {resume}",
+        PC = const PC,
+        PSR = const PSR,
+        STACK = const STACK,
+        express = sym express,
+        handler = sym trap::interrupt,
+        resume = sym resume,
+    )
+}
 
 /// A data abort in a privileged mode. A guarded access returns failure to its caller; one of a
 /// fast path goes to the handler; any other is the end. Only `r0` to `r3` may be lost:

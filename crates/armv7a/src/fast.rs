@@ -25,7 +25,7 @@ mod multiple;
 mod status;
 mod system;
 pub(crate) mod system_call;
-mod turn;
+pub(crate) mod turn;
 
 use crate::guest::{Guest, LastException};
 use crate::hypervisor::Hypervisor;
@@ -59,7 +59,7 @@ pub(crate) struct Fast {
     /// The view of its application.
     application: View,
     /// Its counters.
-    counters: *mut VmCounters,
+    pub(crate) counters: *mut VmCounters,
     /// What its DACR is when it returns to its application without more ado; what the machine's is
     /// then; what its kernel finds enforced when it is entered, and what the machine's is then.
     opened: u32,
@@ -75,7 +75,7 @@ pub(crate) struct Fast {
     /// How many roots there are between the view of its kernel and that of its application.
     pub(crate) apart: u32,
     /// Who comes next if it passes its turn and nothing else is to be done; null if it is.
-    next: *mut Guest,
+    pub(crate) next: *mut Guest,
     /// Its number.
     index: usize,
 }
@@ -299,7 +299,7 @@ const TTBR0: usize = cp15_at(offset_of!(Cp15, ttbr0));
 /// kernel runs. See [`promote`](crate::promote).
 const SAVED: u32 = shared::SAVED;
 const USER: u32 = shared::USER;
-const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
+pub(crate) const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
 const COUNTDOWN: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, countdown);
 const DACR: usize = cp15_at(offset_of!(Cp15, dacr));
 const OPENED: usize = offset_of!(Fast, opened);

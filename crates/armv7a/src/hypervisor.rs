@@ -16,6 +16,7 @@
 
 use crate::cores;
 use crate::exclusive::Exclusive;
+use crate::express::Express;
 use crate::float;
 use crate::guest::{Due, Guest, Run};
 use crate::linear::Linear;
@@ -23,25 +24,17 @@ use crate::maintenance::{self, View};
 use crate::work::{Said, Work};
 use crate::{cp15, entry};
 use entresol_abi::HostPhys;
-use entresol_abi::console::Channel;
 use entresol_abi::health::Event;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_abi::observe::{Observed, VmCounters};
-use entresol_hv::console::{self, Console, Serial};
+use entresol_hv::console::Console;
 use entresol_hv::health::{Fault, Notice};
 use entresol_hv::link::{Relay, State};
 use entresol_hv::locks::Locks;
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
-use entresol_hv::sentence;
-use entresol_hv::sentence::Value::{self, Text};
-use entresol_vcpu::{Mode, TlbOp, psr};
-
-/// Bursts in which all consoles are sent, at least.
-const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
-
-/// First bit of links in [`Hypervisor::held`].
-const LINKS: u32 = 16;
+use entresol_hv::sentence::Value::Text;
+use entresol_vcpu::{Mode, TlbOp};
 
 /// Counters for the host; see `abi::observe`.
 #[unsafe(no_mangle)]
@@ -81,6 +74,10 @@ pub(crate) struct Hypervisor {
     pub(crate) armed: Option<u64>,
     /// Whether that is the only deadline there is.
     pub(crate) armed_alone: bool,
+    /// Whether the timer must be armed anew before a guest runs again.
+    pub(crate) rearm: bool,
+    /// What the timer's interrupt will do.
+    pub(crate) express: Express,
     pub(crate) locks: Locks,
     /// The boot core's ends of the links, by the number of the other core.
     pub(crate) relays: [Relay; MAX_CORES],
@@ -100,19 +97,6 @@ pub(crate) unsafe fn core() -> &'static mut Hypervisor {
     // SAFETY: handlers do not nest, because interrupts stay masked; by the caller's
     // promise this is the only reference.
     unsafe { CORE.get() }
-}
-
-/// A serial line that is part of a platform.
-pub(crate) struct SerialOf<'a>(pub(crate) &'a mut dyn Platform);
-
-impl Serial for SerialOf<'_> {
-    fn put(&mut self, byte: u8) -> bool {
-        self.0.put(byte)
-    }
-
-    fn get(&mut self) -> Option<u8> {
-        self.0.get()
-    }
 }
 
 impl Hypervisor {
@@ -136,6 +120,8 @@ impl Hypervisor {
         reschedule: true,
         armed: None,
         armed_alone: false,
+        rearm: false,
+        express: Express::NONE,
     };
 
     /// The machine.
@@ -170,79 +156,6 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn linear(view: &mut View) -> Linear<'_> {
         Linear::enter(view)
-    }
-
-    /// Says something on the hypervisor's console.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn say(&mut self, text: &str, values: &[Value<'_>]) {
-        sentence::say(&mut self.console.writer(Channel(0)), text, values);
-        self.end_line();
-    }
-
-    /// Ends a line of the hypervisor's own console, and sends what it can.
-    pub(crate) fn end_line(&mut self) {
-        sentence::say(&mut self.console.writer(Channel(0)), "\r\n", &[]);
-        self.pump();
-    }
-
-    /// Sends all that waits, before the machine goes.
-    pub(crate) fn flush(&mut self) {
-        for _ in 0..FLUSH {
-            self.pump();
-            if !self.console.pending() {
-                return;
-            }
-        }
-    }
-
-    /// Sends what consoles have, as far as the line takes it.
-    pub(crate) fn pump(&mut self) {
-        let Some(platform) = &mut self.platform else { return };
-        self.console.pump(&mut SerialOf(*platform));
-        if self.console.pending() {
-            platform.notify_sent(true);
-        }
-        if self.held != 0 {
-            self.take_held();
-        }
-    }
-
-    /// Takes what UARTs hold, now that the line has moved. What is left goes on when the line
-    /// has moved again: rings that are full wait for the line's interrupt.
-    #[cold]
-    #[inline(never)]
-    fn take_held(&mut self) {
-        for index in 0..self.count {
-            let bit = 1 << (index % MAX_VMS);
-            if self.held & bit != 0 {
-                let guest = &mut self.guests[index % MAX_VMS];
-                self.console.take_from(console::channel(index), || guest.board.take_tx());
-                if self.console.has_room(console::channel(index)) {
-                    self.held &= !bit;
-                }
-                self.wake(index);
-            }
-        }
-        if self.held >> LINKS != 0 {
-            self.collect();
-        }
-        if let Some(platform) = &mut self.platform {
-            platform.notify_sent(self.console.pending());
-        }
-    }
-
-    /// Boot core: moves what other cores have written to the consoles.
-    pub(crate) fn collect(&mut self) {
-        for core in 1..self.cores {
-            let link = cores::link(core);
-            let index = core as usize % MAX_CORES;
-            let left = self.relays[index].collect(&link.up, &mut self.console);
-            self.held = self.held & !(1 << (LINKS + core)) | u32::from(left) << (LINKS + core);
-            if link.up.was_refused() {
-                self.platform().call(core);
-            }
-        }
     }
 
     /// Whether this core runs a VM.
@@ -283,6 +196,7 @@ impl Hypervisor {
         if let Some(id) = Id::new(index) {
             self.scheduler().block(id);
         }
+        self.express.wanted = true;
         self.reschedule = true;
     }
 
@@ -310,14 +224,22 @@ impl Hypervisor {
                 self.settle_locks();
             }
         }
+        self.forget_express(index);
     }
 
     /// A guest that is ready does not run: its time stands, if it is virtual.
     pub(crate) fn keep(&mut self, index: usize) {
+        if self.guests[index % MAX_VMS].board.has_virtual_time() {
+            let now = self.platform().now();
+            self.keep_at(index, now);
+        }
+    }
+
+    /// The same, since `now`.
+    pub(crate) fn keep_at(&mut self, index: usize, now: u64) {
         let guest = &mut self.guests[index % MAX_VMS];
         if guest.board.has_virtual_time() && matches!(guest.run, Run::Running | Run::Working) {
-            let now = self.platform().now();
-            self.guests[index % MAX_VMS].board.keep(now);
+            guest.board.keep(now);
         }
     }
 
@@ -325,16 +247,18 @@ impl Hypervisor {
     fn choose(&mut self) {
         loop {
             // What led here may have taken long.
-            if cp15::interrupt_status() & psr::I != 0 {
-                self.interrupted();
+            self.poll();
+            if core::mem::take(&mut self.express.wanted) {
+                self.prepare();
+                continue;
             }
             let now = self.platform().now();
-            self.reschedule = false;
             let id = self.scheduler().pick(now);
             if let Some(exhausted) = self.turns.take_exhausted() {
                 count_exhausted(exhausted);
+                self.reschedule = false;
                 self.befall(exhausted.id.index(), Event::Budget);
-                if self.reschedule {
+                if core::mem::replace(&mut self.reschedule, true) {
                     continue;
                 }
             }
@@ -351,11 +275,20 @@ impl Hypervisor {
                 self.guest().board.let_run(now);
             }
             self.arm();
+            // What is left out if the express is taken here is done before the guest runs again.
+            if self.poll() {
+                continue;
+            }
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Working | Run::Restoring | Run::Ending(_)) => self.work_on(),
                 _ if self.guest().due != Due::Nothing => self.settle_due(),
                 _ => {
-                    return self.note_turns();
+                    self.note_turns();
+                    if self.poll() {
+                        continue;
+                    }
+                    self.reschedule = false;
+                    return;
                 }
             }
         }
@@ -376,6 +309,7 @@ impl Hypervisor {
         self.arm();
         cp15::dsb();
         cp15::wait_for_interrupt();
+        self.try_express();
         self.interrupted();
     }
 
@@ -473,6 +407,10 @@ impl Hypervisor {
     /// the guest to resume.
     #[inline]
     pub(crate) fn leave(&mut self) -> *mut Guest {
+        self.give_way();
+        if core::mem::take(&mut self.rearm) {
+            self.arm();
+        }
         if self.reschedule {
             self.guest().heed();
             // It may come back by a path that renews nothing.
@@ -493,7 +431,11 @@ impl Hypervisor {
     /// The same for a trap that did not touch the guest's system registers and its shadow.
     #[inline(always)]
     pub(crate) fn leave_unchanged(&mut self) -> *mut Guest {
-        if self.reschedule { self.leave() } else { self.settle() }
+        if self.reschedule {
+            return self.leave();
+        }
+        self.give_way();
+        self.settle()
     }
 
     /// The same, after work that may be interrupted.
@@ -562,7 +504,7 @@ impl Hypervisor {
 }
 
 /// Counts that a VM was stopped at the end of its budget.
-fn count_exhausted(Exhausted { id, late }: Exhausted) {
+pub(crate) fn count_exhausted(Exhausted { id, late }: Exhausted) {
     // SAFETY: as in `Hypervisor::counters`.
     let observed = unsafe { ENTRESOL_OBSERVED.get() };
     let counters = &mut observed.vms[id.index()];

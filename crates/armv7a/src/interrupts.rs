@@ -7,12 +7,17 @@
 //! - A level interrupt of a passed-through device stays masked in the machine from its
 //!   delivery until the guest ends it.
 
+use crate::consoles::SerialOf;
 use crate::cores;
 use crate::guest::Run;
-use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor, SerialOf};
+use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor};
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_hv::console::channel;
 use entresol_hv::platform::Interrupt;
+use entresol_hv::scheduler::Id;
+
+/// No deadline.
+const NEVER: u64 = u64::MAX;
 
 impl Hypervisor {
     /// Settles one interrupt of the machine.
@@ -82,10 +87,10 @@ impl Hypervisor {
         for index in 0..self.count {
             self.deliver(index);
         }
-        self.pump();
         if self.core != 0 {
             self.settle_locks();
         }
+        self.pump_at_last();
     }
 
     /// Another core wrote, read or ended, or its locks changed.
@@ -146,20 +151,35 @@ impl Hypervisor {
         }
     }
 
-    /// Arms the timer for what comes first: a board's deadline or the scheduler's.
+    /// Arms the timer for what comes first: a board's deadline or the scheduler's; and says what it
+    /// is armed for if the express is taken: what others wait for that are as urgent, and the end of
+    /// what its guest may run.
+    #[inline(never)]
     pub(crate) fn arm(&mut self) {
-        let mut first = self.scheduler().deadline();
-        let mut number = u32::from(first.is_some());
-        let waits = self.locks.deadline();
-        let boards = self.guests.iter().take(self.count).map(|guest| guest.board.deadline());
-        for deadline in boards.chain([waits]) {
-            number += u32::from(deadline.is_some());
-            first = match (first, deadline) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
+        let turns = self.scheduler().deadline().unwrap_or(NEVER);
+        let waits = self.locks.deadline().unwrap_or(NEVER);
+        let (mut first, mut next) = (turns.min(waits), waits);
+        let mut alone = first == NEVER;
+        let running = self.turns.current().map_or(0, |id| self.turns.priority(id));
+        for index in 0..self.count {
+            let board = &self.guests[index % MAX_VMS].board;
+            let (Some(deadline), Some(id)) = (board.deadline(), Id::new(index)) else { continue };
+            // What interrupts the less urgent can wait until they may run.
+            let priority = if board.may_ring_late() { self.turns.priority(id) } else { u32::MAX };
+            let own = self.express.bit >> index & 1 == 1;
+            if own {
+                next = next.min(self.express.deadline.saturating_add(self.turns.allowance(id)));
+            } else if priority >= self.express.priority {
+                next = next.min(deadline);
+            }
+            if priority >= running {
+                alone &= index == self.loaded;
+                first = first.min(deadline);
+            }
         }
-        self.armed_alone = number == 1 && waits.is_none();
+        self.express.next = next.min(self.turns.gate.until);
+        self.armed_alone = alone;
+        let first = Some(first).filter(|first| *first != NEVER);
         if first != self.armed {
             self.armed = first;
             self.platform().arm(first);

@@ -29,6 +29,7 @@
 pub mod boot;
 mod call;
 mod code;
+mod consoles;
 mod control;
 pub mod cores;
 pub mod cp15;
@@ -37,6 +38,7 @@ mod effect;
 mod emulate;
 mod entry;
 pub mod exclusive;
+mod express;
 mod fast;
 mod float;
 mod guarded;
@@ -62,5 +64,6 @@ mod translation;
 mod trap;
 mod work;
 
+pub use express::Wires;
 pub use hypervisor::halt;
 pub use setup::{Setup, start};

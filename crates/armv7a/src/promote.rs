@@ -326,14 +326,12 @@ impl Guest {
     /// Puts what the fast paths and stubs work on into the shared page, unless it is there still.
     #[inline]
     pub(crate) fn publish(&mut self) {
-        let (vcpu, promotion) = (&self.vcpu, &mut self.promotion);
-        if !core::mem::replace(&mut promotion.pulled, false) {
+        if !core::mem::replace(&mut self.promotion.pulled, false) {
             return;
         }
+        let (vcpu, promotion) = (&self.vcpu, &self.promotion);
         if vcpu.privileged() {
-            let user = &vcpu.banks[bank::USER];
-            promotion.store(shared::USER, user.sp);
-            promotion.store(shared::USER + 4, user.lr);
+            self.publish_user();
             if let Some(bank) = vcpu.banks.get(vcpu.mode().bank()) {
                 promotion.store(shared::SAVED, bank.spsr);
             }
@@ -350,6 +348,13 @@ impl Guest {
             promotion.store(shared::FETCH_STATUS, cp15.ifsr);
             promotion.store(shared::FETCH_ADDRESS, cp15.ifar);
         }
+    }
+
+    /// Puts what a kernel has of User mode into the shared page.
+    pub(crate) fn publish_user(&self) {
+        let user = &self.vcpu.banks[bank::USER];
+        self.promotion.store(shared::USER, user.sp);
+        self.promotion.store(shared::USER + 4, user.lr);
     }
 
     /// It makes room for another, and may come back by a path that looks at its mask in `vcpu`
@@ -453,6 +458,12 @@ impl Hypervisor {
         if guest.promotion.calls == 0 {
             self.prepare_samples();
         }
+        self.out_of_stub()
+    }
+
+    /// Brings the loaded guest, a kernel, out of a stub, if it is in one.
+    #[inline]
+    pub(crate) fn out_of_stub(&mut self) -> Stopped {
         let guest = self.guest();
         guest.heed();
         let hole = guest.shadow.stubs.hole();

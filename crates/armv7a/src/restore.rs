@@ -23,6 +23,21 @@ impl Guest {
         self.give(Work::Restore { image, hz, clear });
         self.run = Run::Restoring;
     }
+
+    /// Makes its processor and what was noted of it as at the start: work, after its memory.
+    pub(crate) fn reset(&mut self, hz: u32) {
+        let vm = &self.vm;
+        self.vcpu.reset(vm.entry.0, 0, vm.r1, vm.r2.0);
+        self.renewed();
+        self.board.clear(hz);
+        self.notices = Notices::new();
+        self.last = LastException::default();
+        self.fast = Fast::EMPTY;
+        self.devices.forget();
+        for line in self.interrupts.iter_mut().flatten() {
+            line.delivered = false;
+        }
+    }
 }
 
 impl Hypervisor {
@@ -103,15 +118,10 @@ impl Hypervisor {
         let hz = self.platform().hz();
         let now = self.platform().now();
         let guest = &mut self.guests[self.loaded % MAX_VMS];
-        let vm = guest.vm;
-        guest.vcpu.reset(vm.entry.0, 0, vm.r1, vm.r2.0);
-        guest.renewed();
-        guest.board.start(now, hz, vm.flags);
+        guest.board.start(now, hz, guest.vm.flags);
         guest.board.promise(None, now);
-        guest.notices = Notices::new();
-        guest.last = LastException::default();
-        guest.fast = Fast::EMPTY;
-        guest.devices.forget();
+        // What was the machine's when it was kept from being restored.
+        guest.vcpu.cp15.tpidrurw = 0;
         guest.run = Run::Running;
         if self.float_holder == &raw const self.guests[self.loaded % MAX_VMS] {
             self.float_holder = core::ptr::null();

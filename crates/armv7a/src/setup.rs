@@ -1,5 +1,6 @@
 //! Takes the machine over: everything from the image, before the first guest runs.
 
+use crate::express::Wires;
 use crate::guest::Interrupt as Line;
 use crate::hypervisor::{Hypervisor, core, halt, name};
 use crate::linear::PoolArray;
@@ -18,6 +19,8 @@ pub struct Setup<'a> {
     pub image_at: HostPhys,
     /// The machine.
     pub platform: &'static mut dyn Platform,
+    /// Its timer and its interrupt controller, for the entry code.
+    pub wires: Wires,
     /// The window's first-level entry.
     pub window: u32,
     /// The core's number.
@@ -39,11 +42,12 @@ pub fn start(setup: Setup<'_>) -> ! {
 impl Hypervisor {
     /// Sets up everything from the image.
     fn set_up(&mut self, setup: Setup<'_>) {
-        let Setup { image, image_at, platform, window, core, cores, stack } = setup;
+        let Setup { image, image_at, platform, wires, window, core, cores, stack } = setup;
         let Ok(header) = image::Header::check(image) else { halt() };
         let hz = platform.hz();
         self.platform = Some(platform);
         self.image = image_at;
+        self.express.wires = wires;
         self.core = core;
         self.cores = cores;
         self.microsecond = ticks(65_536_000, hz) as u32;

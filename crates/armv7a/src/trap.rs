@@ -41,6 +41,9 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
     hypervisor.check_origin(1);
     let vcpu = &mut hypervisor.guest().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
+    if hypervisor.took_express() {
+        return hypervisor.settle_express();
+    }
     match hypervisor.stopped() {
         Stopped::Outside => {
             let vcpu = &hypervisor.guest().vcpu;
@@ -63,9 +66,12 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn supervisor_call(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
-    hypervisor.stopped();
     let vcpu = &mut hypervisor.guest().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
+    if hypervisor.took_express() {
+        return hypervisor.settle_express();
+    }
+    hypervisor.stopped();
     hypervisor.inject(Exception::SupervisorCall);
     hypervisor.leave()
 }
@@ -75,6 +81,9 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.check_origin(3);
+    if hypervisor.took_express() {
+        return hypervisor.settle_express();
+    }
     hypervisor.stopped_lightly();
     let status = cp15::instruction_fault_status();
     let address = cp15::instruction_fault_address();
@@ -106,6 +115,9 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
+    if hypervisor.took_express() {
+        return hypervisor.settle_express();
+    }
     hypervisor.stopped_lightly();
     let status = cp15::data_fault_status();
     let address = cp15::data_fault_address();
@@ -131,11 +143,15 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
+    if hypervisor.took_express() {
+        return hypervisor.settle_express();
+    }
     hypervisor.stopped_lightly();
+    hypervisor.interrupted();
     if hypervisor.guest().promotion.on {
+        hypervisor.give_way();
         hypervisor.prepare_samples();
     }
-    hypervisor.interrupted();
     hypervisor.leave_unchanged()
 }
 

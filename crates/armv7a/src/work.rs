@@ -151,7 +151,8 @@ impl Guest {
 
 impl Hypervisor {
     /// Does work for the loaded guest. Returns whether it is done; if not, the guest goes on
-    /// after it, and the handler ends without touching what it works on.
+    /// after it, and the handler ends without touching what it works on; or right here, if what
+    /// interrupted it is the express.
     #[inline(never)]
     pub(crate) fn work(&mut self, work: Work) -> bool {
         self.guest().give(work);
@@ -162,7 +163,8 @@ impl Hypervisor {
             // A notice that waited to be said is lost.
             self.guest().run = Run::Working;
             self.reschedule = true;
-            self.interrupted();
+            // The handler has nothing more to do.
+            self.try_express();
         }
         done
     }
@@ -171,7 +173,7 @@ impl Hypervisor {
     /// done for.
     pub(crate) fn work_on(&mut self) {
         if !self.go_on() {
-            return self.interrupted();
+            return;
         }
         match self.guest().run {
             Run::Restoring => self.begin(),
@@ -315,8 +317,8 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
             // SAFETY: nobody writes it after boot.
             let vm = unsafe { (*guest).vm };
             restore::restore(shadow, linear, &vm, image, clear);
-            // SAFETY: as for the shadow; it is silent.
-            unsafe { (*guest).board.clear(hz) };
+            // SAFETY: as for the shadow; it does not run, and its board is silent.
+            unsafe { (*guest).reset(hz) };
         }
         Work::Say(said) => {
             // SAFETY: as for the shadow.

@@ -334,12 +334,12 @@ impl Board {
             self.watchdog.irq(),
         ];
         if driven != self.driven {
-            let [physical, virtual_, rtc, watchdog] = driven;
-            self.gic.set_line(PHYSICAL_TIMER_IRQ, physical);
-            self.gic.set_line(VIRTUAL_TIMER_IRQ, virtual_);
-            self.gic.set_line(RTC_IRQ, rtc);
-            self.gic.set_line(WATCHDOG_IRQ, watchdog);
-            self.driven = driven;
+            let lines = [PHYSICAL_TIMER_IRQ, VIRTUAL_TIMER_IRQ, RTC_IRQ, WATCHDOG_IRQ];
+            for ((line, level), before) in lines.into_iter().zip(driven).zip(&mut self.driven) {
+                if core::mem::replace(before, level) != level {
+                    self.gic.set_line(line, level);
+                }
+            }
         }
         self.drive_uart();
         let earlier = |a: Option<u64>, b: Option<u64>| match (a, b) {
@@ -380,6 +380,25 @@ impl Board {
         }
         self.deadline = None;
         true
+    }
+
+    /// Whether its deadline means nothing before its vCPU runs: it is a timer's alone, and no clock is
+    /// to stand from then on.
+    #[must_use]
+    pub fn may_ring_late(&self) -> bool {
+        self.only != Only::Unknown && !self.has_virtual_time()
+    }
+
+    /// When [`Board::ring`] will interrupt a vCPU that has nothing pending, if all that the deadline
+    /// stands for is one timer that does so.
+    #[must_use]
+    pub fn rings(&self) -> Option<u64> {
+        let irq = match self.only {
+            Only::Physical => PHYSICAL_TIMER_IRQ,
+            Only::Virtual => VIRTUAL_TIMER_IRQ,
+            Only::Unknown => return None,
+        };
+        self.deadline.filter(|_| self.may_ring_late() && self.gic.would_interrupt(irq))
     }
 
     /// Brings the UART's line up to date.

@@ -197,9 +197,9 @@ impl Console {
         Writer { console: self, channel }
     }
 
-    /// Sends what waits, as far as the line takes it and up to [`BURST`] bytes.
-    pub fn pump(&mut self, serial: &mut impl Serial) {
-        for _ in 0..BURST {
+    /// Sends what waits, as far as the line takes it and up to so many bytes.
+    pub fn pump(&mut self, serial: &mut impl Serial, bytes: u32) {
+        for _ in 0..bytes {
             if !self.flush(serial) {
                 return;
             }

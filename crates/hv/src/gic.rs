@@ -139,6 +139,14 @@ impl Gic {
             && self.interface.accepts(distributor.level(irq), distributor.group_one(irq))
     }
 
+    /// Whether the vCPU would be interrupted by this interrupt, as [`Gic::IRQ`] and by nothing else,
+    /// if its line rose now.
+    #[must_use]
+    pub fn would_interrupt(&self, irq: u32) -> bool {
+        let fiq = self.interface.fiq_enabled() && !self.group_one(irq);
+        self.first.is_none() && !fiq && self.would_assert(irq)
+    }
+
     /// Whether an interrupt was acknowledged and not ended.
     #[must_use]
     pub fn is_active(&self, irq: u32) -> bool {

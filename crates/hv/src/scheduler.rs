@@ -17,7 +17,7 @@
 //!
 //! # Invariants
 //!
-//! - Bit *n* of `levels` is set exactly when ring *n* has a head.
+//! - Bit *n* of `Gate::levels` is set exactly when ring *n* has a head.
 //! - A vCPU is in the ring of its priority exactly when it is ready, not paused, has budget,
 //!   and its slot is open; and once.
 //! - A ring is ordered by turn; no two vCPUs have the same.
@@ -107,6 +107,28 @@ impl Priority {
     }
 }
 
+/// What decides whether a vCPU that becomes ready runs at once, beside its priority. Assembly
+/// looks at it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Gate {
+    /// The priorities of which vCPUs can run.
+    pub levels: u32,
+    /// Who has budget, an open slot, and is not paused.
+    pub able: u32,
+    /// Until when that is so: the end of the slot, or when one as urgent as the running one gets
+    /// budget back; 0 until that is known.
+    pub until: u64,
+}
+
+impl Gate {
+    /// Whether a vCPU of this priority, if it became ready `now`, would be picked.
+    #[must_use]
+    pub const fn admits(&self, id: Id, priority: u32, now: u64) -> bool {
+        self.levels >> (priority % 32) == 0 && self.able & id.bit() != 0 && now < self.until
+    }
+}
+
 /// A vCPU wanted to run on at the end of its budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted {
@@ -122,8 +144,9 @@ pub struct Exhausted {
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Scheduler {
+    /// See [`Gate`].
+    pub gate: Gate,
     slice: u64,
-    levels: u32,
     /// Who is ready, whether it may run or not.
     wanting: u32,
     /// Who has no budget left.
@@ -161,8 +184,8 @@ impl Scheduler {
             }
         }; MAX_VCPUS];
         Self {
+            gate: Gate { levels: 0, able: u32::MAX, until: 0 },
             slice,
-            levels: 0,
             heads: [None; 32],
             vcpus: PerVcpu(vcpus),
             wanting: 0,
@@ -234,6 +257,8 @@ impl Scheduler {
     /// A vCPU cannot run. Nothing happens if it could not before.
     pub fn block(&mut self, id: Id) {
         self.wanting &= !id.bit();
+        // What it used is not charged yet.
+        self.gate.until = 0;
         self.settle(id);
     }
 
@@ -280,7 +305,20 @@ impl Scheduler {
             server.gather(now);
         }
         self.refill = self.first_refill();
+        self.gate.until = first(self.slots.end(), self.refill).unwrap_or(u64::MAX);
         self.current
+    }
+
+    /// A vCPU's priority.
+    #[must_use]
+    pub fn priority(&self, id: Id) -> u32 {
+        u32::from(self.vcpus[id].priority.0)
+    }
+
+    /// For how long a vCPU that begins to run may do so, at least.
+    #[must_use]
+    pub fn allowance(&self, id: Id) -> u64 {
+        self.vcpus[id].server.as_ref().map_or(u64::MAX, |server| server.head().amount)
     }
 
     /// Ends the current vCPU's turn early: its equals run first. The caller picks.
@@ -319,10 +357,6 @@ impl Scheduler {
     #[must_use]
     #[inline(never)]
     pub fn deadline(&self) -> Option<u64> {
-        let first = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
         let mut deadline = first(self.slots.end(), self.refill);
         if let Some(id) = self.current {
             let vcpu = &self.vcpus[id];
@@ -386,7 +420,7 @@ impl Scheduler {
     }
 
     fn most_urgent(&self) -> Option<Id> {
-        let level = self.levels.checked_ilog2()?;
+        let level = self.gate.levels.checked_ilog2()?;
         self.heads.get(crate::bus::index(level)).copied().flatten()
     }
 
@@ -411,7 +445,13 @@ impl Scheduler {
 
     /// Puts `id` into its ring or takes it out, as it should be.
     fn settle(&mut self, id: Id) {
-        let belongs = self.wanting & !self.broke & self.open & !self.paused & id.bit() != 0;
+        let able = self.open & !self.paused;
+        if able & self.broke & self.wanting & id.bit() != 0 {
+            // Its refill may come first.
+            self.gate.until = 0;
+        }
+        self.gate.able = able & !self.broke;
+        let belongs = self.wanting & self.gate.able & id.bit() != 0;
         match (self.vcpus[id].queued, belongs) {
             (false, true) => self.insert(id),
             (true, false) => self.remove(id),
@@ -463,9 +503,17 @@ impl Scheduler {
             *slot = head;
         }
         match head {
-            Some(_) => self.levels |= priority.bit(),
-            None => self.levels &= !priority.bit(),
+            Some(_) => self.gate.levels |= priority.bit(),
+            None => self.gate.levels &= !priority.bit(),
         }
+    }
+}
+
+/// The earlier of two moments.
+fn first(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 

@@ -81,6 +81,8 @@ impl Machine {
             }
             _ => return None,
         };
+        // The first to be acknowledged when several are pending.
+        gic.set_priority(description.timer_irq, 0x80);
         gic.enable(description.timer_irq);
         gic.enable(CALL);
         let line = if core == 0 {

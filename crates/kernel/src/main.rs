@@ -17,7 +17,7 @@ mod start {
     use entresol_abi::note::AbiNote;
     use entresol_abi::{HostPhys, window};
     use entresol_armv7a::boot::Window;
-    use entresol_armv7a::{Setup, halt, start};
+    use entresol_armv7a::{Setup, Wires, halt, start};
 
     /// For the tool, which refuses a hypervisor of another version.
     #[used]
@@ -53,10 +53,19 @@ mod start {
         // SAFETY: all memory is mapped now, and nothing writes to the image.
         let image = unsafe { boot.image(at, header.image_len) };
         let Some(machine) = Machine::take(&mut boot, load, core, &header.machine) else { halt() };
+        let timer = match header.machine.timer {
+            1 => boot.device(header.machine.timer_base),
+            _ => Some(core::ptr::null_mut()),
+        };
+        let (Some(timer), Some(interrupts)) = (timer, boot.device(header.machine.gic_cpu)) else {
+            halt()
+        };
+        let wires = Wires { interrupts, timer, timer_irq: header.machine.timer_irq };
         start(Setup {
             image,
             image_at: at,
             platform: machine,
+            wires,
             window: boot.entry(),
             core,
             cores,

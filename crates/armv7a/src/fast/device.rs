@@ -98,6 +98,7 @@ impl Hypervisor {
         if (word & LOAD == 0) != store || register == 15 {
             return None;
         }
+        self.give_way();
         // Only the clock and the watchdog behind it ask for the time.
         let now = if at.0 >= RTC.0 { self.platform().now() } else { 0 };
         let guest = self.guest();

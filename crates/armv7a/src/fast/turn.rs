@@ -27,7 +27,7 @@ use entresol_abi::observe::Observed;
 use entresol_hv::scheduler::{Id, Scheduler};
 use entresol_vcpu::Cp15;
 
-/// `hvc` with the function Yield, by a kernel; entered as the paths of trap words are. 66
+/// `hvc` with the function Yield, by a kernel; entered as the paths of trap words are. 68
 /// instructions, the return included.
 ///
 /// (1.) The next guest in `r8`, which no pending interrupt concerns, its virtual status in `r4`; 2.
@@ -55,9 +55,34 @@ pub(super) unsafe extern "C" fn pass_turn() {
         "str r5, [sp]",
         "str lr, [sp, #{PC}]",
         "str r1, [sp, #{PSR}]",
+        "mov r0, sp",
+        "b {swap}",
+        FAST = const FAST,
+        NEXT = const offset_of!(Fast, next),
+        STATUS = const STATUS,
+        PENDING = const PENDING,
+        COUNTERS = const COUNTERS,
+        HYPERCALLS = const HYPERCALLS,
+        PC = const PC,
+        PSR = const PSR,
+        swap = sym swap,
+        slow = sym entry::undefined_saved,
+    )
+}
+
+/// The saved guest in `r0` makes room for the one in `r8`, whose virtual status is in `r4`: what
+/// follows 2.
+///
+/// # Safety
+///
+/// A privileged mode, interrupts masked; what else the machine holds of a guest is right.
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+pub(crate) unsafe extern "C" fn swap() {
+    naked_asm!(
         // 3.
         "mrc p15, 0, r6, c13, c0, 2",   // TPIDRURW
-        "str r6, [sp, #{THREAD_USER}]",
+        "str r6, [r0, #{THREAD_USER}]",
         "ldr r6, [r8, #{THREAD_USER}]",
         "mcr p15, 0, r6, c13, c0, 2",
         "ldr r6, [r8, #{THREAD}]",
@@ -95,16 +120,9 @@ pub(super) unsafe extern "C" fn pass_turn() {
         "mov r0, r8",
         "b {resume}",
         FAST = const FAST,
-        NEXT = const offset_of!(Fast, next),
         INDEX = const offset_of!(Fast, index),
         APPLICATION = const APPLICATION,
         KERNEL = const KERNEL,
-        STATUS = const STATUS,
-        PENDING = const PENDING,
-        COUNTERS = const COUNTERS,
-        HYPERCALLS = const HYPERCALLS,
-        PC = const PC,
-        PSR = const PSR,
         THREAD_USER = const cp15_at(offset_of!(Cp15, tpidrurw)),
         THREAD = const cp15_at(offset_of!(Cp15, tpidruro)),
         DACR = const MACHINE_DACR,
@@ -114,7 +132,6 @@ pub(super) unsafe extern "C" fn pass_turn() {
         core = sym CORE,
         observed = sym ENTRESOL_OBSERVED,
         resume = sym entry::resume,
-        slow = sym entry::undefined_saved,
     )
 }
 
@@ -122,13 +139,20 @@ impl Hypervisor {
     /// The scheduler, told if a turn was passed since it was asked.
     #[inline]
     pub(crate) fn scheduler(&mut self) -> &mut Scheduler {
+        if self.turns.current().is_some_and(|id| id.index() != self.loaded) {
+            let now = self.platform().now();
+            self.pass_to_loaded(now);
+        }
+        &mut self.turns
+    }
+
+    /// Tells it that who is loaded runs, from `now` on if that is news.
+    pub(crate) fn pass_to_loaded(&mut self, now: u64) {
         if self.turns.current().is_some_and(|id| id.index() != self.loaded)
             && let Some(id) = Id::new(self.loaded)
         {
-            let now = self.platform().now();
             self.turns.turned(id, now);
         }
-        &mut self.turns
     }
 
     /// Notes for each guest who comes next when it passes its turn, if the loaded one can pass it:

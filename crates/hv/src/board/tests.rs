@@ -160,3 +160,45 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn what_will_ring_does_what_an_update_does(
+        // Writes of GIC and timers.
+        writes in prop::collection::vec((0..12, any::<u32>(), 0_u64..40), 0..60),
+    ) {
+        let mut board = board();
+        let mut now = 20;
+        for (place, value, pause) in writes {
+            let near = now + u64::from(value % 50);
+            match place {
+                0 => write(&mut board, at(GIC_DISTRIBUTOR, 0x100), value | 1 << 27, now),
+                1 => write(&mut board, at(GIC_DISTRIBUTOR, 0x180), value & 1 << 30, now),
+                2 => write(&mut board, at(GIC_DISTRIBUTOR, 0x418 + value % 2 * 4), value, now),
+                3 => write(&mut board, at(GIC_DISTRIBUTOR, 0x080), value, now),
+                4 => write(&mut board, at(GIC_INTERFACE, 0x00), value & 0xf | 1, now),
+                5 => write(&mut board, at(GIC_INTERFACE, 0x04), value | 0x80, now),
+                6 => board.write_timer(Register::PhysicalCompare, near, now),
+                7 => board.write_timer(Register::PhysicalControl, u64::from(value & 1), now),
+                8 => board.write_timer(Register::VirtualCompare, near, now),
+                9 => board.write_timer(Register::VirtualControl, u64::from(value & 3), now),
+                10 => drop(acknowledge(&mut board, now)),
+                _ => write(&mut board, at(GIC_INTERFACE, 0x10), 27 + value % 2 * 3, now),
+            }
+            now += pause;
+            board.update(now);
+            if let Some(deadline) = board.rings() {
+                prop_assert!(deadline > now && Some(deadline) == board.deadline());
+                let mut other = board.clone();
+                prop_assert!(board.clone().ring());
+                board.ring();
+                other.update(deadline);
+                prop_assert_eq!(board.gic.inputs(), Gic::IRQ);
+                prop_assert_eq!(other.gic.inputs(), Gic::IRQ);
+                now = deadline;
+                let taken = acknowledge(&mut board, now);
+                prop_assert_eq!(taken, acknowledge(&mut other, now));
+            }
+        }
+    }
+}

@@ -45,7 +45,7 @@ fn a_line_that_fills_in_the_middle_of_a_frame_goes_on_where_it_stopped() {
     let mut line = Line::default();
     while console.pending() {
         line.room = 1;
-        console.pump(&mut line);
+        console.pump(&mut line, BURST);
     }
     assert_eq!(line.text(1), "hello");
 }
@@ -60,7 +60,7 @@ fn a_flood_delays_the_others_by_one_turn_and_loses_only_its_own_bytes() {
             say(&mut console.writer(channel(1)), "quiet\n", &[]);
         }
         line.room += usize::from(n % 4 == 0);
-        console.pump(&mut line);
+        console.pump(&mut line, BURST);
     }
     assert_eq!(line.text(2), "quiet\n");
     assert_eq!(console.dropped(channel(1)), Dropped::default());
@@ -74,7 +74,7 @@ fn lines_of_two_channels_stay_whole() {
     say(&mut console.writer(channel(1)), "three\n", &[]);
     let mut line = Line::with_room(1000);
     while console.pending() {
-        console.pump(&mut line);
+        console.pump(&mut line, BURST);
     }
     assert_eq!(line.sent, b"\x1e1one\n\x1e2three\n\x1e1two\n");
 }
@@ -85,9 +85,9 @@ fn every_channel_is_heard_again_after_silence() {
     let mut line = Line::with_room(1000);
     for round in 0..3 {
         for channel in (0..9).map(Channel) {
-            console.pump(&mut line);
+            console.pump(&mut line, BURST);
             console.put(channel, b'0' + round);
-            console.pump(&mut line);
+            console.pump(&mut line, BURST);
             assert!(!console.pending());
         }
     }
@@ -108,11 +108,11 @@ proptest::proptest! {
             console.put(Channel(channel), byte);
             queued[usize::from(channel)] += 1;
             line.room = room;
-            console.pump(&mut line);
+            console.pump(&mut line, BURST);
         }
         line.room = usize::MAX;
         while console.pending() {
-            console.pump(&mut line);
+            console.pump(&mut line, BURST);
         }
         for channel in 0..9_u8 {
             let sent = line.text(channel).chars().count();
@@ -129,7 +129,7 @@ fn one_call_moves_a_bounded_number_of_bytes() {
         console.put(channel(0), b'x');
     }
     let mut line = Line::with_room(10_000);
-    console.pump(&mut line);
+    console.pump(&mut line, BURST);
     assert!(line.sent.len() <= usize::try_from(BURST).unwrap() * 4);
     assert!(console.pending());
 }
@@ -177,7 +177,7 @@ fn what_is_taken_from_a_fifo_waits_there_and_arrives_whole() {
     let mut sent = Vec::new();
     while console.pending() {
         let mut line = Line::with_room(10);
-        console.pump(&mut line);
+        console.pump(&mut line, BURST);
         sent.append(&mut line.sent);
         console.take_from(Channel(0), || left.next());
     }

@@ -1,7 +1,7 @@
 //! Bytes between cores: none lost, no call missed, on threads and one by one.
 
 use super::*;
-use crate::console::{Serial, channel};
+use crate::console::{BURST, Serial, channel};
 use std::sync::mpsc;
 use std::thread;
 
@@ -80,7 +80,7 @@ fn two_threads_that_sleep_until_they_are_called_pass_every_byte() {
 /// Sends all that waits, burst by burst.
 fn pump_all(console: &mut Console, serial: &mut impl Serial) {
     for _ in 0..100 {
-        console.pump(serial);
+        console.pump(serial, BURST);
     }
 }
 

@@ -202,7 +202,7 @@ fn steps() -> impl Strategy<Value = Step> {
 /// The invariants of the header.
 fn check(scheduler: &Scheduler) {
     for (priority, head) in (0_u8..).zip(scheduler.heads) {
-        assert_eq!(scheduler.levels & Priority(priority).bit() != 0, head.is_some());
+        assert_eq!(scheduler.gate.levels & Priority(priority).bit() != 0, head.is_some());
         let mut members = vec![];
         let mut next = head;
         while let Some(vcpu) = next {

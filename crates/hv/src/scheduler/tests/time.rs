@@ -237,3 +237,47 @@ proptest! {
         prop_assert_eq!(count(0) + count(1) + count(2), ran.len());
     }
 }
+
+proptest! {
+    #[test]
+    fn whom_the_gate_admits_is_picked(
+        given in given(),
+        slots in slots(),
+        // Somebody is ready or waits, is paused or not; the scheduler is asked then, or not.
+        steps in prop::collection::vec((0..MAX_VCPUS, 0..4, any::<bool>(), 0_u64..60), 0..80),
+    ) {
+        let mut scheduler = Scheduler::new(SLICE);
+        for (index, (priority, budget)) in given.iter().enumerate() {
+            scheduler.set_priority(id(index), *priority);
+            if let Some((budget, period)) = budget {
+                scheduler.set_budget(id(index), *budget, *period);
+            }
+        }
+        scheduler.set_slots(&slots, 0);
+        let mut now = 0;
+        for (who, event, asked, pause) in steps {
+            let who = id(who);
+            match event {
+                0 => scheduler.ready(who),
+                1 => scheduler.block(who),
+                _ => scheduler.set_paused(who, event == 2),
+            }
+            now += pause;
+            if asked {
+                scheduler.pick(now);
+            }
+            for vcpu in (0..given.len()).map(id).filter(|vcpu| !scheduler.is_ready(*vcpu)) {
+                for later in [now, now + pause] {
+                    if scheduler.gate.admits(vcpu, scheduler.priority(vcpu), later) {
+                        let allowed = later.saturating_add(scheduler.allowance(vcpu));
+                        let known = allowed.min(scheduler.gate.until);
+                        let mut scheduler = scheduler.clone();
+                        scheduler.ready(vcpu);
+                        prop_assert_eq!(scheduler.pick(later), Some(vcpu));
+                        prop_assert!(scheduler.deadline().is_none_or(|end| end >= known));
+                    }
+                }
+            }
+        }
+    }
+}
