@@ -49,6 +49,7 @@ impl Hypervisor {
         self.scheduler().set_paused(id, order == control::PAUSE);
         self.reschedule = true;
         let (core, image, hz) = (self.core, self.image, self.platform().hz());
+        self.pause_sibling(index, order == control::PAUSE);
         let guest = &mut self.guests[index % MAX_VMS];
         match (order, guest.run) {
             (control::START | control::RESTART, Run::Off { .. }) => {

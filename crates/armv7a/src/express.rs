@@ -135,6 +135,7 @@ impl Hypervisor {
         let usual = matches!(guest.run, Run::Waiting)
             && !self.locks.is_waiting(index)
             && !guest.promotion.lazy
+            && guest.siblings.is_none()
             && guest.vcpu.mode() != Mode::FIQ
             && guest.vcpu.privileged();
         let Some(deadline) = guest.board.rings().filter(|_| usual) else { return };

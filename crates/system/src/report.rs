@@ -69,6 +69,8 @@ pub struct VmReport {
     pub priority: u32,
     /// The core that runs it.
     pub core: u32,
+    /// The core of its vCPU 1; the same if it has none.
+    pub second_core: u32,
     /// First instruction; bit 0 means T32.
     pub entry: u32,
     /// Its physical memory and devices, in order.
@@ -256,6 +258,7 @@ impl VmReport {
             format: vm.format.to_string(),
             priority: vm.priority,
             core: vm.core,
+            second_core: vm.second_core,
             entry: vm.entry,
             memory,
             pools: vm.pool_bytes(),
@@ -290,7 +293,11 @@ impl fmt::Display for Report {
             }
         }
         for vm in &self.vms {
-            let core = if vm.core == 0 { String::new() } else { format!(", core {}", vm.core) };
+            let core = match (vm.core, vm.second_core) {
+                (0, 0) => String::new(),
+                (core, second) if core == second => format!(", core {core}"),
+                (core, second) => format!(", cores {core} and {second}"),
+            };
             writeln!(f, "\nVM {} ({}, priority {}{core})", vm.name, vm.format, vm.priority)?;
             for area in &vm.memory {
                 writeln!(f, "{area}")?;
