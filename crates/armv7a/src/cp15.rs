@@ -121,6 +121,8 @@ read! {
     instruction_fault_address = 6, 0, 0, 2;
     /// TPIDRURW: the thread register that applications may write.
     thread_user = 13, 0, 0, 2;
+    /// TPIDRURO: the thread register that applications may read.
+    thread_read_only = 13, 0, 0, 3;
     /// CNTFRQ.
     counter_frequency = 14, 0, 0, 0;
 }

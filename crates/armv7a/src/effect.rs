@@ -26,6 +26,10 @@ impl Hypervisor {
                 let cp15 = &guest.vcpu.cp15;
                 if register == Context::Dacr {
                     guest.shadow.joint.wrote(old, cp15.dacr);
+                    guest.promotion.due = None;
+                    if old & !cp15.dacr != 0 && cp15.dacr & !old == 0 {
+                        guest.fast.closes = cp15.dacr;
+                    }
                 }
                 let all = match register {
                     Context::Dacr if !guest.shadow.domains_matter(old, cp15.dacr) => return,

@@ -134,6 +134,7 @@ impl Hypervisor {
         let guest = &mut self.guests[index];
         let usual = matches!(guest.run, Run::Waiting)
             && !self.locks.is_waiting(index)
+            && !guest.promotion.lazy
             && guest.vcpu.mode() != Mode::FIQ
             && guest.vcpu.privileged();
         let Some(deadline) = guest.board.rings().filter(|_| usual) else { return };
@@ -262,6 +263,8 @@ impl Hypervisor {
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vm_switches = observed.vm_switches.wrapping_sub(1);
         } else {
+            // What that one left undone concerns the machine, too, where another's is by now.
+            let thread = cp15::thread_read_only();
             self.loaded = displaced;
             self.pass_to_loaded(at);
             let guest = self.guest();
@@ -270,7 +273,10 @@ impl Hypervisor {
                 self.out_of_stub();
             }
             self.keep_at(displaced, at);
+            self.guest().heed();
             self.guest().unload();
+            // SAFETY: the register is only a guest's; it is that of the one that is loaded.
+            unsafe { cp15::set_thread_read_only(thread) };
             self.loaded = index;
         }
         self.guest().run = Run::Running;

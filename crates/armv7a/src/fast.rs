@@ -34,6 +34,7 @@ use crate::maintenance::View;
 use crate::memory::GuestMemory;
 use crate::promote::Promotion;
 use crate::shadow::{Shadow, Side};
+use crate::stubs::Wrote;
 use core::mem::offset_of;
 use entresol_abi::observe::VmCounters;
 use entresol_rewrite::stub::shared;
@@ -59,6 +60,14 @@ pub(crate) struct Fast {
     application: View,
     /// Its counters.
     pub(crate) counters: *mut VmCounters,
+    /// What its DACR is when it returns to its application without more ado; what the machine's is
+    /// then; what its kernel finds enforced when it is entered, and what the machine's is then.
+    opened: u32,
+    leave: u32,
+    closed: u32,
+    enter: u32,
+    /// What its kernel was seen to make of its DACR, taking rights away; managers if nothing.
+    pub(crate) closes: u32,
     /// Bits of DACR that only the handlers may change: where entries depend on them.
     fixed: u32,
     /// The same with one table, where `fixed` is all.
@@ -72,6 +81,10 @@ pub(crate) struct Fast {
 }
 
 const _: () = assert!(offset_of!(Fast, counters) == offset_of!(Fast, application) + 8);
+const _: () = assert!(OPENED == offset_of!(Fast, counters) + 4);
+const _: () = assert!(LEAVE == OPENED + 4 && offset_of!(Fast, closed) == LEAVE + 4);
+const _: () =
+    assert!(shared::THREAD_READ_ONLY == shared::SAVED + 4 && shared::SAVED.is_multiple_of(8));
 
 impl Fast {
     pub(crate) const EMPTY: Self = Self {
@@ -82,6 +95,11 @@ impl Fast {
         memory: GuestMemory::EMPTY,
         application: View { base: 0, asid: 0 },
         counters: core::ptr::null_mut(),
+        opened: 0,
+        leave: 0,
+        closed: 0,
+        enter: 0,
+        closes: !0,
         fixed: !0,
         fixed_joint: !0,
         apart: 1,
@@ -103,6 +121,13 @@ const HIGH_VECTORS: u32 = 0xffff_0000;
 const CPACR_FLOAT: u32 = 0xf << 20;
 const CPACR_KERNEL: u32 = 0x5 << 20;
 
+impl Fast {
+    /// The guest's DACR while its application runs.
+    pub(crate) const fn opened(&self) -> u32 {
+        self.opened
+    }
+}
+
 impl Guest {
     /// The view of its current mode, as of the last renewal.
     #[inline(always)]
@@ -110,22 +135,75 @@ impl Guest {
         if self.vcpu.privileged() { self.fast.kernel } else { self.fast.application }
     }
 
-    /// DACR of its current mode, as of the last renewal, if what is there now is not right.
+    /// DACR of its current mode, as of the last renewal, if what is there now is not right. When a
+    /// kernel is entered that is what it makes of it itself; what it touches before is opened.
     #[inline(never)]
-    pub(crate) fn domains(&self, now: u32) -> Option<u32> {
-        let both = Shadow::of_both(self.dacr);
-        let (dacr, besides) = match (self.fast.apart, self.vcpu.privileged()) {
-            (0, true) => (self.dacr, both),
-            (0, false) => (both, 0),
-            _ => (self.dacr, 0),
-        };
-        ((now ^ dacr) & !besides != 0).then_some(dacr)
+    pub(crate) fn domains(&mut self, now: u32) -> Option<u32> {
+        let Fast { leave, closed, enter, opened, apart, .. } = self.fast;
+        let entered = core::mem::take(&mut self.promotion.entered);
+        if !self.vcpu.privileged() {
+            return (now != leave).then_some(leave);
+        }
+        let (dacr, own) = (self.dacr, self.vcpu.cp15.dacr);
+        let both = if apart == 0 { Shadow::of_both(dacr) } else { 0 };
+        if closed == opened || closed & !own != 0 {
+            self.enforces(own);
+            return ((now ^ dacr) & !both != 0).then_some(dacr);
+        }
+        if entered {
+            self.enforces(closed);
+            return Some(enter);
+        }
+        if now & !(dacr | both) == 0 {
+            return None;
+        }
+        self.enforces(own);
+        Some(dacr)
     }
 
     /// Renews what a fill of the shadow may change.
     #[inline]
     pub(crate) fn note_baked(&mut self) {
-        (self.fast.fixed, self.fast.fixed_joint) = self.shadow.fixed_domains(&self.vcpu.cp15);
+        let cp15 = &self.vcpu.cp15;
+        let fast = &mut self.fast;
+        (fast.fixed, fast.fixed_joint) = self.shadow.fixed_domains(cp15);
+        self.foresee();
+    }
+
+    /// What the machine's DACR is when the guest's kernel is entered, and left for its application.
+    /// A kernel that writes the same each time it is entered has that enforced at once.
+    fn foresee(&mut self) {
+        let cp15 = &self.vcpu.cp15;
+        let fast = &mut self.fast;
+        let Fast { opened, closes, .. } = *fast;
+        let known = closes & !opened | (closes ^ opened) & fast.fixed & fast.fixed_joint == 0;
+        fast.closed = if known && self.promotion.on { closes } else { opened };
+        self.promotion.lazy = self.shadow.stubs.lazy || fast.closed != opened;
+        fast.enter = self.shadow.domains(cp15, fast.closed);
+        let leave = self.shadow.domains(cp15, opened);
+        fast.leave = if fast.apart == 0 { Shadow::of_both(leave) } else { leave };
+        let closed = fast.closed;
+        if !self.vcpu.privileged() {
+            self.enforces(closed);
+        }
+    }
+
+    /// What a sensitive write of DACR at the last instruction of the guest's kernel did.
+    pub(crate) fn wrote_domains(&self, machine: u32) -> Wrote {
+        let (fast, dacr) = (&self.fast, self.vcpu.cp15.dacr);
+        if dacr == fast.closes {
+            if fast.closed == dacr && machine == fast.enter {
+                Wrote::Closed
+            } else if fast.closed == dacr {
+                Wrote::Other
+            } else {
+                Wrote::Close
+            }
+        } else if dacr == fast.opened {
+            Wrote::Opened
+        } else {
+            Wrote::Other
+        }
     }
 
     /// Whether it was renewed since the guest's start.
@@ -137,7 +215,9 @@ impl Guest {
     /// Who comes next if it passes its turn, as far as the fast paths may know.
     #[inline]
     fn next_turn(&self) -> *mut Self {
-        if self.vcpu.float_enabled() { core::ptr::null_mut() } else { self.turn }
+        // Nor does it know of a DACR that the guest's kernel has but in the shared page.
+        let simple = !self.vcpu.float_enabled() && !self.promotion.lazy;
+        if simple { self.turn } else { core::ptr::null_mut() }
     }
 
     /// Renews what the fast paths know of this guest.
@@ -147,8 +227,9 @@ impl Guest {
         let usual = cp15.sctlr & (SCTLR_UNUSUAL | SCTLR_M) == SCTLR_M
             && cp15.ttbcr == 0
             && cp15.cpacr & CPACR_FLOAT != CPACR_KERNEL;
-        self.dacr = self.shadow.domains(cp15);
+        self.dacr = self.shadow.domains(cp15, cp15.dacr);
         let (fixed, fixed_joint) = self.shadow.fixed_domains(cp15);
+        let Fast { opened, closes, .. } = self.fast;
         self.fast = Fast {
             slow: u32::from(!usual) | if self.shadow.joint.on { JOINT } else { 0 },
             vectors: if cp15.sctlr & SCTLR_V == 0 { cp15.vbar } else { HIGH_VECTORS },
@@ -157,12 +238,18 @@ impl Guest {
             memory: self.shadow.memory,
             application: self.shadow.view(Side::Application),
             counters,
+            opened: if self.vcpu.privileged() { opened } else { cp15.dacr },
+            leave: 0,
+            closed: 0,
+            enter: 0,
+            closes,
             fixed,
             fixed_joint,
             apart: u32::from(!self.shadow.is_joint()),
             next: self.next_turn(),
             index,
         };
+        self.foresee();
     }
 }
 
@@ -215,6 +302,13 @@ const USER: u32 = shared::USER;
 pub(crate) const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
 const COUNTDOWN: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, countdown);
 const DACR: usize = cp15_at(offset_of!(Cp15, dacr));
+const OPENED: usize = offset_of!(Fast, opened);
+const LEAVE: usize = offset_of!(Fast, leave);
+const ENTER: usize = FAST + offset_of!(Fast, enter);
+/// Of the shared page: the guest's DACR, and what of it is enforced; TPIDRURO.
+const DOMAINS: u32 = shared::DOMAINS;
+const ENFORCED: u32 = shared::ENFORCED;
+const THREAD_READ_ONLY: u32 = shared::THREAD_READ_ONLY;
 const MACHINE_DACR: usize = offset_of!(Guest, dacr);
 const SENSITIVE: usize = offset_of!(VmCounters, sensitive);
 const CP15: usize = offset_of!(VmCounters, cp15);

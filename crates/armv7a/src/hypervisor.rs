@@ -36,7 +36,7 @@ use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
 use entresol_hv::sentence;
 use entresol_hv::sentence::Value::Text;
-use entresol_vcpu::Mode;
+use entresol_vcpu::{Mode, TlbOp};
 
 /// Counters for the host; see `abi::observe`.
 #[unsafe(no_mangle)]
@@ -415,6 +415,7 @@ impl Hypervisor {
             self.arm();
         }
         if self.reschedule {
+            self.guest().heed();
             // It may come back by a path that renews nothing.
             self.renew();
             self.choose();
@@ -464,6 +465,9 @@ impl Hypervisor {
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vms[index].injected += 1;
         }
+        if guest.promotion.lazy && guest.take_due() {
+            return self.leave_after(Work::Drop(Some(TlbOp::All)));
+        }
         guest.publish();
         if guest.vcpu.mode() == Mode::FIQ && guest.shadow.forbid_fiq() {
             return self.leave_after(Work::EnterFiq);
@@ -483,7 +487,7 @@ impl Hypervisor {
             self.view = view;
         }
         let now = cp15::domain_access();
-        if (now != guest.dacr || guest.fast.apart == 0)
+        if (now != guest.dacr || guest.promotion.lazy || guest.fast.apart == 0)
             && let Some(dacr) = guest.domains(now)
         {
             // SAFETY: `Shadow::domains` keeps the window's domain a client.

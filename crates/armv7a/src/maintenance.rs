@@ -66,7 +66,25 @@ macro_rules! switch_text {
     };
 }
 
-pub(crate) use switch_text;
+/// The same where nothing but global entries is used up to a return from an exception, which is a
+/// context synchronisation, too (glossary): six instructions.
+macro_rules! switch_to_return_text {
+    ($base:literal, $asid:literal, $lost:literal) => {
+        concat!(
+            "mov ",
+            $lost,
+            ", #0\nmcr p15, 0, ",
+            $lost,
+            ", c13, c0, 1\nisb\nmcr p15, 0, ",
+            $base,
+            ", c2, c0, 0\nisb\nmcr p15, 0, ",
+            $asid,
+            ", c13, c0, 1"
+        )
+    };
+}
+
+pub(crate) use {switch_text, switch_to_return_text};
 
 /// Makes stores to translation tables visible to the table walker.
 ///

@@ -7,10 +7,14 @@
 //!
 //! # Invariants
 //!
-//! - While a guest's kernel runs, SPSR of its mode and `sp` and `lr` of User mode are in the shared
-//!   page, and if it promotes its interrupt mask is, too. [`Hypervisor::stopped`] takes them from
-//!   there at the beginning of every handler and nothing else of that page; [`Guest::publish`] and
-//!   the fast paths put them there. Any value of these is one that a guest may give them.
+//! - While a guest's kernel runs, SPSR of its mode, `sp` and `lr` of User mode, TPIDRURO and DACR are
+//!   in the shared page, and if it promotes its interrupt mask is, too. [`Hypervisor::stopped`] takes
+//!   them from there at the beginning of every handler and nothing else of that page;
+//!   [`Guest::publish`] and the fast paths put them there. Any value of these is one that a guest may
+//!   give them.
+//! - The machine never permits a kernel more than its DACR does. It may permit less: what then faults
+//!   is opened ([`Guest::domains`]). Where [`shared::ENFORCED`] is a DACR that has less than the
+//!   guest's, the machine's is no more than that.
 //! - Behind [`Hypervisor::stopped`] the guest is never inside a stub.
 //! - The work per sample is bounded: a look at one entry, or one promotion.
 
@@ -19,10 +23,11 @@ use crate::entry;
 use crate::exclusive::Exclusive;
 use crate::guest::Guest;
 use crate::hypervisor::Hypervisor;
+use crate::shadow::Shadow;
 use crate::work::Work;
 use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, flags};
-use entresol_rewrite::stub::{self, shared};
+use entresol_rewrite::stub::{self, Kind, shared};
 use entresol_vcpu::mode::{Mode, bank};
 use entresol_vcpu::psr;
 
@@ -103,6 +108,14 @@ pub(crate) struct Promotion {
     wear: u32,
     /// Whether `vcpu` has what is in the shared page while a kernel runs.
     pulled: bool,
+    /// Whether stubs may leave something undone, or less is enforced than the guest's DACR.
+    pub(crate) lazy: bool,
+    /// Whether the guest's kernel was entered, by an exception or by its turn, since the machine's
+    /// DACR was looked at.
+    pub(crate) entered: bool,
+    /// A DACR that the guest wrote in a stub, and that makes entries of its shadow wrong or is
+    /// unusual otherwise.
+    pub(crate) due: Option<u32>,
     /// Whether its policy asks for promotion at all.
     pub(crate) on: bool,
 }
@@ -132,6 +145,9 @@ impl Promotion {
         again: SKIPPED,
         wear: 1,
         pulled: true,
+        lazy: false,
+        entered: true,
+        due: None,
         on: false,
     };
 
@@ -223,9 +239,69 @@ impl Guest {
     #[inline]
     pub(crate) fn pull(&mut self) {
         if !self.promotion.pulled {
+            self.heed();
             self.promotion.pulled = true;
             self.pull_kernel();
         }
+    }
+
+    /// Does what stubs left undone: of TPIDRURO and DACR the shared page has what the guest wrote
+    /// last. Where only an interrupt came, nobody asks.
+    #[inline(always)]
+    pub(crate) fn heed(&mut self) {
+        if self.promotion.lazy && !self.promotion.pulled {
+            self.heed_stubs();
+        }
+    }
+
+    #[inline(never)]
+    fn heed_stubs(&mut self) {
+        let (vcpu, promotion) = (&mut self.vcpu, &mut self.promotion);
+        let thread = promotion.load(shared::THREAD_READ_ONLY);
+        if thread != vcpu.cp15.tpidruro {
+            vcpu.cp15.tpidruro = thread;
+            // SAFETY: the register is only the guest's.
+            unsafe { cp15::set_thread_read_only(thread) };
+        }
+        let dacr =
+            if vcpu.privileged() { promotion.load(shared::DOMAINS) } else { self.fast.opened() };
+        let old = vcpu.cp15.dacr;
+        promotion.due = None;
+        if dacr != old {
+            if self.shadow.domains_matter(old, dacr) || !Shadow::are_clients(dacr) {
+                promotion.due = Some(dacr);
+                return;
+            }
+            vcpu.cp15.dacr = dacr;
+            self.shadow.joint.wrote(old, dacr);
+            self.dacr = self.shadow.domains(&vcpu.cp15, dacr);
+        }
+    }
+
+    /// Its kernel is about to be entered.
+    #[cold]
+    #[inline(never)]
+    fn entered(&mut self) {
+        self.heed();
+        self.promotion.entered = true;
+    }
+
+    /// A DACR that makes entries of its shadow wrong, and is due now.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn take_due(&mut self) -> bool {
+        let due = self.promotion.due.take();
+        if let Some(dacr) = due {
+            self.pull();
+            self.vcpu.cp15.dacr = dacr;
+            self.devices.forget();
+        }
+        due.is_some()
+    }
+
+    /// The machine enforces a DACR of its kernel.
+    pub(crate) fn enforces(&self, dacr: u32) {
+        self.promotion.store(shared::ENFORCED, dacr);
     }
 
     #[inline(never)]
@@ -261,10 +337,11 @@ impl Guest {
             }
         }
         promotion.store(shared::STATUS, vcpu.status);
+        let cp15 = &vcpu.cp15;
+        promotion.store(shared::THREAD_READ_ONLY, cp15.tpidruro);
+        promotion.store(shared::DOMAINS, cp15.dacr);
         if promotion.on {
-            let cp15 = &vcpu.cp15;
             promotion.store(shared::THREAD, cp15.tpidrprw);
-            promotion.store(shared::DOMAINS, cp15.dacr);
             promotion.store(shared::CONTROL, cp15.sctlr);
             promotion.store(shared::DATA_STATUS, cp15.dfsr);
             promotion.store(shared::DATA_ADDRESS, cp15.dfar);
@@ -286,6 +363,10 @@ impl Guest {
     pub(crate) fn unload(&mut self) {
         self.vcpu.status = self.status();
         self.publish();
+        if self.vcpu.privileged() {
+            self.enforces(self.vcpu.cp15.dacr);
+        }
+        self.promotion.entered = true;
     }
 
     /// What it has masked, wherever that is now.
@@ -303,6 +384,9 @@ impl Guest {
     #[inline(always)]
     pub(crate) fn interrupt(&mut self, status: u32) {
         // System mode's `sp` and `lr` are User mode's, which are about to be banked.
+        if self.promotion.lazy {
+            self.entered();
+        }
         let mode = self.vcpu.mode();
         let shared = !self.promotion.pulled && mode != Mode::USER && mode != Mode::SYSTEM;
         if shared {
@@ -381,6 +465,7 @@ impl Hypervisor {
     #[inline]
     pub(crate) fn out_of_stub(&mut self) -> Stopped {
         let guest = self.guest();
+        guest.heed();
         let hole = guest.shadow.stubs.hole();
         if hole == 0 || guest.vcpu.pc >> 20 != hole {
             return Stopped::Outside;
@@ -414,13 +499,17 @@ impl Hypervisor {
     #[inline(never)]
     fn leave_stub(&mut self) -> Stopped {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
-        let linear = Self::linear(&mut self.view);
+        let mut linear = Self::linear(&mut self.view);
         let Some((record, index)) = guest.shadow.stubs.at(&linear, guest.vcpu.pc) else {
             return Stopped::Outside;
         };
-        drop(linear);
         let Some(kind) = record.kind() else { return Stopped::Outside };
         let plan = stub::settle(kind, record.site, index);
+        if matches!(kind, Kind::Close { .. }) && index > 4 && !plan.done {
+            // Not what it was taken for.
+            guest.shadow.demote_at(&mut linear, guest.vcpu.pc);
+        }
+        drop(linear);
         if let Some(register) = plan.restore {
             let value = guest.promotion.load(shared::SLOT);
             guest.vcpu.set_register(register as u8, value);
@@ -476,6 +565,7 @@ impl Hypervisor {
             return;
         }
         if guest.promotion.is_hot(&mut guest.heat, site, threshold) {
+            guest.shadow.stubs.domains = guest.wrote_domains(cp15::domain_access());
             self.work(Work::Promote(site));
         }
     }

@@ -35,7 +35,7 @@ use crate::translation::{self, Memory, Rights};
 use entresol_abi::image::STUBS;
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_rewrite::Width;
-use entresol_rewrite::stub::{self, Kind, LEN};
+use entresol_rewrite::stub::{self, Kind, LEN, shared};
 use entresol_vcpu::{Cause, Cp15, permissions};
 
 /// SCTLR.EE and AFE.
@@ -48,7 +48,7 @@ const PER_PAGE: u32 = 64;
 const USABLE: u32 = STUBS - STUBS / PER_PAGE;
 /// First page of the hole that shows anything.
 const FIRST: u32 = 0xe0;
-/// Bytes of a record: site, original, page of the guest's memory plus 1.
+/// Bytes of a record: site, original, page of the guest's memory plus 1, whether it is deferred.
 const RECORD_LEN: u32 = 16;
 /// A guest that maps so many holes away gets no further one.
 const MOST_LOST: u32 = 8;
@@ -76,6 +76,24 @@ pub(crate) struct Stubs {
     retry: u32,
     /// Whether there are stubs that load User mode's registers, or may be none any more.
     users: Users,
+    /// What a write of DACR that is to be promoted did, by what is known of the guest.
+    pub(crate) domains: Wrote,
+    /// Whether there is a stub that writes DACR: what the machine enforces may not be what the guest
+    /// says.
+    pub(crate) lazy: bool,
+}
+
+/// What a guest's kernel did that wrote DACR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrote {
+    /// Closed what was closed already, as always when it is entered.
+    Closed,
+    /// Closed that, but it is not known yet, or is not so this time.
+    Close,
+    /// Opened what its application has open.
+    Opened,
+    /// Anything else.
+    Other,
 }
 
 /// Stubs that load User mode's registers, for all modes but FIQ, whose `r8` to `r12` are its own.
@@ -94,6 +112,8 @@ pub(crate) struct Record {
     /// The guest's own instruction.
     pub(crate) original: u32,
     page: u32,
+    /// It is to be done at the next return.
+    deferred: bool,
 }
 
 impl Stubs {
@@ -108,6 +128,8 @@ impl Stubs {
         used: 0,
         retry: MOST_RETRIES,
         users: Users::None,
+        domains: Wrote::Other,
+        lazy: false,
     };
 
     /// Where its hole's megabyte lies in it.
@@ -165,6 +187,7 @@ impl Stubs {
         self.lost = 0;
         self.retry = MOST_RETRIES;
         self.users = Users::None;
+        self.lazy = false;
     }
 
     fn record(&self, linear: &Linear<'_>, number: u32) -> Option<Record> {
@@ -172,7 +195,8 @@ impl Stubs {
         let page: u32 = linear.load(HostPhys(at + 8));
         let page = page.checked_sub(1)?;
         let (site, original) = (linear.load(HostPhys(at)), linear.load(HostPhys(at + 4)));
-        Some(Record { site, original, page })
+        let deferred = linear.load::<u32>(HostPhys(at + 12)) != 0;
+        Some(Record { site, original, page, deferred })
     }
 
     /// Where the guest sees a stub, and the shared page next to it.
@@ -183,12 +207,16 @@ impl Stubs {
 
     /// The stub in use at an address of the guest, and the word in it.
     pub(crate) fn at(&self, linear: &Linear<'_>, address: u32) -> Option<(Record, u32)> {
+        Some((self.record(linear, self.number(address)?)?, address >> 2 & 15))
+    }
+
+    /// The number of the stub at an address.
+    fn number(&self, address: u32) -> Option<u32> {
         let page = (address >> 12 & 0xff).checked_sub(FIRST)?;
         if address >> 20 != self.hole || page & 1 != 0 {
             return None;
         }
-        let number = page / 2 * PER_PAGE + (address >> 6) % PER_PAGE;
-        Some((self.record(linear, number)?, address >> 2 & 15))
+        Some(page / 2 * PER_PAGE + (address >> 6) % PER_PAGE)
     }
 
     /// Whether a page of code may be executed at `address`: it has no stubs, or is at home.
@@ -205,7 +233,7 @@ impl Stubs {
 impl Record {
     /// What the stub does.
     pub(crate) fn kind(&self) -> Option<Kind> {
-        kind(self.site, self.original)
+        if self.deferred { stub::deferred(self.original) } else { kind(self.site, self.original) }
     }
 }
 
@@ -242,7 +270,12 @@ impl Shadow {
         let host = self.memory.page_at(page);
         let word = code::read(linear, host, offset, width);
         let own = code::decode(word, width).unwrap_or(word);
-        let kind = kind(site, own)?;
+        let deferred = self.may_be_deferred(linear, page, site, own);
+        let kind = if deferred { stub::deferred(own) } else { kind(site, own) }?;
+        let writes = matches!(kind, Kind::Close { .. });
+        if writes && self.stubs.domains != Wrote::Closed {
+            return (self.stubs.domains == Wrote::Close).then_some(false);
+        }
         let loads_user = matches!(kind, Kind::LoadUser { .. });
         if loads_user && self.stubs.users == Users::Never {
             return None;
@@ -278,6 +311,7 @@ impl Shadow {
         if loads_user {
             self.stubs.users = Users::Some;
         }
+        self.stubs.lazy |= writes || deferred;
         let at = self.stubs.words.at(number);
         for (n, word) in (0u32..).zip(words) {
             linear.store(HostPhys(at.0 + n * 4), word);
@@ -287,6 +321,7 @@ impl Shadow {
         linear.store(HostPhys(record), site);
         linear.store(HostPhys(record + 4), own);
         linear.store(HostPhys(record + 8), page + 1);
+        linear.store(HostPhys(record + 12), u32::from(deferred));
         self.stubs.used += 1;
         let home = self.stubs.homes.at(page);
         let count: u32 = linear.load::<u32>(home) & 0xfff;
@@ -294,6 +329,26 @@ impl Shadow {
         code::write(linear, host, offset, width, branch);
         maintenance::instructions_written(HostPhys(host.0 + offset), 4);
         Some(true)
+    }
+
+    /// Whether a write by `own` at `site` can wait until the guest returns from an exception.
+    fn may_be_deferred(&self, linear: &Linear<'_>, page: u32, site: u32, own: u32) -> bool {
+        let opens = match stub::deferred(own) {
+            Some(Kind::Store { field: shared::DOMAINS, .. }) => self.stubs.domains == Wrote::Opened,
+            kind => kind.is_some(),
+        };
+        let host = self.memory.page_at(page);
+        let word = |at: u32| {
+            if (at ^ site) & !0xfff != 0 {
+                return None;
+            }
+            let own = self.pages.original_at(linear, page, at & 0xfff);
+            own.or_else(|| {
+                let word = code::read(linear, host, at & 0xfff, Width::Word);
+                Some(code::decode(word, Width::Word).unwrap_or(word))
+            })
+        };
+        opens && site & stub::T32 == 0 && stub::leads_to_return(site.wrapping_add(4), word)
     }
 
     /// Whether the only mapping of a page to be executed by the kernel is at `pc`.
@@ -345,6 +400,14 @@ impl Shadow {
     #[inline]
     pub(crate) fn forbid_fiq(&self) -> bool {
         self.stubs.users == Users::Some
+    }
+
+    /// Takes the stub at an address of the guest back.
+    #[cold]
+    pub(crate) fn demote_at(&mut self, linear: &mut Linear<'_>, address: u32) {
+        if let Some(number) = self.stubs.number(address) {
+            self.demote(linear, number);
+        }
     }
 
     /// Takes those back, for ever: the guest is in FIQ mode.

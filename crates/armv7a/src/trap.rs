@@ -87,9 +87,13 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
     hypervisor.stopped_lightly();
     let status = cp15::instruction_fault_status();
     let address = cp15::instruction_fault_address();
-    let guest = hypervisor.guest();
+    hypervisor.guest().heed();
     if is_mapping_fault(status) {
-        if !guest.vcpu.privileged() {
+        if hypervisor.opened(status, true) {
+            hypervisor.guest().goes_on();
+            return loaded;
+        }
+        if !hypervisor.guest().vcpu.privileged() {
             let resolved = hypervisor.resolve(address, Attempt::Fetch, true);
             if resolved == Resolved::Filled {
                 // Nothing else changed.
@@ -100,7 +104,7 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
         hypervisor.guest().pull();
         hypervisor.fetch(address);
     } else {
-        guest.pull();
+        hypervisor.guest().pull();
         // A breakpoint, or an external abort of a passed-through device.
         hypervisor.inject(Exception::PrefetchAbort { ifsr: status, ifar: address });
     }
@@ -117,12 +121,13 @@ pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
     hypervisor.stopped_lightly();
     let status = cp15::data_fault_status();
     let address = cp15::data_fault_address();
+    hypervisor.guest().heed();
     if is_mapping_fault(status) {
         let store = status & 1 << 11 != 0;
         if let Some(guest) = hypervisor.usual_device(address, store) {
             return guest;
         }
-        if hypervisor.opened(status) {
+        if hypervisor.opened(status, false) {
             hypervisor.guest().goes_on();
             return loaded;
         }
@@ -208,6 +213,7 @@ impl Hypervisor {
     pub(crate) fn inject(&mut self, exception: Exception) {
         self.counters().reflected += 1;
         let guest = self.guest();
+        guest.promotion.entered = true;
         let from = guest.vcpu.pc;
         guest.vcpu.enter(exception);
         cp15::clear_exclusive();
@@ -276,7 +282,7 @@ impl Hypervisor {
     /// Makes a guarded access at `address` possible; `false` if an exception was injected
     /// instead, or the guest is to try again.
     pub(crate) fn data_for_hypervisor(&mut self, address: u32, attempt: Attempt) -> bool {
-        if self.opened(cp15::data_fault_status()) {
+        if self.opened(cp15::data_fault_status(), false) {
             return true;
         }
         match self.resolve(address, attempt, false) {
@@ -324,15 +330,23 @@ impl Hypervisor {
         self.guest().unfinished.resolved
     }
 
-    /// Opens what the guest's kernel and application may both touch, if that is all that a fault
-    /// with this status is about; see [`Shadow::to_open`](crate::shadow::Shadow::to_open).
+    /// Opens what the guest's DACR has open for its kernel and the machine's has not, if that is all
+    /// that a fault with this status is about; and, not to fetch, what its application may touch, too:
+    /// see [`Shadow::to_open`](crate::shadow::Shadow::to_open).
     #[inline]
-    fn opened(&mut self, status: u32) -> bool {
+    fn opened(&mut self, status: u32, fetch: bool) -> bool {
+        const DOMAIN: u32 = 0x9;
+        const KIND: u32 = 1 << 10 | 0xd;
         let guest = &mut self.guests[self.loaded % MAX_VMS];
-        if !guest.vcpu.privileged() {
+        if status & KIND != DOMAIN || !guest.vcpu.privileged() {
             return false;
         }
-        open(guest.shadow.to_open(&guest.vcpu.cp15, status))
+        let both = if fetch { 0 } else { guest.shadow.to_open(&guest.vcpu.cp15, status) };
+        let opened = open(guest.dacr | both);
+        if opened {
+            guest.enforces(guest.vcpu.cp15.dacr);
+        }
+        opened
     }
 
     /// Goes on with two tables, if the guest has been given these.

@@ -196,7 +196,9 @@ impl Hypervisor {
         match guest.unfinished.work {
             Work::Resolve(_) => {
                 guest.note_baked();
-                trap::open(core::mem::take(&mut guest.shadow.opens));
+                if trap::open(core::mem::take(&mut guest.shadow.opens)) {
+                    guest.enforces(guest.vcpu.cp15.dacr);
+                }
                 self.parted();
                 let guest = self.guest();
                 if let Some(pool) = guest.shadow.full.take() {

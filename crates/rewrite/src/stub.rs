@@ -39,10 +39,14 @@ pub mod shared {
     pub const THREAD: u32 = 12;
     /// DACR.
     pub const DOMAINS: u32 = 16;
+    /// DACR that the machine enforces: of what the guest may do now, no more than that.
+    pub const ENFORCED: u32 = 20;
     /// SCTLR.
     pub const CONTROL: u32 = 56;
     /// SPSR of the current mode.
     pub const SAVED: u32 = 24;
+    /// TPIDRURO.
+    pub const THREAD_READ_ONLY: u32 = 28;
     /// `sp` and `lr` of User mode.
     pub const USER: u32 = 32;
     /// DFSR.
@@ -67,6 +71,9 @@ const TO_A32: u32 = 0xbf00_4778;
 pub const T32: u32 = 1;
 /// `add pc, pc, #n` and the like read pc as this far ahead.
 const AHEAD: u32 = 8;
+/// `mcr p15, 0, r0, c3, c0, 0` and `mcr p15, 0, r0, c13, c0, 3`, without a condition.
+const WRITE_DOMAINS: u32 = 0x0e03_0f10;
+const WRITE_THREAD: u32 = 0x0e0d_0f70;
 /// Condition "always".
 const ALWAYS: u32 = 0xe000_0000;
 /// pc.
@@ -96,8 +103,16 @@ pub enum Kind {
         /// Which of [`shared`].
         field: u32,
     },
-    /// `msr spsr_fsxc, rm`
-    Save {
+    /// Writes a word that the hypervisor takes from the shared page when it is due:
+    /// `msr spsr_fsxc, rt`, or what [`deferred`] is for.
+    Store {
+        /// Source.
+        rt: u32,
+        /// Which of [`shared`].
+        field: u32,
+    },
+    /// `mcr p15, 0, rm, c3, c0, 0` of what is enforced already.
+    Close {
         /// Source.
         rm: u32,
     },
@@ -153,7 +168,10 @@ pub fn kind(original: u32) -> Option<Kind> {
     match body {
         _ if body & 0x0fff_0fff == 0x010f_0000 => usable(rd).then_some(Kind::ReadStatus { rd }),
         _ if body & 0x0fff_fff0 == 0x0121_f000 => usable(rm).then_some(Kind::WriteStatus { rm }),
-        _ if body & 0x0fff_fff0 == 0x016f_f000 => usable(rm).then_some(Kind::Save { rm }),
+        _ if body & 0x0fff_fff0 == 0x016f_f000 => {
+            usable(rm).then_some(Kind::Store { rt: rm, field: shared::SAVED })
+        }
+        _ if body & 0x0fff_0fff == WRITE_DOMAINS => usable(rd).then_some(Kind::Close { rm: rd }),
         _ if body & 0x0fff_0fff == 0x0e07_0f3a => usable(rd).then_some(Kind::Nothing),
         _ if body & 0x0e60_0000 == 0x0840_0000 => multiple(body),
         _ => {
@@ -171,6 +189,102 @@ pub fn kind(original: u32) -> Option<Kind> {
             usable(rd).then_some(Kind::Load { rd, field })
         }
     }
+}
+
+/// What a stub can do instead of an A32 instruction that [leads to a return](leads_to_return).
+#[must_use]
+pub const fn deferred(original: u32) -> Option<Kind> {
+    let field = match original & 0x0fff_0fff {
+        WRITE_DOMAINS => shared::DOMAINS,
+        WRITE_THREAD => shared::THREAD_READ_ONLY,
+        _ => return None,
+    };
+    let rt = original >> 12 & 15;
+    if original >> 28 == 15 || rt == 13 || rt == PC {
+        None
+    } else {
+        Some(Kind::Store { rt, field })
+    }
+}
+
+/// Most instructions from a write that is deferred to the return that makes up for it.
+const WAY: u32 = 24;
+
+/// Whether all ways from `at` lead to a return from an exception, or to an instruction that
+/// traps, and nothing on them asks for what a [deferred] write changes: TPIDRURO, which User
+/// mode can read, is not read; loads and stores are restarted if they fault. `word` is the guest's
+/// own instruction at an address.
+#[must_use]
+pub fn leads_to_return(at: u32, word: impl Fn(u32) -> Option<u32>) -> bool {
+    let (mut at, mut left) = (at, WAY);
+    while left > 0 {
+        let Some(instruction) = word(at) else { return false };
+        let target = at
+            .wrapping_add(AHEAD)
+            .wrapping_add(((instruction << 8).cast_signed() >> 6).cast_unsigned());
+        match step(instruction) {
+            Step::Return => return true,
+            Step::On => {}
+            Step::Branch if instruction >> 28 == ALWAYS >> 28 => {
+                at = target;
+                left -= 1;
+                continue;
+            }
+            // What kernels do if something is wrong.
+            Step::Branch if word(target).is_some_and(is_undefined) => {}
+            Step::Branch | Step::Other => return false,
+        }
+        at = at.wrapping_add(4);
+        left -= 1;
+    }
+    false
+}
+
+/// What an instruction means for [`leads_to_return`].
+enum Step {
+    Return,
+    On,
+    Branch,
+    Other,
+}
+
+const fn is_undefined(word: u32) -> bool {
+    word & 0xfff0_00f0 == 0xe7f0_00f0
+}
+
+fn step(word: u32) -> Step {
+    let body = word & 0x0fff_ffff;
+    let (rd, pc_listed) = (body >> 12 & 15, body & 0x8000 != 0);
+    match word {
+        // MOVS pc, lr; SUBS pc, lr, #n; LDM {.., pc}^
+        0xe1b0_f00e => return Step::Return,
+        _ if word & 0xffff_ff00 == 0xe25e_f000 => return Step::Return,
+        _ if word & 0xfe50_8000 == 0xe850_8000 || is_undefined(word) => return Step::Return,
+        // CPS, CLREX, DSB, DMB, ISB
+        _ if word & 0xfff1_fe20 == 0xf100_0000 || word & 0xffff_ff00 == 0xf57f_f000 => {
+            return Step::On;
+        }
+        _ if word >> 28 == 15 => return Step::Other,
+        _ => {}
+    }
+    let on = match body >> 24 {
+        0xa => return Step::Branch,
+        // MRC and MCR of p15, but reads of TPIDRURO and writes that end in what was deferred
+        0xe => {
+            let read = 0x0e1d_0f70;
+            body & 0xf10 == 0xf10 && body & 0x0fff_0fff != read && rd != PC
+        }
+        // Data processing, MRS, MSR; not what has bits 7 and 4 set, but STREX; not BX, BLX
+        0..=3 if body & 0x0200_0090 == 0x90 => body & 0x0ff0_0ff0 == 0x0180_0f90,
+        0 | 1 if body & 0x0190_0000 == 0x0100_0000 => body & 0xf0 == 0,
+        0..=3 => rd != PC || body & 0x0180_0000 == 0x0100_0000,
+        // LDR, STR
+        4..=7 => body & 0x0200_0010 != 0x0200_0010 && rd != PC,
+        // LDM, STM
+        8 | 9 => !pc_listed,
+        _ => false,
+    };
+    if on { Step::On } else { Step::Other }
 }
 
 /// What a stub can do instead of a T32 instruction of 32 bits.
@@ -222,10 +336,11 @@ impl Kind {
     /// The register that a stub saves, not one of its operands.
     const fn scratch(self) -> Option<u32> {
         match self {
-            Self::Load { .. } | Self::Save { .. } | Self::Nothing => None,
+            Self::Load { .. } | Self::Store { .. } | Self::Nothing => None,
             Self::LoadUser { .. } => Some(12),
             Self::ReadStatus { rd: 0 }
             | Self::WriteStatus { rm: 0 }
+            | Self::Close { rm: 0 }
             | Self::StoreUser { rn: 0, .. } => Some(1),
             _ => Some(0),
         }
@@ -236,8 +351,8 @@ impl Kind {
         match self {
             Self::Mask | Self::Unmask => 4,
             Self::ReadStatus { .. } => 3,
-            Self::WriteStatus { .. } => 9,
-            Self::Load { .. } | Self::Save { .. } => 1,
+            Self::WriteStatus { .. } | Self::Close { .. } => 9,
+            Self::Load { .. } | Self::Store { .. } => 1,
             Self::StoreUser { .. } => 5,
             Self::LoadUser { .. } => 7,
             Self::Nothing => 0,
@@ -321,7 +436,7 @@ pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]>
     };
     // The word that has the address of the way back to T32.
     let address = |index: u32| match kind {
-        Kind::WriteStatus { .. } => 6,
+        Kind::WriteStatus { .. } | Kind::Close { .. } => 6,
         _ => index + 1,
     };
     // `access` is LDR, STR or STRB of `r` at a field: an offset to pc.
@@ -389,9 +504,23 @@ pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]>
             put(access(0, LDR, rd, field));
             put(leave(1)?);
         }
-        Kind::Save { rm } => {
-            put(access(0, STR, rm, shared::SAVED));
+        Kind::Store { rt, field } => {
+            put(access(0, STR, rt, field));
             put(leave(1)?);
+        }
+        Kind::Close { rm } => {
+            put(access(0, STR, s, shared::SLOT));
+            put(access(1, LDR, s, shared::ENFORCED));
+            put(EOR_REGISTER | s << 16 | s << 12 | rm);
+            put(CLZ | s << 12 | s);
+            put(AND_IMMEDIATE | s << 16 | s << 12 | 32);
+            // Another: to word 7, which traps. The same: to word 8.
+            put(ADD_PC_PC | s | LSR | 3 << 7);
+            put(site.wrapping_add(4));
+            put(TRAP);
+            put(access(8, STR, rm, shared::DOMAINS));
+            put(access(9, LDR, s, shared::SLOT));
+            put(leave(10)?);
         }
         Kind::StoreUser { rn, offset } => {
             put(access(0, STR, s, shared::SLOT));
@@ -414,7 +543,7 @@ pub fn encode(kind: Kind, site: u32, at: u32, page: u32) -> Option<[u32; WORDS]>
         }
         Kind::Nothing => {}
     }
-    if thumb != 0 && !matches!(kind, Kind::WriteStatus { .. }) {
+    if thumb != 0 && !matches!(kind, Kind::WriteStatus { .. } | Kind::Close { .. }) {
         put(site + 4);
     }
     fits.then_some(words)

@@ -158,7 +158,14 @@ fn meaning(kind: Kind, site: u32, before: &State) -> Option<State> {
             after.set_word(shared::STATUS, status & !0xff | value & 0xff);
         }
         Kind::Load { rd, field } => after.r[rd as usize] = before.word(field),
-        Kind::Save { rm } => after.set_word(shared::SAVED, before.r[rm as usize]),
+        Kind::Store { rt, field } => after.set_word(field, before.r[rt as usize]),
+        Kind::Close { rm } => {
+            let value = before.r[rm as usize];
+            if value != before.word(shared::ENFORCED) {
+                return None;
+            }
+            after.set_word(shared::DOMAINS, value);
+        }
         Kind::StoreUser { rn, offset } => {
             let at = before.r[rn as usize].wrapping_add_signed(offset);
             *after.at(at) = before.word(shared::USER);
@@ -237,7 +244,10 @@ fn kinds() -> Vec<Kind> {
         for field in [shared::THREAD, shared::DOMAINS, shared::SAVED, shared::DATA_ADDRESS] {
             kinds.push(Kind::Load { rd: n, field });
         }
-        kinds.push(Kind::Save { rm: n });
+        for field in [shared::SAVED, shared::DOMAINS, shared::THREAD_READ_ONLY] {
+            kinds.push(Kind::Store { rt: n, field });
+        }
+        kinds.push(Kind::Close { rm: n });
     }
     for rn in 0..15 {
         kinds.extend([-8, -4, 0, 4].map(|offset| Kind::StoreUser { rn, offset }));
@@ -267,6 +277,9 @@ fn random_state(random: &mut Random, kind: Kind, site: u32) -> State {
     }
     if let Kind::StoreUser { rn, .. } | Kind::LoadUser { rn, .. } = kind {
         state.r[rn as usize] = MEMORY + 80;
+    }
+    if let (Kind::Close { rm }, true) = (kind, random.next() & 3 != 0) {
+        state.r[rm as usize] = state.word(shared::ENFORCED) ^ (random.next() & 1);
     }
     if let (Kind::WriteStatus { rm }, true) = (kind, random.next() & 3 != 0) {
         // As a kernel does: the same mode, another mask.
@@ -304,6 +317,7 @@ fn a_stub_does_what_its_instruction_does_and_may_stop_before_every_word() {
             let unmasked = after.as_ref().is_some_and(|after| after.word(shared::STATUS) & I == 0);
             let must_trap = match kind {
                 Kind::Unmask | Kind::WriteStatus { .. } => pending && unmasked || after.is_none(),
+                Kind::Close { .. } => after.is_none(),
                 _ => false,
             };
             if must_trap {
@@ -328,7 +342,9 @@ fn originals_are_recognised_with_their_operands() {
         (0xe121_f004, Some(Kind::WriteStatus { rm: 4 })),
         (0xe129_f004, None),
         (0xe169_f004, None),
-        (0xe16f_f001, Some(Kind::Save { rm: 1 })),
+        (0xe16f_f001, Some(Kind::Store { rt: 1, field: shared::SAVED })),
+        (0xee03_8f10, Some(Kind::Close { rm: 8 })),
+        (0xee03_df10, None),
         (0xe948_6000, Some(Kind::StoreUser { rn: 8, offset: -8 })),
         (0xe9cd_6000, Some(Kind::StoreUser { rn: 13, offset: 4 })),
         (0xe948_4000, None),
@@ -359,7 +375,7 @@ fn instructions_of_t32_are_recognised_as_their_like_in_a32() {
         (0xf3ef_8f00, None),
         (0xf383_8100, Some(Kind::WriteStatus { rm: 3 })),
         (0xf383_8c00, None),
-        (0xf39e_8f00, Some(Kind::Save { rm: 14 })),
+        (0xf39e_8f00, Some(Kind::Store { rt: 14, field: shared::SAVED })),
         (0xf39e_8900, None),
         (0xee1d_3f90, Some(Kind::Load { rd: 3, field: shared::THREAD })),
         (0xee07_0f3a, Some(Kind::Nothing)),
@@ -404,4 +420,73 @@ fn every_stub_but_the_first_of_its_page_reaches_the_shared_page() {
         }
         assert!(stub::encode(kind, SITE + 0x0300_0000, STUB, PAGE).is_none());
     }
+}
+
+#[test]
+fn writes_that_may_wait_for_a_return_are_recognised() {
+    let store = |rt, field| Some(Kind::Store { rt, field });
+    assert_eq!(stub::deferred(0xee03_1f10), store(1, shared::DOMAINS));
+    assert_eq!(stub::deferred(0xee0d_1f70), store(1, shared::THREAD_READ_ONLY));
+    assert_eq!(stub::deferred(0x1e0d_1f70), store(1, shared::THREAD_READ_ONLY));
+    assert_eq!(stub::deferred(0xfe0d_1f70), None);
+    assert_eq!(stub::deferred(0xee0d_1f90), None, "TPIDRPRW");
+    assert_eq!(stub::deferred(0xee1d_1f70), None, "a read");
+    assert_eq!(stub::deferred(0xee03_ff10), None, "of pc");
+}
+
+fn returns(words: &[u32]) -> bool {
+    stub::leads_to_return(SITE, |at| words.get((at.wrapping_sub(SITE) / 4) as usize).copied())
+}
+
+#[test]
+fn a_write_waits_for_a_return_if_nothing_before_can_see_it() {
+    // What Linux does from its write of TPIDRURO to the application: mov, mcr DACR, mov, ldr, ldr
+    // with write-back, tst, bne to a BUG, msr spsr, strex, ldmdb ^, nop, add, movs pc, lr.
+    let linux = [
+        0xe3a0_1055,
+        0xee03_1f10,
+        0xe1a0_200d,
+        0xe592_1040,
+        0xe5b2_e03c,
+        0xe311_008f,
+        0x1a00_0005,
+        0xe16f_f001,
+        0xe182_1f92,
+        0xe952_7ffe,
+        0xe1a0_0000,
+        0xe28d_d00c,
+        0xe1b0_f00e,
+        0xe7f0_01f2,
+    ];
+    assert!(returns(&linux));
+    assert!(returns(&[0xe16f_f005, 0xe24d_0004, 0xe180_1f92, 0xe8dd_ffff]), "ldm, pc, ^");
+    assert!(returns(&[0xf57f_f06f, 0xf10c_0080, 0xe25e_f004]), "isb, cpsid i, subs pc, lr, #4");
+    assert!(returns(&[0xea00_0000, 0xee1d_1f70, 0xe1b0_f00e]), "b over what is not executed");
+    for (word, why) in [
+        (0xee1d_1f70, "a read of TPIDRURO"),
+        (0x1a00_0001, "a branch to what is not undefined"),
+        (0xeb00_0001, "bl"),
+        (0xe12f_ff1e, "bx lr"),
+        (0xe12f_ff33, "blx r3"),
+        (0xe1a0_f00e, "mov pc, lr"),
+        (0xe28f_f004, "add pc, pc, #4"),
+        (0xe59f_f000, "ldr pc"),
+        (0xe8bd_8010, "pop {r4, pc}"),
+        (0xef00_0000, "svc"),
+        (0xe140_0070, "hvc"),
+        (0xe160_0070, "smc"),
+        (0xed2d_8b02, "vpush"),
+        (0xee10_0a10, "vmov"),
+        (0xf8bd_0a00, "rfe"),
+        (0xfa00_0000, "blx"),
+        (0xe6ff_0f30, "a media instruction"),
+        (0x0000_0000_u32.wrapping_sub(1), "nothing known"),
+    ] {
+        let mut words = linux;
+        words[3] = word;
+        assert!(!returns(&words), "{why}");
+    }
+    assert!(!returns(&linux[..12]), "the next page");
+    assert!(!returns(&[0xe320_f000; 40]), "too far");
+    assert!(!returns(&[0xeaff_fffe]), "a loop");
 }

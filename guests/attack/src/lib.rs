@@ -19,6 +19,7 @@ mod address;
 mod arena;
 mod code;
 mod coprocessor;
+mod deferred;
 mod device;
 mod encoding;
 mod hypercalls;
@@ -66,7 +67,7 @@ const SINGLE: [(&str, fn()); 29] = [
 ];
 
 /// Attacks on promotion.
-const PROMOTION: [(&str, fn()); 8] = [
+const PROMOTION: [(&str, fn()); 9] = [
     ("stub_accesses", promote::accesses),
     ("shared_page", promote::shared_page),
     ("hole_taken", promote::hole_taken),
@@ -74,6 +75,7 @@ const PROMOTION: [(&str, fn()); 8] = [
     ("taken_back", promote::taken_back),
     ("two_homes", promote::two_homes),
     ("big_endian", promote::big_endian),
+    ("deferred_notes", deferred::notes),
     ("stub_jumps", promote::jumps),
 ];
 

@@ -40,7 +40,7 @@ const SITES: [u32; 12] = [
 const SITE_PAGES: usize = board::MEMORY + 0xe_3000;
 /// Bytes of a stub, and of the page that comes after those of stubs.
 const STUB: usize = 64;
-const PAGE: usize = 0x1000;
+pub(crate) const PAGE: usize = 0x1000;
 /// How often a site runs until it is looked whether it was promoted, and how often that is.
 const WARM: u32 = 60;
 const TRIES: u32 = 5;
@@ -51,7 +51,7 @@ const ALIAS: usize = 0x3100_0000;
 static mut PAGES: Level2 = Level2::new();
 
 /// Where the next site is put. Pages take turns: one that is written often is not promoted.
-fn next_place() -> usize {
+pub(crate) fn next_place() -> usize {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     SITE_PAGES + count % 5 * PAGE + count / 5 % 60 * STUB
@@ -88,7 +88,7 @@ fn run_site(at: usize, times: u32) -> State {
 }
 
 /// Where the branch at `at` leads, if `word` was replaced by one.
-fn stub_of(at: usize, word: u32) -> Option<usize> {
+pub(crate) fn stub_of(at: usize, word: u32) -> Option<usize> {
     // SAFETY: a word of the page of code.
     let now = unsafe { ptr::with_exposed_provenance::<u32>(at).read_volatile() };
     if now == word || now & 0x0f00_0000 != 0x0a00_0000 {
@@ -235,7 +235,7 @@ pub(crate) fn shared_page() {
 }
 
 /// Mostly one that means something: a status, nothing, all.
-fn value(random: &mut Random) -> u32 {
+pub(crate) fn value(random: &mut Random) -> u32 {
     match random.below(5) {
         0 => SVC | random.word() & 0xe0,
         1 => 0,
@@ -246,7 +246,7 @@ fn value(random: &mut Random) -> u32 {
 }
 
 /// Mostly a field that is used.
-fn field(random: &mut Random, shared: usize) -> u32 {
+pub(crate) fn field(random: &mut Random, shared: usize) -> u32 {
     let within = if random.below(4) == 0 { PAGE as u32 } else { 64 };
     shared as u32 + (random.below(within) & !3)
 }

@@ -8,13 +8,14 @@
 use super::device::Devices;
 use super::fill::{self, fill};
 use super::{
-    APPLICATION, BANK_ABORT, COUNTERS, DACR, DFAR, DFSR, FAST, IFSR, JOINT, KERNEL, LAST,
-    MACHINE_DACR, REFLECTED, SAVED, SHARED, SP_LR, STATUS, TTBR0, USER, VIEW, count, resume,
+    APPLICATION, BANK_ABORT, COUNTERS, DACR, DFAR, DFSR, DOMAINS, ENFORCED, ENTER, FAST, IFSR,
+    JOINT, KERNEL, LAST, OPENED, REFLECTED, SAVED, SHARED, SP_LR, STATUS, TTBR0, USER, VIEW, count,
+    resume,
 };
 use crate::entry;
 use crate::guest::Guest;
 use crate::hypervisor::CORE;
-use crate::maintenance::switch_text;
+use crate::maintenance::{switch_text, switch_to_return_text};
 use crate::shadow::Shadow;
 use core::arch::naked_asm;
 use core::mem::offset_of;
@@ -86,9 +87,9 @@ macro_rules! reflected {
                 // 7.
                 "ldr r8, ={core} + {VIEW}",
                 "stmia r8, {{r5, r6}}",
-                switch_text!("r5", "r6", "r7"),
-                "ldr r8, [sp, #{MACHINE_DACR}]",
-                "mcr p15, 0, r8, c3, c0, 0",    // DACR: with one table it is another
+                switch_to_return_text!("r5", "r6", "r7"),
+                "ldr r8, [sp, #{ENTER}]",
+                "mcr p15, 0, r8, c3, c0, 0",    // DACR
                 "ldrd r8, r9, [sp, #{SP_LR}]",
                 "strd r8, r9, [r3, #{USER}]",
                 "ldr r8, [sp, #{BANK_ABORT}]",
@@ -129,7 +130,9 @@ macro_rules! reflected {
                 "beq 6b",
                 "tst r8, #2",                   // a large page
                 "beq 8f",
-                "ldr r0, [sp, #{DACR}]",
+                "tst r2, #0xf",
+                "ldreq r0, [sp, #{FAST} + {OPENED}]",
+                "ldrne r0, [sp, #{DACR}]",      // may be old: it is enforced besides
                 "lsl r11, r11, #1",
                 "lsr r0, r0, r11",
                 "and r0, r0, #3",
@@ -155,13 +158,14 @@ macro_rules! reflected {
         STATUS = const STATUS,
                 FAST = const FAST,
                 TTBR0 = const TTBR0,
+                OPENED = const OPENED,
                 DACR = const DACR,
                 FSR = const $fsr,
                 FAR = const $fsr + DFAR - DFSR,
                 BACK = const $back,
                 VECTOR = const $vector,
                 VIEW = const VIEW,
-                MACHINE_DACR = const MACHINE_DACR,
+                ENTER = const ENTER,
                 WINDOW = const entresol_abi::window::BASE >> 20,
                 SP_LR = const SP_LR,
                 USER = const USER,
@@ -262,41 +266,60 @@ reflected!(
     kernels "",
 );
 
-/// A load or store of a kernel with one table, where its application may, too: opened if it
-/// may be, as [`Shadow::to_open`](crate::shadow::Shadow::to_open) says. As [`data_abort`] left it.
+/// A load or store of a kernel where the machine's DACR permits less than the guest's: opened if it
+/// may be, as `Hypervisor::opened` says. As [`data_abort`] left it.
 ///
-/// (1.) One table, and a domain fault in the class of both; 2. the guest's domain: open to it, and
-/// nothing is there that it must not run; 3. open it.
+/// (1.) A domain fault; 2. two tables: to what its application has, if that is what it may; 3. one,
+/// in the class of both: the guest's domain is open to it, and nothing is there that it must not
+/// run; 4. what is enforced is no more what it was.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 unsafe extern "C" fn open() {
     naked_asm!(
         // 1.
-        "cmp r3, #{JOINT}",
-        "movw r11, #0x48d",
-        "andeq r11, r11, r9",
-        "cmpeq r11, #0x89",
+        "cmp r11, #0x9",
         "bne {slow}",
+        "ldr r7, [sp, #{SHARED}]",
+        "ldr r6, [r7, #{DOMAINS}]",
+        "cmp r3, #0",
+        "bne 3f",
         // 2.
+        "add r12, sp, #{FAST} + {OPENED}",
+        "ldrd r4, r5, [r12]",           // and what the machine's is then
+        "mrc p15, 0, r8, c3, c0, 0",
+        "cmp r6, r4",
+        "bne {slow}",
+        "cmp r8, r5",
+        "beq {slow}",
+        "b 4f",
+        // 3.
+        "3: cmp r3, #{JOINT}",
+        "bne {slow}",
+        "tst r9, #0x80",
+        "beq {slow}",
         "ubfx r11, r9, #4, #3",
         "lsl r11, r11, #1",
         "mov r8, #1",
         "lsl r8, r8, r11",
-        "ldr r5, [sp, #{DACR}]",
-        "tst r5, r8",
+        "tst r6, r8",
         "beq {slow}",
         "movw r5, #{WILD}",
-        "ldrd r6, r7, [sp, r5]",        // and what its kernel closes
-        "bic r6, r6, r7",
-        "tst r6, r8",
+        "ldrd r4, r5, [sp, r5]",        // and what its kernel closes
+        "bic r4, r4, r5",
+        "tst r4, r8",
         "bne {slow}",
-        // 3.
         "mrc p15, 0, r5, c3, c0, 0",
         "orr r5, r5, r8, lsl #16",
-        "mcr p15, 0, r5, c3, c0, 0",    // DACR
+        // 4.
+        "4: str r6, [r7, #{ENFORCED}]",
+        "mcr p15, 0, r5, c3, c0, 0",    // DACR; the return is a context synchronisation
         resume!(),
         JOINT = const JOINT,
-        DACR = const DACR,
+        SHARED = const SHARED,
+        DOMAINS = const DOMAINS,
+        ENFORCED = const ENFORCED,
+        FAST = const FAST,
+        OPENED = const OPENED,
         WILD = const WILD,
         slow = sym entry::data_abort_saved,
     )

@@ -22,17 +22,21 @@ pub(super) unsafe extern "C" fn domains() {
     naked_asm!(
         // 1.
         "ldr r7, [sp, #{FAST} + {FIXED}]",
+        "cmn r7, #1",
+        "beq {slow}",
         "tst r5, r7",
         "bne {slow}",
         // 2.
         "str r0, [sp, #{DACR}]",
         "ldr r3, [sp, #{SHARED}]",
         "str r0, [r3, #{SHARED_DOMAINS}]",
+        "str r0, [r3, #{SHARED_ENFORCED}]",
         "orr r3, r0, #0x40000000",      // the window's domain
         "orr r3, r3, #0x4000",          // that of stubs
         "str r3, [sp, #{MACHINE_DACR}]",
         // 3.
         "orr r3, r3, r0, lsl #16",
+        "bic r3, r3, #0x80000000",      // whatever happens, the window's domain is a client
         "mcr p15, 0, r3, c3, c0, 0",    // DACR; the return is a context synchronisation
         count!("CP15"),
         resume!(),
@@ -41,6 +45,7 @@ pub(super) unsafe extern "C" fn domains() {
         DACR = const DACR,
         SHARED = const SHARED,
         SHARED_DOMAINS = const shared::DOMAINS,
+        SHARED_ENFORCED = const shared::ENFORCED,
         MACHINE_DACR = const MACHINE_DACR,
         COUNTERS = const COUNTERS,
         CP15 = const CP15,

@@ -5,12 +5,12 @@
 //! affair, and what returns to an application from another mode than Supervisor.
 
 use super::{
-    APPLICATION, BANK_SUPERVISOR, BANKS, COUNTERS, FAST, JOINT, LR, MACHINE_DACR, PENDING, SAVED,
-    SENSITIVE, SHARED, SP_LR, SPSR, STATUS, USER, VIEW, count, resume,
+    APPLICATION, BANK_SUPERVISOR, BANKS, COUNTERS, DOMAINS, ENFORCED, FAST, JOINT, LR, PENDING,
+    SAVED, SENSITIVE, SHARED, SP_LR, SPSR, STATUS, THREAD_READ_ONLY, USER, VIEW, count, resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
-use crate::maintenance::switch_text;
+use crate::maintenance::switch_to_return_text;
 use core::arch::naked_asm;
 use entresol_isa::hot::{MOVS_PC_LR, SUBS_PC_LR};
 use entresol_vcpu::psr;
@@ -22,9 +22,10 @@ const TO_T32: u32 = psr::REAL | psr::MODE;
 /// Trap words of p8. 60 instructions from `movs pc, lr` to the application, the vector's
 /// branch and [`undefined`](super::instruction::undefined) included.
 ///
-/// (1.) Where to: `r3`; 2. from Supervisor to User mode, else [`between_modes`]; 3. the new virtual
-/// status in `r10`: nothing is due then; 4. the application's view; 5. real status and alignment; 6.
-/// `r13` and `r14`; 7. count and go.
+/// (1.) Where to: `r3`; 2. from Supervisor mode to User mode with nothing masked, which is the new
+/// virtual status in `r10`, else [`between_modes`]; 3. nothing is due then, and DACR is what
+/// applications have; 4. the application's view; 5. domains, TPIDRURO, real status; 6. `r13` and
+/// `r14`; 7. count and go.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn exception_return() {
@@ -36,39 +37,41 @@ pub(super) unsafe extern "C" fn exception_return() {
         "bne 8f",
         // 2.
         "1: ldr r11, [sp, #{SHARED}]",
-        "ldr r7, [r11, #{SAVED}]",
-        "and r5, r4, #0x1f",
-        "cmp r5, #0x13",
-        "andeq r8, r7, #0x1f",
-        "cmpeq r8, #0x10",
-        "bne {between}",
-        // 3.
+        "ldrd r6, r7, [r11, #{SAVED}]", // SPSR and TPIDRURO
+        "ldr r8, [r11, #{DOMAINS}]",
         "movw r10, #{VIRTUAL}",
-        "and r10, r10, r7",
-        "ldr r5, [sp, #{PENDING}]",
+        "and r10, r10, r6",
+        "and r5, r4, #0x1f",
+        "cmp r10, #0x10",
+        "cmpeq r5, #0x13",
+        "bne {between}",
+        // 3. And the counters; what DACR it should be, what that is in the machine, what is enforced
+        // when the kernel is entered.
         "add r12, sp, #{FAST} + {APPLICATION}",
-        "ldr r6, [r12, #-{APPLICATION}]", // slow
-        "bic r5, r5, r10",
-        "orrs r5, r5, r6",
+        "ldmia r12, {{r0, r1, r2, r4, r5, r9}}",
+        "ldr r12, [r12, #-{APPLICATION}]", // slow
+        "teq r8, r4",
+        "ldr r8, [sp, #{PENDING}]",
+        "orrseq r12, r12, r8",
         "bne 9f",
-        // 4. And the counters behind it.
-        "ldmia r12, {{r0, r1, r2}}",
-        "ldr r5, ={core} + {VIEW}",
-        "strd r0, r1, [r5]",
-        switch_text!("r0", "r1", "r5"),
-        // 5.
-        "3:",
-        "tst r7, #0x20",                // T
+        // 4.
+        "ldr r12, ={core} + {VIEW}",
+        "strd r0, r1, [r12]",
+        switch_to_return_text!("r0", "r1", "r12"),
+        // 5. The return aligns the address.
+        "3: mcr p15, 0, r5, c3, c0, 0", // DACR
+        "mcr p15, 0, r7, c13, c0, 3",   // TPIDRURO
+        "str r9, [r11, #{ENFORCED}]",
+        "tst r6, #0x20",                // T
         "ldreq r8, ={TO_A32}",
         "ldrne r8, ={TO_T32}",
-        "and r8, r8, r7",
+        "and r8, r8, r6",
         "msr spsr_cxsf, r8",
-        "biceq lr, r3, #3",
-        "bicne lr, r3, #1",
+        "mov lr, r3",
         // 6.
         "ldrd r8, r9, [sp, #{SP_LR}]",
         "strd r8, r9, [sp, #{BANK_SUPERVISOR}]",
-        "str r7, [sp, #{BANK_SUPERVISOR} + {SPSR}]",
+        "str r6, [sp, #{BANK_SUPERVISOR} + {SPSR}]",
         "ldrd r8, r9, [r11, #{USER}]",
         "strd r8, r9, [sp, #{SP_LR}]",
         "str r10, [sp, #{STATUS}]",
@@ -78,12 +81,10 @@ pub(super) unsafe extern "C" fn exception_return() {
         "str r5, [r2, #{SENSITIVE}]",
         resume!(),
         // One table: its domains instead of a view.
-        "9: cmp r5, #{JOINT}",
+        "9: ldr r8, [r11, #{DOMAINS}]",
+        "teq r8, r4",
+        "teqeq r12, #{JOINT}",
         "bne {slow}",
-        "ldr r0, [sp, #{MACHINE_DACR}]",
-        "ldr r2, [r12, #8]",            // the counters
-        "lsl r0, r0, #16",
-        "mcr p15, 0, r0, c3, c0, 0",    // DACR
         "b 3b",
         "8: bic r5, r2, #0xff",
         "ldr r6, ={SUBS}",
@@ -110,7 +111,8 @@ pub(super) unsafe extern "C" fn exception_return() {
         APPLICATION = const APPLICATION,
         VIEW = const VIEW,
         JOINT = const JOINT,
-        MACHINE_DACR = const MACHINE_DACR,
+        DOMAINS = const DOMAINS,
+        ENFORCED = const ENFORCED,
         SENSITIVE = const SENSITIVE,
         core = sym CORE,
         between = sym between_modes,
@@ -121,7 +123,7 @@ pub(super) unsafe extern "C" fn exception_return() {
 /// A return to `r3` from and to any modes with an SPSR but FIQ.
 ///
 /// (1.) The bank of the mode in `r5`, which has an SPSR: `r7`; 2. the bank of the new mode in
-/// `r11`; 3. nothing is due then, in `r10`; 4. and so on as above.
+/// `r11`; 3. nothing is due then, in `r10`; 4. and so on as above. DACR is enforced as it was.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 unsafe extern "C" fn between_modes() {
@@ -151,6 +153,8 @@ unsafe extern "C" fn between_modes() {
         "bics r6, r6, r10",
         "bne {slow}",
         // 4.
+        "ldr r6, [r12, #{THREAD_READ_ONLY}]",
+        "mcr p15, 0, r6, c13, c0, 3",   // TPIDRURO
         "tst r7, #0x20",                // T
         "ldreq r8, ={TO_A32}",
         "ldrne r8, ={TO_T32}",
@@ -171,6 +175,7 @@ unsafe extern "C" fn between_modes() {
         "str r10, [r12]",
         count!("SENSITIVE"),
         resume!(),
+        THREAD_READ_ONLY = const THREAD_READ_ONLY,
         SPSR = const SPSR,
         SAVED = const SAVED,
         VIRTUAL = const psr::VIRTUAL,

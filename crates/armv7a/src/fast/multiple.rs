@@ -10,7 +10,8 @@
 use super::exception_return::TO_A32;
 use super::turn::pass_turn;
 use super::{
-    BANKS, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, STATUS, USER, count, mask, resume,
+    BANKS, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, STATUS, THREAD_READ_ONLY, USER, count,
+    mask, resume,
 };
 use crate::entry;
 use core::arch::naked_asm;
@@ -224,6 +225,8 @@ unsafe extern "C" fn all() {
         "bic lr, r11, #3",
         "str r8, [sp, #{STATUS}]",
         "str r8, [r5]",
+        "ldr r9, [r5, #{THREAD_READ_ONLY}]",
+        "mcr p15, 0, r9, c13, c0, 3",   // TPIDRURO
         "ldmia r10!, {{r0-r9}}",
         "stmia sp, {{r0-r9}}",
         "ldmia r10, {{r0-r4}}",
@@ -231,6 +234,7 @@ unsafe extern "C" fn all() {
         "stmia r5, {{r0-r4}}",
         count!("SENSITIVE"),
         resume!(),
+        THREAD_READ_ONLY = const THREAD_READ_ONLY,
         SAVED = const SAVED,
         USER = const USER,
         VIRTUAL = const psr::VIRTUAL,

@@ -64,7 +64,6 @@ static READS: [u8; 128] = {
     table[at(2, 0)] = word(offset_of!(Cp15, ttbr0));
     table[at(2, 1)] = word(offset_of!(Cp15, ttbr1));
     table[at(2, 2)] = word(offset_of!(Cp15, ttbcr));
-    table[at(3, 0)] = word(offset_of!(Cp15, dacr));
     table[at(5, 0)] = word(offset_of!(Cp15, dfsr));
     table[at(5, 1)] = word(offset_of!(Cp15, ifsr));
     table[at(6, 0)] = word(offset_of!(Cp15, dfar));
@@ -88,7 +87,8 @@ macro_rules! forget_devices {
 
 /// MRC of p15. 24 instructions.
 ///
-/// (1.) Is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it.
+/// (1.) Is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it; 3.
+/// DACR is what stubs say.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn system() {
@@ -109,14 +109,26 @@ pub(super) unsafe extern "C" fn system() {
         "ubfx r6, r2, #12, #4",
         "cmp r5, #0",
         "cmpne r6, #15",
-        "beq {slow}",
+        "beq 3f",
         // 2.
         "ldr r5, [sp, r5, lsl #2]",
-        "str r5, [sp, r6, lsl #2]",
+        "2: str r5, [sp, r6, lsl #2]",
         count!("CP15"),
         resume!(),
+        // 3.
+        "3: ubfx r3, r2, #16, #4",
+        "tst r2, #0xe0",
+        "cmpeq r3, #3",
+        "bne {slow}",
+        "cmp r6, #15",
+        "beq {slow}",
+        "ldr r3, [sp, #{SHARED}]",
+        "ldr r5, [r3, #{SHARED_DOMAINS}]",
+        "b 2b",
         MASK = const MASK,
         READ = const READ,
+        SHARED = const SHARED,
+        SHARED_DOMAINS = const shared::DOMAINS,
         COUNTERS = const COUNTERS,
         CP15 = const CP15,
         reads = sym READS,
@@ -197,7 +209,9 @@ unsafe extern "C" fn system_write() {
         "3: ldr r3, ={TPIDRURO}",
         "cmp r6, r3",
         "bne 31f",
+        "ldr r3, [sp, #{SHARED}]",
         "str r0, [sp, #{THREAD}]",
+        "str r0, [r3, #{SHARED_THREAD_READ_ONLY}]",
         "mcr p15, 0, r0, c13, c0, 3",   // TPIDRURO
         "b 9f",
         "31: ldr r3, ={TPIDRPRW}",
@@ -213,16 +227,17 @@ unsafe extern "C" fn system_write() {
         "bne {unusual}",
         "ldr r3, [sp, #{DACR}]",
         "ldr r7, [sp, #{FAST} + {FIXED}]",
-        "eors r5, r0, r3",
-        "beq 9f",                       // what is not permitted, unchanged, is not either
-        "tst r5, r7",
+        "eor r5, r0, r3",
+        "orr r6, r0, #0x40000000",      // the window's domain is a client, others are or are shut
+        "orr r3, r5, r6",
+        "ands r3, r3, r7",
         "bne {domains}",
-        "str r0, [sp, #{DACR}]",
         "ldr r3, [sp, #{SHARED}]",
+        "str r0, [sp, #{DACR}]",
         "str r0, [r3, #{SHARED_DOMAINS}]",
-        "orr r0, r0, #0x40000000",      // the window's domain is a client, others are or are shut
-        "str r0, [sp, #{MACHINE_DACR}]",
-        "mcr p15, 0, r0, c3, c0, 0",    // DACR; the return is a context synchronisation
+        "str r0, [r3, #{SHARED_ENFORCED}]",
+        "str r6, [sp, #{MACHINE_DACR}]",
+        "mcr p15, 0, r6, c3, c0, 0",    // DACR; the return is a context synchronisation
         "9:",
         count!("CP15"),
         resume!(),
@@ -262,7 +277,9 @@ unsafe extern "C" fn system_write() {
         MACHINE_DACR = const MACHINE_DACR,
         SHARED = const SHARED,
         SHARED_THREAD = const shared::THREAD,
+        SHARED_THREAD_READ_ONLY = const shared::THREAD_READ_ONLY,
         SHARED_DOMAINS = const shared::DOMAINS,
+        SHARED_ENFORCED = const shared::ENFORCED,
         COUNTERS = const COUNTERS,
         CP15 = const CP15,
         flush = sym guarded::flush_data_line,

@@ -3,12 +3,12 @@
 //! Budget `syscall.up`. Not here: T32 or big-endian exceptions, `svc` of a kernel.
 
 use super::{
-    BANK_SUPERVISOR, COUNTERS, FAST, LAST, MACHINE_DACR, REFLECTED, SAVED, SHARED, SP_LR, STATUS,
-    USER, VIEW, count, resume,
+    BANK_SUPERVISOR, COUNTERS, ENTER, FAST, LAST, REFLECTED, SAVED, SHARED, SP_LR, STATUS, USER,
+    VIEW, count, resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
-use crate::maintenance::switch_text;
+use crate::maintenance::switch_to_return_text;
 use core::arch::naked_asm;
 use entresol_vcpu::psr;
 
@@ -81,7 +81,9 @@ macro_rules! supervisor_call {
 supervisor_call!(
     supervisor_call,
     usual "orrs r7, r3, r8",
-    enter concat!("ldr r8, ={core} + {VIEW}\nstmia r8, {{r5, r6}}\n", switch_text!("r5", "r6", "r7")),
+    enter concat!("ldr r8, ={core} + {VIEW}\nstmia r8, {{r5, r6}}\n", switch_to_return_text!("r5", "r6", "r7"),
+        "\nldr r7, [sp, #{ENTER}]\nmcr p15, 0, r7, c3, c0, 0"),
+    ENTER = const ENTER,
     core = sym CORE, VIEW = const VIEW,
 );
 
@@ -89,6 +91,6 @@ supervisor_call!(
 supervisor_call!(
     supervisor_call_joint,
     usual "orrs r7, r8, r3, lsl #1      @ all but JOINT",
-    enter "ldr r7, [sp, #{MACHINE_DACR}]\nmcr p15, 0, r7, c3, c0, 0",
-    MACHINE_DACR = const MACHINE_DACR,
+    enter "ldr r7, [sp, #{ENTER}]\nmcr p15, 0, r7, c3, c0, 0",
+    ENTER = const ENTER,
 );

@@ -23,6 +23,8 @@ use entresol_vcpu::Cp15;
 
 /// A client of each domain.
 const CLIENTS: u32 = 0x5555_5555;
+/// Bits of DACR that a client has clear.
+const NOT_CLIENT: u32 = !CLIENTS;
 /// Domains of a guest that have hardware domains of both classes.
 const DOMAINS: u32 = 7;
 /// DACR: the same as clients.
@@ -84,18 +86,18 @@ impl Joint {
 }
 
 impl Shadow {
-    /// DACR with which the machine must run the guest, in one table its kernel.
+    /// DACR with which the machine must run the guest if its own is this, in one table its kernel.
     ///
     /// No access stays no access; a manager is a client whose entries were filled with
     /// every right, so they are dropped when that changes. With the guest's MMU off there are no
     /// domains.
     #[inline]
-    pub(crate) fn domains(&self, cp15: &Cp15) -> u32 {
+    pub(crate) fn domains(&self, cp15: &Cp15, dacr: u32) -> u32 {
         if cp15.sctlr & SCTLR_M == 0 {
             CLIENTS
         } else {
             let passed_on = if self.joint.on { OWN } else { CLIENTS };
-            cp15.dacr & passed_on | 1 << (WINDOW_DOMAIN * 2) | 1 << (self.stub_domain() * 2)
+            dacr & passed_on | 1 << (WINDOW_DOMAIN * 2) | 1 << (self.stub_domain() * 2)
         }
     }
 
@@ -110,10 +112,9 @@ impl Shadow {
     /// it must not reach what its application runs.
     #[inline]
     pub(crate) fn fixed_domains(&self, cp15: &Cp15) -> (u32, u32) {
-        const NOT_CLIENT: u32 = 0xaaaa_aaaa;
         let Joint { on, wild, closing, .. } = self.joint;
         // A manager is slow.
-        if cp15.sctlr & SCTLR_M == 0 || cp15.dacr & NOT_CLIENT != 0 {
+        if cp15.sctlr & SCTLR_M == 0 || !Self::are_clients(cp15.dacr) {
             (!0, !0)
         } else if !on {
             (self.baked_domains | NOT_CLIENT, !0)
@@ -122,6 +123,11 @@ impl Shadow {
         } else {
             (!0, !0)
         }
+    }
+
+    /// Whether a DACR has nothing but clients and what is closed.
+    pub(crate) const fn are_clients(dacr: u32) -> bool {
+        dacr & NOT_CLIENT == 0
     }
 
     /// Whether entries must be dropped when DACR changes from `old` to `new`.
