@@ -24,7 +24,6 @@ use crate::maintenance::{self, View};
 use crate::work::{Said, Work};
 use crate::{cp15, entry};
 use entresol_abi::HostPhys;
-use entresol_abi::console::Channel;
 use entresol_abi::health::Event;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_abi::observe::{Observed, VmCounters};
@@ -34,7 +33,6 @@ use entresol_hv::link::{Relay, State};
 use entresol_hv::locks::Locks;
 use entresol_hv::platform::Platform;
 use entresol_hv::scheduler::{Exhausted, Id, Scheduler};
-use entresol_hv::sentence;
 use entresol_hv::sentence::Value::Text;
 use entresol_vcpu::{Mode, TlbOp};
 
