@@ -73,6 +73,10 @@ struct Spec {
     typed: Vec<Typed>,
     /// A guest that is to print what it prints without Entresol.
     native: Option<Native>,
+    /// What the machine's second UART sends is lines that begin with numbers: from 0 on, each, and
+    /// some again.
+    #[serde(default)]
+    numbers: bool,
     /// What `entresol profile` must say of it.
     profile: Option<profile::Wanted>,
 }
@@ -222,6 +226,9 @@ impl BootTest {
             if self.spec.twice {
                 self.repeats(workspace)?;
             }
+            if self.spec.numbers {
+                check_numbers(&self.image(workspace))?;
+            }
             if let Some(profile) = &self.spec.profile {
                 let manifest = self.manifest()?;
                 let counts = self.image(workspace).with_extension("counts");
@@ -302,12 +309,55 @@ impl BootTest {
 
     fn machine(&self, workspace: &Workspace) -> Result<Machine> {
         let image = self.image(workspace);
-        let machine = Machine::described(&workspace.path("machines"), &self.machine, &image)?;
+        let mut machine = Machine::described(&workspace.path("machines"), &self.machine, &image)?;
+        if self.spec.numbers {
+            machine = with_second_uart(machine, &image);
+        }
         Ok(match self.spec.cores {
             1 => machine,
             cores => machine.with(&["-smp", &cores.to_string()]),
         })
     }
+}
+
+/// The machine with its second UART, which writes to a file beside the image.
+pub(crate) fn with_second_uart(machine: Machine, image: &Path) -> Machine {
+    let file = format!("file:{}", image.with_extension("uart").display());
+    machine.with(&["-serial", &file])
+}
+
+/// Whether the lines that the second UART has sent begin with numbers, none left out.
+///
+/// # Errors
+///
+/// What is there instead.
+pub(crate) fn check_numbers(image: &Path) -> Result<()> {
+    let text = fs::read_to_string(image.with_extension("uart"))?;
+    numbered(&text)
+}
+
+fn numbered(text: &str) -> Result<()> {
+    let mut next = 0_u64;
+    for (line, end) in
+        text.split_inclusive('\n').map(|line| (line.trim_end(), line.ends_with('\n')))
+    {
+        // The host may have stopped the system in the middle of a line.
+        if !end {
+            break;
+        }
+        let number: u64 = line
+            .split(' ')
+            .next()
+            .and_then(|number| number.parse().ok())
+            .with_context(|| format!("the second UART sent {line:?}"))?;
+        ensure!(
+            number == next || number + 1 == next,
+            "the second UART sent {number} where {next} was to come"
+        );
+        next = number + 1;
+    }
+    ensure!(next > 0, "the second UART sent nothing");
+    Ok(())
 }
 
 /// Builds the bootable image of a system for a machine.
@@ -482,6 +532,15 @@ mod tests {
         assert!(bound(17, 0).check("late=x").is_err());
         let decimals = Bound { decimals: true, ..bound(1704, 1) };
         assert!(decimals.check("late=17.04").is_ok() && decimals.check("late=17.05").is_err());
+    }
+
+    #[test]
+    fn numbers_may_be_repeated_but_not_left_out() {
+        assert!(numbered("0 a\n1 a\n1 b\n2 b\n99").is_ok());
+        assert!(numbered("0 a\n2 b\n").is_err());
+        assert!(numbered("0 a\n1 a\n0 b\n").is_err());
+        assert!(numbered("0 a\n! a\n").is_err());
+        assert!(numbered("").is_err());
     }
 
     #[test]

@@ -66,11 +66,11 @@ enum Chore {
         #[arg(long, conflicts_with_all = ["json", "native", "systems"])]
         table: bool,
     },
-    /// Measure interrupt latencies for long, as bench/soak.toml says
+    /// Measure latencies, slots, deadlines and clocks for long, as bench/soak.toml says
     Soak {
         /// Runs of bench/soak.toml; all if none is named
         names: Vec<String>,
-        /// Interrupts to wait for in each, instead of those that it says
+        /// Samples or reports to wait for in each, instead of those that it says
         #[arg(long)]
         samples: Option<u64>,
         /// Print an array on standard output, and nothing else

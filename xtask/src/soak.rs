@@ -13,6 +13,7 @@ use counted::Counted;
 pub(crate) use counted::INTERRUPT;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use told::Told;
@@ -47,9 +48,7 @@ pub(crate) fn soak(
     samples: Option<u64>,
     json: bool,
 ) -> Result<ExitCode> {
-    let path = workspace.path("bench/soak.toml");
-    let soaks: Soaks =
-        toml::from_str(&fs::read_to_string(&path)?).with_context(|| path.display().to_string())?;
+    let soaks = Soaks::read(&workspace.path("bench/soak.toml"))?;
     let known = soaks.counted.iter().map(|run| &run.name);
     let known: Vec<_> = known.chain(soaks.told.iter().map(|run| &run.name)).collect();
     for name in names {
@@ -76,6 +75,13 @@ pub(crate) fn soak(
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+impl Soaks {
+    fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)?;
+        toml::from_str(&text).with_context(|| path.display().to_string())
+    }
+}
+
 impl Outcome {
     fn kept(&self) -> bool {
         match self {
@@ -96,4 +102,17 @@ impl Outcome {
 fn last(console: &str) -> String {
     let lines: Vec<_> = console.lines().rev().take(20).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soaks_of_the_bench_are_well_formed() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let soaks = Soaks::read(&root.join("bench/soak.toml")).unwrap();
+        assert!(soaks.counted.iter().any(|run| run.name == "flood"));
+        assert!(soaks.told.iter().any(|run| run.name == "deadlines"));
+    }
 }

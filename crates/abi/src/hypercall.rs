@@ -18,7 +18,7 @@ pub enum Function {
     PsciCpuOff = 0x8400_0002,
     /// Turns another vCPU on.
     PsciCpuOn = 0x8400_0003,
-    /// Whether a vCPU is on (0), off (1).
+    /// Whether a vCPU is on (0), off (1), or about to be on (2).
     PsciAffinityInfo = 0x8400_0004,
     /// Whether a trusted OS must be migrated: never (2).
     PsciMigrateInfoType = 0x8400_0006,
@@ -85,6 +85,8 @@ pub mod psci {
     pub const DENIED: u32 = (-3_i32).cast_unsigned();
     /// The vCPU is on already (-4).
     pub const ALREADY_ON: u32 = (-4_i32).cast_unsigned();
+    /// The vCPU was turned on and has not begun (-5).
+    pub const ON_PENDING: u32 = (-5_i32).cast_unsigned();
 }
 
 impl Function {

@@ -227,8 +227,10 @@ pub struct Vm {
     pub r2: GuestPhys,
     /// Fixed priority: 0 is the least urgent, 31 the most.
     pub priority: u32,
-    /// The core that runs it.
+    /// The core that runs it, or its vCPU 0.
     pub core: u32,
+    /// The core of its vCPU 1; the same if it has none.
+    pub second_core: u32,
     /// Bits of [`flags`].
     pub flags: u32,
     /// What follows each [`Event`](crate::health::Event), by its number: a
@@ -268,6 +270,24 @@ pub struct Vm {
 }
 
 impl Vm {
+    /// How many vCPUs it has.
+    #[must_use]
+    pub const fn vcpus(&self) -> u32 {
+        if self.second_core == self.core { 1 } else { 2 }
+    }
+
+    /// The number of its vCPU on a core.
+    #[must_use]
+    pub const fn vcpu_on(&self, core: u32) -> Option<u32> {
+        if core == self.core {
+            Some(0)
+        } else if core == self.second_core {
+            Some(1)
+        } else {
+            None
+        }
+    }
+
     /// No VM.
     pub const EMPTY: Self = Self {
         name: [0; 16],
@@ -279,6 +299,7 @@ impl Vm {
         r2: GuestPhys(0),
         priority: 0,
         core: 0,
+        second_core: 0,
         flags: 0,
         policies: [0; EVENTS],
         restarts: 0,
@@ -379,7 +400,7 @@ pub mod given {
 /// Bytes of pool memory that a VM needs, exact: what the hypervisor carves at boot.
 ///
 /// Each pair of views has two first-level tables of 16 KiB. Shadow tables are 1 KiB with 32 bytes
-/// of record. Sites are 8 bytes. Each page of guest memory has a record of 8 bytes. With
+/// of record. Both exist for each vCPU. Sites are 8 bytes. Each page of guest memory has a record of 8 bytes. With
 /// [`flags::PROMOTE`] there are pages of [`STUBS`] stubs of 64 bytes with 16 bytes of record,
 /// one second-level table, and 4 bytes for each page of guest memory.
 #[must_use]
@@ -389,7 +410,10 @@ pub const fn pool_bytes(vm: &Vm) -> u32 {
     let sites = vm.sites * 8;
     let pages = (vm.memory_len >> 12) * 8;
     // Each part starts at a multiple of 16 KiB.
-    round(views) + round(tables) + round(sites) + round(pages) + round(stub_bytes(vm))
+    vm.vcpus() * (round(views) + round(tables))
+        + round(sites)
+        + round(pages)
+        + round(stub_bytes(vm))
 }
 
 /// Stubs a VM may have at once, those that cannot be used included.
@@ -478,8 +502,10 @@ impl Header {
             return Err(BadImage::Slots(header.slots.count));
         }
         for vm in vms {
-            if usize::try_from(vm.core).map_or(true, |core| core >= MAX_CORES) {
-                return Err(BadImage::Core(vm.core));
+            for number in [vm.core, vm.second_core] {
+                if usize::try_from(number).map_or(true, |core| core >= MAX_CORES) {
+                    return Err(BadImage::Core(number));
+                }
             }
             for load in table::<Load>(image, vm.loads)? {
                 table::<u8>(image, Table { offset: load.offset, count: load.len })?;
@@ -511,7 +537,7 @@ where
 
 const _: () = assert!(size_of::<Header>() == 148);
 const _: () = assert!(size_of::<Machine>() == 88);
-const _: () = assert!(size_of::<Vm>() == 132);
+const _: () = assert!(size_of::<Vm>() == 136);
 const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(cfg!(target_endian = "little"));
 
@@ -524,7 +550,7 @@ mod tests {
         Header {
             magic: MAGIC,
             abi: ABI_VERSION,
-            image_len: end + 132 * vms,
+            image_len: end + 136 * vms,
             vms: Table { offset: end, count: vms },
             ..Header::default()
         }

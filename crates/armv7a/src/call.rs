@@ -10,11 +10,11 @@ impl Hypervisor {
     pub(crate) fn hypercall(&mut self) {
         self.counters().hypercalls += 1;
         let index = self.loaded;
-        let [number, a, b, c, ..] = self.guest().vcpu.regs;
+        let [number, a, b, c, ..] = self.guest_called().vcpu.regs;
         let result = match hypercall::decode([number, a, b, c]) {
             Err(refusal) => {
                 if let hypercall::Refusal::NoSuchFunction(number) = refusal {
-                    let pc = self.guest().vcpu.pc.wrapping_sub(4);
+                    let pc = self.guest_called().vcpu.pc.wrapping_sub(4);
                     self.notice(Notice::UndefinedCall { number, pc });
                 }
                 refusal.result()
@@ -22,11 +22,14 @@ impl Hypervisor {
             Ok(request) => match request {
                 Request::Answer(value) => value,
                 Request::Wait => {
-                    self.guest().vcpu.regs[0] = 0;
-                    let pc = self.guest().vcpu.pc.wrapping_sub(4);
+                    self.guest_called().vcpu.regs[0] = 0;
+                    let pc = self.guest_called().vcpu.pc.wrapping_sub(4);
                     return self.wait(pc);
                 }
+                Request::CpuOff if self.guest().siblings.is_some() => return self.cpu_off(),
                 Request::CpuOff | Request::SystemOff => return self.end(End::Off),
+                Request::CpuOn { cpu, entry, context } => self.cpu_on(cpu, entry, context),
+                Request::AffinityInfo(cpu) => self.affinity_info(cpu),
                 Request::SystemReset => return self.end(End::Reset),
                 Request::Exit(status) => return self.end(End::Exit(status)),
                 Request::VmIndex => index as u32,
@@ -58,15 +61,15 @@ impl Hypervisor {
                 Request::Heartbeat => self.promise(None),
                 Request::Deadline(microseconds) => self.promise(Some(microseconds)),
                 Request::Panic(code) => {
-                    let vcpu = &mut self.guest().vcpu;
+                    let vcpu = &mut self.guest_called().vcpu;
                     vcpu.regs[0] = 0;
                     let pc = vcpu.pc.wrapping_sub(4);
                     return self.fault(Fault::Panic { code, pc });
                 }
-                Request::Role => u32::from(!self.guest().shadow.passthrough.passive),
+                Request::Role => u32::from(!self.guest_called().shadow.passthrough.passive),
             },
         };
-        self.guest().vcpu.regs[0] = result;
+        self.guest_called().vcpu.regs[0] = result;
     }
 
     /// The loaded guest is alive, or promises to have done something in so many microseconds.
@@ -75,7 +78,7 @@ impl Hypervisor {
     fn promise(&mut self, microseconds: Option<u32>) -> u32 {
         let now = self.platform().now();
         let ticks = microseconds.map(|microseconds| self.ticks_of(microseconds));
-        self.guest().board.promise(ticks, now);
+        self.guest_called().board.promise(ticks, now);
         self.arm();
         psci::SUCCESS
     }

@@ -89,6 +89,9 @@ pub(crate) fn scan(
     }
     if !shadow.pages.is_code(linear, page) {
         shadow.becomes_code(linear, page);
+    } else if shadow.peer().is_some() {
+        // The other vCPU must not run what is replaced only in half.
+        shadow.drop_critical(linear, page);
     }
     // A branch to a stub would hide from the scan what is behind it.
     shadow.demote_page(linear, page);
@@ -311,6 +314,10 @@ pub(crate) fn store(
         linear.store(HostPhys(host.0 + offset), value);
     } else {
         shadow.pages.written(linear, page);
+        if shadow.peer().is_some() {
+            // The other vCPU must not run what is restored meanwhile.
+            shadow.drop_critical(linear, page);
+        }
         restore(shadow, linear, page);
         for byte in 0..bytes.min(0x1000 - offset) {
             linear.store(HostPhys(host.0 + offset + byte), (value >> (byte * 8)) as u8);

@@ -49,6 +49,7 @@ impl Hypervisor {
         self.scheduler().set_paused(id, order == control::PAUSE);
         self.reschedule = true;
         let (core, image, hz) = (self.core, self.image, self.platform().hz());
+        self.pause_sibling(index, order == control::PAUSE);
         let guest = &mut self.guests[index % MAX_VMS];
         match (order, guest.run) {
             (control::START | control::RESTART, Run::Off { .. }) => {
@@ -87,8 +88,16 @@ impl Hypervisor {
             return;
         }
         match self.note_event(index, event) {
-            Policy::Ignore | Policy::Notify => return,
-            Policy::FailOver => self.hand_over(index),
+            Policy::Ignore => return,
+            Policy::Notify => return self.settle_locks(),
+            Policy::FailOver => {
+                self.hand_over(index);
+                self.tell_of(index);
+                self.settle_locks();
+                if self.loaded == index {
+                    self.scheduler().expire();
+                }
+            }
             _ => {}
         }
         self.guests[index % MAX_VMS].due = Due::Befallen(event);
@@ -96,15 +105,14 @@ impl Hypervisor {
         self.wake(index);
     }
 
-    /// Notes that something befell VM `index`, and tells of it if that is all. Returns what is to
-    /// follow.
+    /// Notes that something befell VM `index`, and tells of it if that is all;
+    /// [`Hypervisor::settle_locks`] is to follow then. Returns what is to follow.
     pub(crate) fn note_event(&mut self, index: usize, event: Event) -> Policy {
         let health = &mut self.guests[index % MAX_VMS].health;
         cores::board().note_event(index, health.record(event));
         let policy = health.policy(event);
         if policy == Policy::Notify {
             self.tell_of(index);
-            self.settle_locks();
         }
         policy
     }
@@ -116,7 +124,7 @@ impl Hypervisor {
     }
 
     /// The partner of VM `index`, if it runs or is about to, has from now on what is the pair's.
-    /// Nothing happens if it has already.
+    /// Nothing happens if it has already. It is told by [`Hypervisor::tell_of`].
     pub(crate) fn hand_over(&mut self, index: usize) {
         let other = (self.guests[index % MAX_VMS].vm.partner as usize).wrapping_sub(1);
         let Some(partner) = self.guests.get(other) else { return };
@@ -129,12 +137,6 @@ impl Hypervisor {
         self.guests[other % MAX_VMS].shadow.passthrough.passive = false;
         if lives {
             self.let_interrupt(other, true);
-        }
-        self.tell_of(index);
-        self.settle_locks();
-        // Its equal runs before what is left to do of it.
-        if self.loaded == index {
-            self.scheduler().expire();
         }
     }
 

@@ -121,8 +121,6 @@ read! {
     instruction_fault_address = 6, 0, 0, 2;
     /// TPIDRURW: the thread register that applications may write.
     thread_user = 13, 0, 0, 2;
-    /// TPIDRURO: the thread register that applications may read.
-    thread_read_only = 13, 0, 0, 3;
     /// CNTFRQ.
     counter_frequency = 14, 0, 0, 0;
 }
@@ -136,22 +134,22 @@ write! {
     set_translation_base = 2, 0, 0, 0;
     /// DACR.
     set_domain_access = 3, 0, 0, 0;
-    /// ICIALLU.
-    invalidate_instruction_cache = 7, 0, 5, 0;
-    /// BPIALL.
-    invalidate_branch_predictor = 7, 0, 5, 6;
+    /// ICIALLUIS: on all cores.
+    invalidate_instruction_cache = 7, 0, 1, 0;
+    /// BPIALLIS: on all cores.
+    invalidate_branch_predictor = 7, 0, 1, 6;
     /// DCCMVAU: clean one data-cache line to the point of unification.
     clean_data_line = 7, 0, 11, 1;
     /// DCCIMVAC: clean and invalidate one data-cache line to the point of coherency.
     flush_data_line = 7, 0, 14, 1;
     /// DCCISW.
     flush_set_way = 7, 0, 14, 2;
-    /// TLBIALL.
-    invalidate_tlb = 8, 0, 7, 0;
-    /// TLBIASID.
-    invalidate_tlb_asid = 8, 0, 7, 2;
-    /// TLBIMVAA: one page in every address space (Multiprocessing Extensions).
-    invalidate_tlb_page = 8, 0, 7, 3;
+    /// TLBIALLIS: on all cores.
+    invalidate_tlb = 8, 0, 3, 0;
+    /// TLBIASIDIS: on all cores.
+    invalidate_tlb_asid = 8, 0, 3, 2;
+    /// TLBIMVAAIS: one page in every address space, on all cores (Multiprocessing Extensions).
+    invalidate_tlb_page = 8, 0, 3, 3;
     /// PMUSERENR.
     set_performance_user_access = 9, 0, 14, 0;
     /// VBAR.
@@ -206,8 +204,13 @@ barrier! {
     isb = "isb";
     /// Forgets an exclusive reservation, which must not survive a switch.
     clear_exclusive = "clrex";
+    /// Waits for an event: of another core, or an interrupt.
+    wait_for_event = "wfe";
     /// Wakes cores that wait for an event.
     send_event = "sev";
+    /// Wakes cores that wait for an event, and does not wait, because that was an event here, too.
+    /// Where cores run in turns (QEMU with `-icount`) the next one begins.
+    let_others_go_on = "dsb\nsev\nwfe";
     /// Waits for an interrupt, masked or not.
     wait_for_interrupt = "wfi";
 }

@@ -29,11 +29,15 @@ impl Hypervisor {
             self.tell_nothing(address, at, did(attempt));
             return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         }
-        let Some((access, length)) = self.access_at_pc() else {
+        let mut length = 4;
+        let Some(access) = self.access_at_pc(&mut length) else {
             return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         };
         self.give_way();
         self.counters().mmio += 1;
+        if self.guest().cpu != 0 && Board::is_shared(at) {
+            return self.ask_first(access, length, at, address);
+        }
         let outcome = self.access_board(&access, length, at, address);
         match outcome {
             Outcome::Next | Outcome::Jumped => {
@@ -48,19 +52,20 @@ impl Hypervisor {
         self.after_board(at);
     }
 
-    /// The load or store at pc.
-    fn access_at_pc(&mut self) -> Option<(Access, u32)> {
-        let vcpu = &self.guest().vcpu;
+    /// The load or store at pc. Its length becomes 2 if it is that short.
+    fn access_at_pc(&mut self, length: &mut u32) -> Option<Access> {
+        let vcpu = &self.guest_called().vcpu;
         let pc = vcpu.pc;
         if !vcpu.thumb() {
-            return Some((a32::access(guarded::word(pc)?)?.1, 4));
+            return a32::access(guarded::word(pc)?);
         }
         let first = guarded::half(pc)?;
         if t32::is_wide(first as u16) {
             let word = first << 16 | guarded::half(pc.wrapping_add(2))?;
-            Some((t32::access_wide(word)?, 4))
+            t32::access_wide(word)
         } else {
-            Some((t32::access_narrow(first as u16)?, 2))
+            *length = 2;
+            t32::access_narrow(first as u16)
         }
     }
 
@@ -69,13 +74,14 @@ impl Hypervisor {
     /// reaches over the page's end) the page is opened, and the guest tries again.
     pub(crate) fn store_to_code(&mut self, at: GuestPhys, address: u32) {
         let mut bus = CodeBus { page: address & !0xfff, stored: None };
-        let guest = self.guest();
+        let guest = self.guest_called();
         let set = if guest.vcpu.thumb() { InstructionSet::T32 } else { InstructionSet::A32 };
         let page = at.0 & !0xfff;
         let entry = (GuestPhys(page | guest.vcpu.pc & 0xfff), set);
+        let mut length = 4;
         let outcome = self
-            .access_at_pc()
-            .map(|(access, length)| self.guest().vcpu.access(&access, length, &mut bus));
+            .access_at_pc(&mut length)
+            .map(|access| self.guest_called().vcpu.access(&access, length, &mut bus));
         let work = match (outcome, bus.stored) {
             (Some(Outcome::Next | Outcome::Jumped), Some((offset, bytes, value))) => {
                 Work::Store { at: GuestPhys(page | offset), bytes, value, entry }
@@ -119,6 +125,7 @@ impl Hypervisor {
             0x0801 if matches!(at.0 & 0xffff, EOIR | DIR) => self.rearm_devices(),
             0x0800 if ICACTIVER.contains(&(at.0 & 0xffff)) => self.rearm_devices(),
             0x0901 | 0x0902 => self.arm(),
+            0x0800 => self.after_distributor(),
             _ => {}
         }
     }
@@ -142,7 +149,7 @@ impl Bus<'_> {
     }
 }
 
-const fn bus_width(width: Width) -> bus::Width {
+pub(crate) const fn bus_width(width: Width) -> bus::Width {
     match width {
         Width::Byte => bus::Width::Byte,
         Width::Half => bus::Width::Half,

@@ -54,7 +54,8 @@ impl Hypervisor {
             Effect::Translate(request) => {
                 let linear = Self::linear(&mut self.view);
                 let memory = guest.shadow.memory;
-                walk::translate(&mut guest.vcpu, request, |at| memory.load(&linear, at));
+                let walked = memory.walk(&linear, &guest.vcpu.cp15, request.va);
+                walk::translate(&mut guest.vcpu, request, walked);
             }
             Effect::Barrier => cp15::dsb(),
             Effect::FloatAccess | Effect::FloatUnit => self.update_float(),

@@ -20,7 +20,7 @@ use entresol_hv::board::Board;
 use entresol_hv::health::Notice;
 use entresol_hv::platform::Platform;
 use entresol_hv::timer as board_timer;
-use entresol_isa::op::{Condition, Coprocessor, InstructionSet, Op, Width};
+use entresol_isa::op::{Condition, InstructionSet, Op, Width};
 use entresol_isa::{a32, t32, trapword};
 use entresol_vcpu::cp15::timer::Register;
 use entresol_vcpu::{Abort, Exception, Memory, Outcome, Purpose, Timer, check, it_condition, psr};
@@ -36,9 +36,9 @@ struct Trapped {
 impl Hypervisor {
     /// The instruction at pc, if it is one that traps; `known` is what the guest has there
     /// if that is promoted.
-    #[inline]
+    #[inline(never)]
     fn trapped(&mut self, known: Option<u32>) -> Option<Trapped> {
-        let vcpu = &self.guest().vcpu;
+        let vcpu = &self.guest_called().vcpu;
         let (pc, flags, privileged) = (vcpu.pc, vcpu.psr, vcpu.privileged());
         if flags & psr::T == 0 {
             let word = match known {
@@ -101,7 +101,7 @@ impl Hypervisor {
     /// A return led to T32 code: looks whether scans overlooked it.
     #[inline(never)]
     fn entered_t32(&mut self) {
-        let vcpu = &self.guest().vcpu;
+        let vcpu = &self.guest_called().vcpu;
         if !vcpu.privileged() {
             return;
         }
@@ -134,7 +134,7 @@ impl Hypervisor {
     /// its second half is on a page that is not mapped yet or is not what it was.
     #[inline(never)]
     fn meaningless(&mut self) {
-        let vcpu = &self.guest().vcpu;
+        let vcpu = &self.guest_called().vcpu;
         let (pc, thumb) = (vcpu.pc, vcpu.thumb());
         if !thumb || pc & 0xfff != code::LAST_HALF || self.straddling(pc).is_none() {
             return self.inject(Exception::Undefined);
@@ -155,7 +155,7 @@ impl Hypervisor {
         let Some(trapped) = self.trapped(known) else {
             return self.meaningless();
         };
-        let guest = self.guest();
+        let guest = self.guest_called();
         if !trapped.condition.passes(guest.vcpu.psr) {
             return guest.vcpu.advance(trapped.length);
         }
@@ -177,7 +177,7 @@ impl Hypervisor {
             }
         }
         self.give_way();
-        let was_privileged = self.guest().vcpu.privileged();
+        let was_privileged = self.guest_called().vcpu.privileged();
         let mut attempts = 0;
         loop {
             let (outcome, wanted, timer) = self.execute(trapped.op, trapped.length, unprivileged);
@@ -195,14 +195,14 @@ impl Hypervisor {
                 (outcome, _) => {
                     self.conclude(outcome, &trapped);
                     self.mirror_thread_registers(&trapped.op);
-                    if outcome == Outcome::Jumped && self.guest().vcpu.thumb() {
+                    if outcome == Outcome::Jumped && self.guest_called().vcpu.thumb() {
                         self.entered_t32();
                     }
                     break;
                 }
             }
         }
-        if was_privileged != self.guest().vcpu.privileged() {
+        if was_privileged != self.guest_called().vcpu.privileged() {
             self.update_float();
         }
     }
@@ -210,11 +210,12 @@ impl Hypervisor {
     /// The thread registers that User mode can read are kept in the machine, too.
     #[inline]
     fn mirror_thread_registers(&mut self, op: &Op) {
-        let Op::Coprocessor(Coprocessor { cp: 15, read: false, crn: 13, opc2, .. }) = op else {
+        let Op::Coprocessor(access) = op else { return };
+        if access.cp() != 15 || access.read() || access.crn() != 13 {
             return;
-        };
-        let cp15 = &self.guest().vcpu.cp15;
-        match opc2 {
+        }
+        let cp15 = &self.guest_called().vcpu.cp15;
+        match access.opc2() {
             // SAFETY: the register is only the guest's.
             2 => unsafe { cp15::set_thread_user(cp15.tpidrurw) },
             // SAFETY: as above.
@@ -269,17 +270,20 @@ impl Hypervisor {
             }
             Outcome::Inject(exception) => self.inject(exception),
             Outcome::Wait => {
-                let pc = self.guest().vcpu.pc.wrapping_sub(trapped.length);
+                let pc = self.guest_called().vcpu.pc.wrapping_sub(trapped.length);
                 self.wait(pc);
             }
             Outcome::WaitForEvent => {
+                if self.guest().siblings.is_some() {
+                    cp15::let_others_go_on();
+                }
                 self.scheduler().expire();
                 self.reschedule = true;
             }
             Outcome::Hypercall { .. } => self.hypercall(),
             Outcome::Retry => {}
             Outcome::UnknownRegister => {
-                let pc = self.guest().vcpu.pc;
+                let pc = self.guest_called().vcpu.pc;
                 self.notice(Notice::UnknownRegister { instruction: trapped.word, pc });
                 self.inject(Exception::Undefined);
             }

@@ -135,6 +135,7 @@ impl Hypervisor {
         let usual = matches!(guest.run, Run::Waiting)
             && !self.locks.is_waiting(index)
             && !guest.promotion.lazy
+            && guest.siblings.is_none()
             && guest.vcpu.mode() != Mode::FIQ
             && guest.vcpu.privileged();
         let Some(deadline) = guest.board.rings().filter(|_| usual) else { return };
@@ -263,8 +264,6 @@ impl Hypervisor {
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vm_switches = observed.vm_switches.wrapping_sub(1);
         } else {
-            // What that one left undone concerns the machine, too, where another's is by now.
-            let thread = cp15::thread_read_only();
             self.loaded = displaced;
             self.pass_to_loaded(at);
             let guest = self.guest();
@@ -272,12 +271,13 @@ impl Hypervisor {
             if matches!(guest.run, Run::Running) && guest.vcpu.privileged() {
                 self.out_of_stub();
             }
-            self.keep_at(displaced, at);
             self.guest().heed();
+            self.keep_at(displaced, at);
             self.guest().unload();
-            // SAFETY: the register is only a guest's; it is that of the one that is loaded.
-            unsafe { cp15::set_thread_read_only(thread) };
             self.loaded = index;
+            // What it left undone may have changed the register, which is another's by now.
+            // SAFETY: the register is only the loaded guest's.
+            unsafe { cp15::set_thread_read_only(self.guest().vcpu.cp15.tpidruro) };
         }
         self.guest().run = Run::Running;
         if let Some(id) = Id::new(index) {

@@ -78,6 +78,8 @@ pub(crate) struct Fast {
     pub(crate) next: *mut Guest,
     /// Its number.
     index: usize,
+    /// Not 0: only the handlers know how to change this guest's address space.
+    fixed_space: u32,
 }
 
 const _: () = assert!(offset_of!(Fast, counters) == offset_of!(Fast, application) + 8);
@@ -105,6 +107,7 @@ impl Fast {
         apart: 1,
         next: core::ptr::null_mut(),
         index: 0,
+        fixed_space: 1,
     };
 }
 
@@ -248,6 +251,7 @@ impl Guest {
             apart: u32::from(!self.shadow.is_joint()),
             next: self.next_turn(),
             index,
+            fixed_space: u32::from(!usual || self.siblings.is_some()),
         };
         self.foresee();
     }

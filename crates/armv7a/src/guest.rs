@@ -12,6 +12,7 @@ use entresol_abi::image::Vm;
 use entresol_hv::board::Board;
 use entresol_hv::gic::Gic;
 use entresol_hv::health::{Action, Health, Notices};
+use entresol_hv::siblings::Siblings;
 use entresol_vcpu::{Vcpu, psr};
 
 /// What a VM is doing.
@@ -47,7 +48,7 @@ pub(crate) enum Due {
     Befallen(Event),
 }
 
-/// A VM with one vCPU. The entry code relies on `vcpu` being first.
+/// A VM, or one of its vCPUs. The entry code relies on `vcpu` being first.
 #[repr(C)]
 pub(crate) struct Guest {
     /// Its processor.
@@ -78,6 +79,11 @@ pub(crate) struct Guest {
     pub(crate) shadow: Shadow,
     /// Its work; see [`Run`].
     pub(crate) unfinished: Unfinished,
+    /// Which of its VM's vCPUs it is, and what these share if there are two.
+    pub(crate) cpu: u32,
+    pub(crate) siblings: Option<&'static Siblings>,
+    /// There may be news from the other vCPU, for its turn.
+    pub(crate) called: bool,
     /// Its policy after faults.
     pub(crate) health: Health,
     /// Its description.
@@ -129,6 +135,9 @@ impl Guest {
         run: Run::Off { well: true },
         unfinished: Unfinished::NONE,
         due: Due::Nothing,
+        cpu: 0,
+        siblings: None,
+        called: false,
         health: Health::from_image(&Vm::EMPTY),
         vm: Vm::EMPTY,
         notices: Notices::new(),
@@ -145,6 +154,7 @@ impl Guest {
     pub(crate) fn may_wake(&self, now: u64) -> bool {
         let gic = &self.board.gic;
         self.board.may_wake(now)
+            || self.siblings.is_some()
             || self.shadow.passthrough.told().any(|irq| gic.would_assert(irq))
             || self.interrupts.iter().flatten().any(|line| gic.would_assert(line.guest))
     }

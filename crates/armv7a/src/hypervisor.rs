@@ -144,6 +144,12 @@ impl Hypervisor {
         &mut self.guests[self.loaded % MAX_VMS]
     }
 
+    /// The same as a call: four bytes instead of twenty, where nobody counts instructions.
+    #[inline(never)]
+    pub(crate) fn guest_called(&mut self) -> &mut Guest {
+        self.guest()
+    }
+
     /// Its counters.
     #[inline]
     pub(crate) fn counters(&mut self) -> &'static mut VmCounters {
@@ -158,7 +164,7 @@ impl Hypervisor {
         Linear::enter(view)
     }
 
-    /// Whether this core runs a VM.
+    /// Whether this core runs a VM, or its vCPU 0.
     pub(crate) fn is_own(&self, index: usize) -> bool {
         self.guests[index % MAX_VMS].vm.core == self.core
     }
@@ -204,7 +210,7 @@ impl Hypervisor {
     pub(crate) fn wake(&mut self, index: usize) {
         let Some(guest) = self.guests.get_mut(index) else { return };
         guest.note_pending();
-        let due = guest.due != Due::Nothing;
+        let due = guest.due != Due::Nothing || guest.called;
         if matches!(guest.run, Run::Waiting) && (due || guest.vcpu.pending != 0) {
             let for_lock = self.locks.is_waiting(index);
             // Only what it takes ends a wait for a lock: else it would ask again at once.
@@ -283,6 +289,7 @@ impl Hypervisor {
             match self.guests.get(index).map(|guest| guest.run) {
                 Some(Run::Working | Run::Restoring | Run::Ending(_)) => self.work_on(),
                 _ if self.guest().due != Due::Nothing => self.settle_due(),
+                _ if self.guest().called => self.hear(),
                 _ => {
                     self.note_turns();
                     if self.poll() {

@@ -30,6 +30,7 @@ impl Hypervisor {
             Interrupt::Timer => self.timer_fired(),
             Interrupt::Serial => self.serial_fired(),
             Interrupt::Core => self.core_called(),
+            Interrupt::Sibling => self.sibling_called(),
             Interrupt::Device(irq) => self.device_fired(irq),
             Interrupt::Spurious => {}
         }

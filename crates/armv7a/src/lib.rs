@@ -11,7 +11,7 @@
 //! - [`shadow`], with [`tables`] and [`pages`]: shadow translation. [`code`]: pages of guest
 //!   code.
 //! - [`guest`], [`hypervisor`]: VMs, and who runs. [`interrupts`], [`restore`], [`setup`]:
-//!   the rest of their lives. [`trap`], [`emulate`], [`effect`], [`device`], [`call`]: what
+//!   the rest of their lives. [`siblings`]: vCPUs of one VM on several cores. [`trap`], [`emulate`], [`effect`], [`device`], [`call`]: what
 //!   traps mean.
 
 #![cfg_attr(not(test), no_std)]
@@ -26,6 +26,7 @@
     reason = "indices are taken modulo the length, which costs no check"
 )]
 
+mod blocks;
 pub mod boot;
 mod call;
 mod code;
@@ -57,6 +58,7 @@ mod promote;
 mod restore;
 mod setup;
 mod shadow;
+mod siblings;
 mod stubs;
 mod tables;
 pub mod timer;

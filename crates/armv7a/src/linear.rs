@@ -177,9 +177,8 @@ pub(crate) struct PoolArray<const STRIDE: u32> {
 impl<const STRIDE: u32> PoolArray<STRIDE> {
     pub(crate) const EMPTY: Self = Self { base: HostPhys(0), count: 0 };
 
-    /// Where its base and its count lie in it.
+    /// Where its base lies in it.
     pub(crate) const BASE: usize = core::mem::offset_of!(Self, base);
-    pub(crate) const COUNT: usize = core::mem::offset_of!(Self, count);
 
     /// `count` items at `base`.
     pub(crate) const fn new(base: HostPhys, count: u32) -> Self {

@@ -7,6 +7,8 @@
 //! # Invariants
 //!
 //! - ASID 0 is reserved: it tags nothing, and is current only inside [`switch`].
+//! - TLBs, instruction caches and branch predictors are maintained on all cores at once (the Inner
+//!   Shareable forms): the shadow of a VM with several vCPUs is changed by any of their cores.
 //! - The window is mapped global and alike in every view, so code in the window runs
 //!   on through a switch.
 //!

@@ -65,7 +65,7 @@ pub(crate) struct Site {
 }
 
 /// Records of all pages, and the pool of sites.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pages {
     records: PoolArray<RECORD_LEN>,
     sites: PoolArray<SITE_LEN>,

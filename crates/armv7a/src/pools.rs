@@ -23,17 +23,28 @@ pub(crate) struct Pools {
 
 impl Pools {
     /// Carves the pools of `vm` at `next`, as `abi::image::pool_bytes` counts them, and ASIDs
-    /// for its views at `asid`.
-    pub(crate) fn carve(next: &mut u32, asid: &mut u32, vm: &Vm) -> Self {
+    /// for its views at `asid`. vCPU 1 has views and tables of its own, with the same ASIDs.
+    pub(crate) fn carve(next: &mut u32, asid: &mut u32, vm: &Vm, cpu: u32) -> Self {
         let mut part = |bytes: u32| {
             let at = HostPhys(*next);
             *next += (bytes + 0x3fff) & !0x3fff;
             at
         };
+        let mut own = || {
+            let views = part(vm.view_pairs * 2 * FIRST_LEVEL_LEN);
+            (views, part(vm.shadow_tables * (SECOND_LEVEL_LEN + RECORD_LEN)))
+        };
+        let (mut base, mut tables_at) = own();
+        if vm.vcpus() > 1 {
+            let second = own();
+            if cpu != 0 {
+                (base, tables_at) = second;
+            }
+        }
         let pools = Self {
-            base: part(vm.view_pairs * 2 * FIRST_LEVEL_LEN),
+            base,
             pairs: vm.view_pairs,
-            tables_at: part(vm.shadow_tables * (SECOND_LEVEL_LEN + RECORD_LEN)),
+            tables_at,
             tables: vm.shadow_tables,
             sites_at: part(vm.sites * 8),
             sites: vm.sites,

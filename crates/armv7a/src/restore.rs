@@ -15,6 +15,7 @@ use entresol_abi::image::{Load, MAX_VMS, Vm};
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_hv::health::{Action, End, Fault, Notices};
 use entresol_hv::scheduler::Id;
+use entresol_hv::siblings::Siblings;
 
 impl Guest {
     /// Restores its memory and starts when its turn comes. The first start does not `clear` it:
@@ -27,7 +28,9 @@ impl Guest {
     /// Makes its processor and what was noted of it as at the start: work, after its memory.
     pub(crate) fn reset(&mut self, hz: u32) {
         let vm = &self.vm;
-        self.vcpu.reset(vm.entry.0, 0, vm.r1, vm.r2.0);
+        let second = self.siblings.filter(|_| self.cpu != 0).map(Siblings::beginning);
+        let (entry, r0) = second.unwrap_or((vm.entry.0, 0));
+        self.vcpu.reset(entry, r0, vm.r1, vm.r2.0);
         self.renewed();
         self.board.clear(hz);
         self.notices = Notices::new();
@@ -48,6 +51,9 @@ impl Hypervisor {
         if let End::Fault(_) = end {
             self.counters().faults += 1;
         }
+        if self.guest().cpu != 0 {
+            return self.end_by_first(end);
+        }
         let (now, hz) = (self.platform().now(), self.platform().hz());
         let index = self.loaded;
         let action = self.guest().health.decide(end, now, hz);
@@ -59,7 +65,7 @@ impl Hypervisor {
         }
         let mut run = Run::Ending(action);
         match action {
-            Action::GoOn { told: false } => return,
+            Action::GoOn { told: false } => return self.settle_locks(),
             Action::GoOn { .. } => run = Run::Working,
             Action::FailOver | Action::Stop { .. } => self.hand_over(index),
             _ => {}
@@ -75,10 +81,13 @@ impl Hypervisor {
         if let Due::Befallen(_) = guest.due {
             guest.due = Due::Nothing;
         }
+        self.halt_sibling();
         self.let_interrupt(index, false);
         self.locks.live(cores::board(), index, 0);
         self.tell_of(index);
         self.settle_locks();
+        // Its equals, of whom one may take over, run before what is left to do of it.
+        self.scheduler().expire();
     }
 
     /// Ends it by a fault.
@@ -124,9 +133,13 @@ impl Hypervisor {
         if self.float_holder == &raw const self.guests[self.loaded % MAX_VMS] {
             self.float_holder = core::ptr::null();
         }
-        self.counters().starts += 1;
-        let (index, starts) = (self.loaded, self.counters().starts);
-        self.locks.live(cores::board(), index, starts);
+        self.begin_sibling();
+        let index = self.loaded;
+        if self.guest().cpu == 0 {
+            self.counters().starts += 1;
+            let starts = self.counters().starts;
+            self.locks.live(cores::board(), index, starts);
+        }
         self.make_current();
         self.let_interrupt(index, true);
         self.deliver(self.loaded);
@@ -157,6 +170,9 @@ pub(crate) fn restore(
     }
     shadow.pages.forget(linear);
     shadow.reset(linear);
+    if let Some(peer) = shadow.peer() {
+        peer.reset(linear);
+    }
     // What was copied may be code that ran from these addresses before.
     maintenance::instructions_written(vm.host, 0);
 }

@@ -61,17 +61,19 @@ impl Hypervisor {
         for (index, vm) in vms.iter().copied().enumerate().take(MAX_VMS) {
             let guest = &mut self.guests[index];
             let mut linear = Self::linear(&mut self.view);
-            let pools = crate::pools::Pools::carve(&mut pool, &mut asid, &vm);
+            let cpu = vm.vcpu_on(core);
+            let pools =
+                crate::pools::Pools::carve(&mut pool, &mut asid, &vm, cpu.unwrap_or_default());
             guest.vm = vm;
             // What is loaded before the first VM runs has one, too.
             let shared = crate::promote::shared_page(index);
             guest.promotion.page = shared;
             self.count = index + 1;
             self.locks.set(index, vm.priority as u8, vm.core == core);
-            if vm.core != core {
+            let Some(cpu) = cpu else {
                 // Another core's: here it is off, and only its console passes.
                 continue;
-            }
+            };
             guest.stack = stack;
             guest.vcpu.cp15.identity = identity;
             guest.health = entresol_hv::health::Health::from_image(&vm);
@@ -94,7 +96,7 @@ impl Hypervisor {
             let given = image::table::<image::Passthrough>(image, vm.passthrough).unwrap_or(&[]);
             for (device, line) in given.iter().zip(guest.interrupts.iter_mut()) {
                 guest.shadow.passthrough.add(device);
-                if device.host_irq != 0 {
+                if device.host_irq != 0 && cpu == 0 {
                     *line = Some(Line {
                         machine: device.host_irq,
                         guest: device.guest_irq,
@@ -104,7 +106,8 @@ impl Hypervisor {
                 }
             }
             guest.shadow.passthrough.passive = vm.flags & image::flags::BACKUP != 0;
-            guest.board.expect_heartbeats(vm.heartbeat);
+            guest.board.expect_heartbeats(if cpu == 0 { vm.heartbeat } else { 0 });
+            guest.join(index, cpu, core, HostPhys(image_at.0 - entresol_abi::window::RESERVED));
             drop(linear);
             if let Some(id) = Id::new(index) {
                 self.turns.set_priority(id, vm.priority as u8);
@@ -112,14 +115,15 @@ impl Hypervisor {
                     let (budget, period) = (ticks(vm.budget, hz), ticks(vm.period, hz));
                     self.turns.set_budget(id, budget, period);
                 }
-                if vm.flags & image::flags::AUTOSTART != 0 {
+                if vm.flags & image::flags::AUTOSTART != 0 && cpu == 0 {
                     guest.restore(image_at, hz, false);
                     self.turns.ready(id);
                 }
             }
         }
         let slots = image::table::<image::Slot>(image, header.slots).unwrap_or(&[]);
-        let own = |vms: u32| (0..self.count).any(|n| vms >> n & 1 == 1 && self.is_own(n));
+        let runs = |n: usize| self.guests[n % MAX_VMS].vm.vcpu_on(core).is_some();
+        let own = |vms: u32| (0..self.count).any(|n| vms >> n & 1 == 1 && runs(n));
         if slots.iter().any(|slot| own(slot.vms)) {
             self.set_slots(slots, hz);
         }

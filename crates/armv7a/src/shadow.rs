@@ -14,6 +14,9 @@
 //! by the guest's first-level descriptor they were filled from, so a new address space
 //! takes one fault for a megabyte of the kernel, not one for a page.
 //!
+//! Of a VM with two vCPUs each has a shadow on its core. Whoever drops something drops it from
+//! both, on all cores' TLBs, so nobody has to ask the other.
+//!
 //! With [`Joint`] both are one table, told apart by domains.
 //!
 //! # Invariants
@@ -204,6 +207,8 @@ pub(crate) struct Shadow {
     pub(crate) joint: Joint,
     /// What a fetch needs open in DACR besides.
     pub(crate) opens: u32,
+    /// The shadow of the VM's other vCPU, in the linear view; null if there is none.
+    pub(crate) peer: *mut Self,
 }
 
 impl Shadow {
@@ -242,6 +247,7 @@ impl Shadow {
         opened: 0,
         joint: Joint::OFF,
         opens: 0,
+        peer: core::ptr::null_mut(),
     };
 
     /// Takes the pools of a VM: `pairs` pairs and `tables` second-level tables at `pool`,
@@ -273,7 +279,8 @@ impl Shadow {
         // The roots of the current pair are cleared: only those of one.
         self.current = 0;
         self.joint.reset();
-        self.drop_all(linear);
+        self.drop_own(linear);
+        self.pages.forget_mappings();
         for asid in &mut self.pair_of {
             *asid = 0;
         }
@@ -283,6 +290,31 @@ impl Shadow {
             pair.live = false;
         }
         self.activate_off(linear);
+    }
+
+    /// Names the shadow of the VM's other vCPU, in the linear view.
+    pub(crate) const fn set_peer(&mut self, peer: *mut Self) {
+        self.peer = peer;
+        self.tables.fill_by_handlers();
+    }
+
+    /// The shadow of the VM's other vCPU. Each has views of its own, because the window is another
+    /// on each core; what is known of pages is one ([`Shadow::share`]).
+    #[inline]
+    pub(crate) fn peer(&self) -> Option<&'static mut Self> {
+        // SAFETY: null or set by `set_up`; work is the only user, in the linear view, with the lock
+        // of the VM's siblings, which makes it one of the two vCPUs' at a time.
+        unsafe { self.peer.as_mut() }
+    }
+
+    /// Lets the other vCPU know what was learned of pages, before it gets the lock.
+    pub(crate) fn share(&self) {
+        if let Some(peer) = self.peer() {
+            peer.pages = self.pages;
+            peer.open = self.open;
+            peer.opened = self.opened;
+            peer.mixed = self.mixed;
+        }
     }
 
     /// Counts the open pages.

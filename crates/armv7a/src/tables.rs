@@ -55,6 +55,8 @@ pub(crate) struct Tables {
     fresh: u32,
     free: u16,
     buckets: [u16; 256],
+    /// How many tables the fast path of a fill may fill: all or none.
+    fast: u32,
 }
 
 impl Tables {
@@ -64,13 +66,13 @@ impl Tables {
         fresh: 0,
         free: 0,
         buckets: [0; 256],
+        fast: 0,
     };
 
     // For the fast path of a fill.
     pub(crate) const FIRST: usize =
         core::mem::offset_of!(Self, tables) + PoolArray::<TABLE_LEN>::BASE;
-    pub(crate) const COUNT: usize =
-        core::mem::offset_of!(Self, tables) + PoolArray::<TABLE_LEN>::COUNT;
+    pub(crate) const COUNT: usize = core::mem::offset_of!(Self, fast);
     pub(crate) const RECORDS: usize =
         core::mem::offset_of!(Self, records) + PoolArray::<RECORD_LEN>::BASE;
 
@@ -79,7 +81,13 @@ impl Tables {
         let count = count.min(0xfffe);
         self.tables = PoolArray::new(base, count);
         self.records = PoolArray::new(self.tables.end(), count);
+        self.fast = count;
         self.free_all();
+    }
+
+    /// Leaves all fills to the handlers.
+    pub(crate) const fn fill_by_handlers(&mut self) {
+        self.fast = 0;
     }
 
     /// Frees every table.

@@ -39,20 +39,20 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.check_origin(1);
-    let vcpu = &mut hypervisor.guest().vcpu;
+    let vcpu = &mut hypervisor.guest_called().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
     if hypervisor.took_express() {
         return hypervisor.settle_express();
     }
     match hypervisor.stopped() {
         Stopped::Outside => {
-            let vcpu = &hypervisor.guest().vcpu;
+            let vcpu = &hypervisor.guest_called().vcpu;
             // In an IT block nothing is promoted.
             let single = vcpu.psr & psr::IT == 0;
             let site = vcpu.pc | u32::from(vcpu.thumb());
             hypervisor.emulate(None);
             // Unfinished work has its shadow.
-            if single && matches!(hypervisor.guest().run, Run::Running) {
+            if single && matches!(hypervisor.guest_called().run, Run::Running) {
                 hypervisor.trapped_at(site);
             }
         }
@@ -66,7 +66,7 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
 pub(crate) extern "C" fn supervisor_call(_: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
-    let vcpu = &mut hypervisor.guest().vcpu;
+    let vcpu = &mut hypervisor.guest_called().vcpu;
     vcpu.pc = vcpu.pc.wrapping_sub(if vcpu.thumb() { 2 } else { 4 });
     if hypervisor.took_express() {
         return hypervisor.settle_express();
@@ -212,7 +212,7 @@ impl Hypervisor {
     /// The guest takes an exception.
     pub(crate) fn inject(&mut self, exception: Exception) {
         self.counters().reflected += 1;
-        let guest = self.guest();
+        let guest = self.guest_called();
         guest.promotion.entered = true;
         let from = guest.vcpu.pc;
         guest.vcpu.enter(exception);
@@ -307,10 +307,14 @@ impl Hypervisor {
     fn resolve(&mut self, address: u32, attempt: Attempt, own: bool) -> Resolved {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let (privileged, thumb, pc) = (guest.vcpu.privileged(), guest.vcpu.thumb(), guest.vcpu.pc);
-        let mut linear = Linear::enter(&mut self.view);
-        let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
-        let filled = shadow.refill(&mut linear, cp15, address, attempt, Side::of(privileged));
-        linear.leave();
+        let filled = guest.try_lock() && {
+            let mut linear = Linear::enter(&mut self.view);
+            let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
+            let filled = shadow.refill(&mut linear, cp15, address, attempt, Side::of(privileged));
+            linear.leave();
+            guest.unlock();
+            filled
+        };
         if filled {
             if attempt == Attempt::Fetch {
                 self.guest().note_baked();
@@ -352,7 +356,7 @@ impl Hypervisor {
     /// Goes on with two tables, if the guest has been given these.
     #[inline(never)]
     pub(crate) fn parted(&mut self) {
-        if let Some(why) = self.guest().shadow.joint.parted.take() {
+        if let Some(why) = self.guest_called().shadow.joint.parted.take() {
             self.renew();
             self.renew_vectors();
             self.enter_view(self.loaded);
@@ -366,7 +370,7 @@ impl Hypervisor {
     #[inline(never)]
     fn touched_window(&mut self, address: u32, access: Did) {
         let (who, pc) = self.culprit();
-        if self.guest().vcpu.cp15.sctlr & 1 == 0 {
+        if self.guest_called().vcpu.cp15.sctlr & 1 == 0 {
             return self.fault(Fault::Window { who, access, address, pc });
         }
         self.notice(Notice::Window { who, access, address, pc });
@@ -378,7 +382,7 @@ impl Hypervisor {
     }
 
     fn culprit(&mut self) -> (Who, u32) {
-        let vcpu = &self.guest().vcpu;
+        let vcpu = &self.guest_called().vcpu;
         (if vcpu.privileged() { Who::Kernel } else { Who::Application }, vcpu.pc)
     }
 
@@ -387,7 +391,7 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn tell_nothing(&mut self, address: u32, at: GuestPhys, access: Did) {
         let (who, pc) = self.culprit();
-        let mapped = self.guest().vcpu.cp15.sctlr & 1 != 0;
+        let mapped = self.guest_called().vcpu.cp15.sctlr & 1 != 0;
         self.notice(if mapped && !Board::is_device(at) {
             Notice::ForeignMapping { address, to: at, pc }
         } else {

@@ -25,6 +25,7 @@ use crate::guest::{Guest, Run};
 use crate::hypervisor::{self, Hypervisor};
 use crate::linear::Linear;
 use crate::shadow::{Attempt, Resolved, Shadow};
+use crate::siblings::{self, Far};
 use crate::trap::ATTEMPTS;
 use crate::{code, cp15, entry, restore, trap};
 use core::arch::naked_asm;
@@ -77,6 +78,10 @@ pub(crate) enum Work {
     EnterFiq,
     /// Put something into words.
     Say(Said),
+    /// Wait until vCPU 0 has made an access to the board; what is to be done with what it loaded.
+    Await(Option<Far>),
+    /// Begin as a vCPU that was off.
+    TurnOn { hz: u32 },
     /// Make its memory as its image says.
     Restore { image: HostPhys, hz: u32, clear: bool },
 }
@@ -141,6 +146,13 @@ impl Unfinished {
     };
 }
 
+impl Unfinished {
+    /// What is to be done, or was.
+    pub(crate) const fn work(&self) -> Work {
+        self.work
+    }
+}
+
 impl Guest {
     /// Gives it work to begin with; what it had is forgotten.
     pub(crate) fn give(&mut self, work: Work) {
@@ -155,13 +167,13 @@ impl Hypervisor {
     /// interrupted it is the express.
     #[inline(never)]
     pub(crate) fn work(&mut self, work: Work) -> bool {
-        self.guest().give(work);
+        self.guest_called().give(work);
         let done = self.go_on();
         if done {
             self.finish();
         } else {
             // A notice that waited to be said is lost.
-            self.guest().run = Run::Working;
+            self.guest_called().run = Run::Working;
             self.reschedule = true;
             // The handler has nothing more to do.
             self.try_express();
@@ -175,14 +187,14 @@ impl Hypervisor {
         if !self.go_on() {
             return;
         }
-        match self.guest().run {
+        match self.guest_called().run {
             Run::Restoring => self.begin(),
             Run::Ending(action) => {
                 self.put_line();
                 self.follow(action);
             }
             _ => {
-                self.guest().run = Run::Running;
+                self.guest_called().run = Run::Running;
                 self.finish();
                 // It may come back by a path that renews nothing.
                 self.renew();
@@ -192,7 +204,7 @@ impl Hypervisor {
 
     /// What follows work that is done.
     fn finish(&mut self) {
-        let guest = self.guest();
+        let guest = self.guest_called();
         match guest.unfinished.work {
             Work::Resolve(_) => {
                 guest.note_baked();
@@ -200,7 +212,7 @@ impl Hypervisor {
                     guest.enforces(guest.vcpu.cp15.dacr);
                 }
                 self.parted();
-                let guest = self.guest();
+                let guest = self.guest_called();
                 if let Some(pool) = guest.shadow.full.take() {
                     let vm = &guest.vm;
                     let limit = if pool == Pool::Sites { vm.sites } else { vm.shadow_tables };
@@ -212,6 +224,7 @@ impl Hypervisor {
                 guest.promotion.tried(&mut guest.heat, site, promoted);
             }
             Work::Say(_) => self.put_line(),
+            Work::Await(far) => self.answered(far),
             _ => {}
         }
     }
@@ -281,6 +294,17 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
     let work = unsafe { (*guest).unfinished.work };
     // SAFETY: `go_on` entered the linear view, and does so again whenever it goes on.
     let linear = &mut *unsafe { Linear::entered() };
+    // SAFETY: as for the system registers.
+    let siblings = unsafe { (*guest).siblings };
+    if let Some(siblings) = siblings {
+        // SAFETY: as above.
+        let cpu = unsafe { (*guest).cpu };
+        if !siblings::prepare(siblings, cpu, &work) {
+            // SAFETY: as for the shadow.
+            unsafe { (*guest).unfinished.resolved = Resolved::Later };
+            return;
+        }
+    }
     match work {
         Work::Resolve(access) => {
             // SAFETY: those of the guest, which no handler of another touches.
@@ -297,12 +321,8 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
         Work::Close(only) => code::close(shadow, linear, only),
         Work::Drop(op) => {
             shadow.check_hole(linear, cp15);
-            match op {
-                None => {}
-                Some(TlbOp::All) => shadow.drop_all(linear),
-                Some(TlbOp::Asid(asid)) => shadow.drop_asid(linear, asid),
-                Some(TlbOp::Address { va, asid }) => shadow.drop_address(linear, va, Some(asid)),
-                Some(TlbOp::AddressAllAsids(va)) => shadow.drop_address(linear, va, None),
+            if let Some(op) = op {
+                shadow.invalidate(linear, op);
             }
             if cp15.sctlr & 1 != 0 {
                 shadow.activate_asid(linear, cp15.contextidr as u8);
@@ -316,6 +336,12 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
             unsafe { (*guest).unfinished.promoted = promoted };
         }
         Work::EnterFiq => shadow.enter_fiq(linear),
+        Work::Await(_) => {}
+        Work::TurnOn { hz } => {
+            shadow.activate_off(linear);
+            // SAFETY: as for the shadow; it is silent.
+            unsafe { (*guest).reset(hz) };
+        }
         Work::Restore { image, hz, clear } => {
             // SAFETY: nobody writes it after boot.
             let vm = unsafe { (*guest).vm };
@@ -331,6 +357,9 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
             line.len = 0;
             said.say(line, hypervisor::name(&name));
         }
+    }
+    if let Some(siblings) = siblings {
+        siblings::conclude(siblings, shadow, &work);
     }
 }
 

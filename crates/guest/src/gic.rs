@@ -1,4 +1,4 @@
-//! The GICv2, for one processor.
+//! The GICv2.
 //!
 //! # Manuals
 //!
@@ -43,6 +43,11 @@ pub fn init() {
         write(GICD_CPENDSGIR + offset, u32::MAX);
     }
     write(GICD_CTLR, 1);
+    init_interface();
+}
+
+/// Turns the CPU interface on: what a second processor has to do.
+pub fn init_interface() {
     write(GICC_PMR, 0xf0);
     write(GICC_CTLR, 1);
 }
@@ -70,6 +75,11 @@ pub fn deliver_as_fiq(fast: bool) {
 /// Sends a software generated interrupt (0 to 15) to this processor.
 pub fn send_to_self(interrupt: u32) {
     write(GICD_SGIR, (0b10 << 24) | interrupt);
+}
+
+/// Sends a software generated interrupt (0 to 15) to the processors of `targets`, a bit each.
+pub fn send(targets: u32, interrupt: u32) {
+    write(GICD_SGIR, (targets << 16) | interrupt);
 }
 
 /// Takes the most urgent pending interrupt: its acknowledge word, [`SPURIOUS`] if none.

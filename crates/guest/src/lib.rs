@@ -2,7 +2,7 @@
 //!
 //! It starts a guest ([`start`]), and gives it a console, exceptions, interrupts, a
 //! timer, page tables, applications at PL0, and hypercalls. It is no operating system:
-//! there is one processor, no heap and no threads.
+//! there is one processor (a second is the guest's own affair), no heap and no threads.
 //!
 //! A guest written with it is an ordinary ARMv7-A program in supervisor mode that
 //! does not need Entresol: the same ELF runs on bare

@@ -31,6 +31,9 @@ use entresol_abi::image::flags;
 pub const GIC_DISTRIBUTOR: GuestPhys = GuestPhys(0x0800_0000);
 /// First register of the GIC's CPU interface; its frame is 64 KiB.
 pub const GIC_INTERFACE: GuestPhys = GuestPhys(0x0801_0000);
+/// The snoop control unit of a board with several vCPUs, where a Cortex-A9's kernel looks how many
+/// there are (ARM DDI 0407I, 2.2); its frame is 64 KiB.
+pub const SCU: GuestPhys = GuestPhys(0x0802_0000);
 /// First register of the PL011; its frame is 4 KiB.
 pub const UART: GuestPhys = GuestPhys(0x0900_0000);
 /// First register of the PL031; its frame is 4 KiB.
@@ -72,6 +75,7 @@ pub enum BusError {
 enum Frame {
     Distributor(u32),
     Interface(u32),
+    Scu(u32),
     Uart(u32),
     Rtc(u32),
     Watchdog(u32),
@@ -88,7 +92,8 @@ enum Only {
     Unknown,
 }
 
-/// The devices of one VM with one vCPU.
+/// The devices of one VM. Each further vCPU has a board of its own, of which it uses the timer and
+/// what is its own of the GIC; all else is asked for at vCPU 0's ([`Board::is_shared`]).
 #[derive(Clone, Debug)]
 pub struct Board {
     /// Interrupt controller.
@@ -202,6 +207,16 @@ impl Board {
         gpa.0.wrapping_sub(FIRST) <= LAST - FIRST
     }
 
+    /// Whether what is at an address is vCPU 0's for all.
+    #[must_use]
+    pub const fn is_shared(gpa: GuestPhys) -> bool {
+        match gpa.0 >> 16 {
+            0x0800 => !Gic::is_private(gpa.0 & 0xffff),
+            0x0801 | 0x0802 => false,
+            _ => true,
+        }
+    }
+
     /// A guest reads a register.
     ///
     /// # Errors
@@ -214,6 +229,12 @@ impl Board {
         Ok(match self.frame(gpa, width)? {
             Frame::Distributor(offset) => self.gic.read_distributor(offset, width),
             Frame::Interface(offset) => self.gic.read_interface(offset, width),
+            // SCU Configuration Register: CPUs less one, and those that are coherent.
+            Frame::Scu(4) => {
+                let cpus = u32::from(self.gic.cpu().1);
+                (cpus - 1) | ((1 << cpus) - 1) << 4
+            }
+            Frame::Scu(_) => 0,
             Frame::Uart(offset) => {
                 let value = self.uart.read(offset, width, now);
                 // Only taking data changes the interrupt.
@@ -255,6 +276,7 @@ impl Board {
         match self.frame(gpa, width)? {
             Frame::Distributor(offset) => self.gic.write_distributor(offset, width, value),
             Frame::Interface(offset) => self.gic.write_interface(offset, width, value),
+            Frame::Scu(_) => {}
             Frame::Uart(offset) => {
                 self.uart.write(offset, width, value, now);
                 self.drive_uart();
@@ -456,6 +478,7 @@ impl Board {
         let frame = match gpa.0 >> 16 {
             0x0800 => Frame::Distributor(gpa.0 - GIC_DISTRIBUTOR.0),
             0x0801 => Frame::Interface(gpa.0 - GIC_INTERFACE.0),
+            0x0802 if self.gic.cpu().1 > 1 => Frame::Scu(gpa.0 - SCU.0),
             0x0900 if self.flags & flags::UART != 0 && gpa.0 - UART.0 < 0x1000 => {
                 Frame::Uart(gpa.0 - UART.0)
             }

@@ -5,9 +5,11 @@
 //! once and kept, so that [`Gic::asserted`], asked at every return to a guest, is one
 //! load.
 //!
-//! One vCPU for now. What is banked per CPU is word 0 of each set, the software
-//! interrupts' sources and the whole of `Interface`; a second vCPU adds
-//! one more of each, and targets, which are ignored here as on a uniprocessor GIC.
+//! With several vCPUs each has a `Gic` of its own: what is banked per CPU is word 0 of each set,
+//! the software interrupts' sources and the whole of `Interface`. Shared interrupts go to vCPU 0,
+//! as those of a GIC whose targets are wired; so only its `Gic` has any, and the registers of
+//! these ([`Gic::is_private`]) are to be asked for there. Software interrupts for other vCPUs are
+//! handed out ([`Gic::take_sent`]) and in ([`Gic::receive`]).
 //!
 //! 128 interrupts, 32 priority levels as on the Cortex-A9, two groups without the
 //! Security Extensions as on QEMU's `virt`. An active interrupt that is pending again
@@ -44,7 +46,7 @@ mod groups {
     pub(super) const BOTH: u32 = ZERO | ONE;
 }
 
-/// A virtual GICv2 for one vCPU.
+/// A virtual GICv2 as one vCPU sees it.
 ///
 /// What is large comes last: the offsets of the rest fit short instructions.
 #[derive(Clone, Debug)]
@@ -75,8 +77,14 @@ impl Gic {
     /// The state after reset: nothing enabled, nothing pending.
     #[must_use]
     pub const fn new() -> Self {
+        Self::of(0, 1)
+    }
+
+    /// The same for vCPU `cpu` of `cpus`, at most 8.
+    #[must_use]
+    pub const fn of(cpu: u8, cpus: u8) -> Self {
         Self {
-            distributor: Distributor::new(),
+            distributor: Distributor::new(cpu & 7, cpus),
             interface: Interface::new(),
             first: None,
             best: None,
@@ -86,7 +94,44 @@ impl Gic {
 
     /// Resets everything, lines included: their owners set them again.
     pub fn reset(&mut self) {
-        *self = Self::new();
+        let (cpu, cpus) = self.cpu();
+        *self = Self::of(cpu, cpus);
+    }
+
+    /// Which vCPU's it is, and of how many.
+    #[must_use]
+    pub const fn cpu(&self) -> (u8, u8) {
+        self.distributor.cpu()
+    }
+
+    /// Whether a register of the distributor is each vCPU's own, or the same for all.
+    #[must_use]
+    pub const fn is_private(offset: u32) -> bool {
+        Distributor::is_private(offset & !3)
+    }
+
+    /// `GICD_CTLR`, which is vCPU 0's.
+    #[must_use]
+    pub const fn control(&self) -> u32 {
+        self.distributor.control()
+    }
+
+    /// Has another vCPU follow it.
+    pub fn set_control(&mut self, control: u32) {
+        self.distributor.set_control(control);
+        self.settle_groups();
+    }
+
+    /// The software interrupt generated last for other vCPUs, once: targets, a bit each, and
+    /// number.
+    pub fn take_sent(&mut self) -> (u8, u8) {
+        self.distributor.take_sent()
+    }
+
+    /// vCPU `source` generated software interrupts for this one: a bit each.
+    pub fn receive(&mut self, source: u32, set: u32) {
+        self.distributor.receive(source, set);
+        self.settle();
     }
 
     /// Drives the line of a private or shared interrupt. Other numbers have no line.

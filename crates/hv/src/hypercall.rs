@@ -12,11 +12,9 @@ use entresol_abi::hypercall::{Function, NOT_SUPPORTED, psci};
 const PSCI_VERSION: u32 = 2;
 /// PSCI: no trusted operating system to migrate.
 const NO_TRUSTED_OS: u32 = 2;
-/// PSCI: the vCPU is on.
-const ON: u32 = 0;
 /// The version of Entresol's own functions.
 const VERSION: u32 = 1;
-/// The affinity fields of a vCPU's name; the only vCPU is zero in all of them.
+/// The affinity fields of a vCPU's name: its number.
 const AFFINITY: u32 = 0x00ff_ffff;
 
 /// What to do for the guest. `r0` is the result where there is one.
@@ -26,8 +24,19 @@ pub enum Request {
     Answer(u32),
     /// Wait for an interrupt, then return 0.
     Wait,
-    /// Turn the calling vCPU off for ever: the only one, so the VM ends well.
+    /// Turn the calling vCPU off. If it is the only one, the VM ends well.
     CpuOff,
+    /// Turn another vCPU on.
+    CpuOn {
+        /// Its number.
+        cpu: u32,
+        /// Its first instruction.
+        entry: u32,
+        /// Its `r0`.
+        context: u32,
+    },
+    /// Return whether the vCPU of this number is on.
+    AffinityInfo(u32),
     /// The VM ended well.
     SystemOff,
     /// Start the VM again from its image.
@@ -97,7 +106,7 @@ impl Refusal {
 ///
 /// Why the call is refused; nothing is to be done for it then.
 pub const fn decode(arguments: [u32; 4]) -> Result<Request, Refusal> {
-    let [number, first, second, _] = arguments;
+    let [number, first, second, third] = arguments;
     let Some(function) = Function::decode(number) else {
         return Err(Refusal::NoSuchFunction(number));
     };
@@ -105,15 +114,14 @@ pub const fn decode(arguments: [u32; 4]) -> Result<Request, Refusal> {
         Function::PsciVersion => Request::Answer(PSCI_VERSION),
         Function::PsciCpuSuspend => Request::Wait,
         Function::PsciCpuOff => Request::CpuOff,
-        Function::PsciCpuOn if first & AFFINITY == 0 => Request::Answer(psci::ALREADY_ON),
+        Function::PsciCpuOn => {
+            Request::CpuOn { cpu: first & AFFINITY, entry: second, context: third }
+        }
         // Affinity levels above 0 need not be implemented (ARM DEN 0022, 5.7).
         Function::PsciAffinityInfo if second != 0 => {
             return Err(Refusal::Argument(function, second));
         }
-        Function::PsciAffinityInfo if first & AFFINITY == 0 => Request::Answer(ON),
-        Function::PsciCpuOn | Function::PsciAffinityInfo => {
-            return Err(Refusal::Argument(function, first));
-        }
+        Function::PsciAffinityInfo => Request::AffinityInfo(first & AFFINITY),
         Function::PsciMigrateInfoType => Request::Answer(NO_TRUSTED_OS),
         Function::PsciSystemOff => Request::SystemOff,
         Function::PsciSystemReset => Request::SystemReset,
@@ -166,11 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn the_only_cpu_is_on_and_there_is_no_other() {
-        let on = 0x8400_0003;
-        assert_eq!(decode([on, 0x8000_0000, 0, 0]), Ok(Request::Answer(psci::ALREADY_ON)));
-        assert_eq!(decode([on, 1, 0, 0]), Err(Refusal::Argument(Function::PsciCpuOn, 1)));
-        assert_eq!(decode([0x8400_0004, 0, 0, 0]), Ok(Request::Answer(0)));
+    fn a_cpu_is_named_by_its_affinity() {
+        let on = Request::CpuOn { cpu: 1, entry: 0x4000_8000, context: 7 };
+        assert_eq!(decode([0x8400_0003, 0x8000_0001, 0x4000_8000, 7]), Ok(on));
+        assert_eq!(decode([0x8400_0004, 0, 0, 0]), Ok(Request::AffinityInfo(0)));
         assert_eq!(
             decode([0x8400_0004, 0, 1, 0]),
             Err(Refusal::Argument(Function::PsciAffinityInfo, 1))

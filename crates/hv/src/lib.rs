@@ -17,6 +17,7 @@
 //! - [`locks`]: who waits for whom, where VMs share locks.
 //! - [`hypercall`]: what a guest's call asks for, or why it is refused.
 //! - [`quotient`](mod@quotient): division of double words.
+//! - [`siblings`]: what the vCPUs of one VM on several cores tell each other.
 //! - [`sentence`]: text with places for values, for [`health`].
 //! - [`health`]: what ended a VM's run, said in one sentence, and what to do then.
 
@@ -39,5 +40,6 @@ pub mod promises;
 pub mod quotient;
 pub mod scheduler;
 pub mod sentence;
+pub mod siblings;
 pub mod sp805;
 pub mod timer;

@@ -14,6 +14,8 @@ pub enum Interrupt {
     Serial,
     /// On the boot core: another core sent bytes, took some, or ended.
     Core,
+    /// Another vCPU of a VM, on another core, wants something.
+    Sibling,
     /// Another device's; its number.
     Device(u32),
     /// None after all.
@@ -38,6 +40,10 @@ pub trait Platform: Serial {
     /// Interrupts another core: `Interrupt::Core` there if it is the boot core, else
     /// `Interrupt::Serial`. What this core wrote before is visible to it.
     fn call(&mut self, core: u32);
+
+    /// Interrupts another core with `Interrupt::Sibling`. What this core wrote before is visible
+    /// to it.
+    fn call_sibling(&mut self, core: u32);
 
     /// Has a device's interrupt, level-triggered, go to a core. Only before
     /// [`Platform::start_cores`]: the registers are shared.

@@ -1,6 +1,6 @@
 //! The board that each VM is told it runs on.
 //!
-//! A flattened device tree of the virtual board, which is QEMU's `virt`: one core,
+//! A flattened device tree of the virtual board, which is QEMU's `virt`: one core or two,
 //! GICv2, PL011, PL031, generic timer, PSCI by HVC. It does not depend on the machine
 //! except for what is passed through. The user's additions are merged last: their
 //! nodes are found by path, their properties win. One address cell, one size cell.
@@ -31,8 +31,8 @@ const SHARED: u32 = 0;
 const PRIVATE: u32 = 1;
 const EDGE_RISING: u32 = 1;
 const LEVEL_HIGH: u32 = 4;
-/// Level high, for core 0.
-const TIMER_FLAGS: u32 = 0x100 | LEVEL_HIGH;
+/// The CPUs a private interrupt is wired to, a bit each, from here on.
+const TO_CPUS: u32 = 8;
 
 /// Writes the device tree of `vm`.
 ///
@@ -49,9 +49,9 @@ pub fn generate(vm: &Vm, regions: &[Shared]) -> Result<Vec<u8>, Error> {
     set(root, "interrupt-parent", GIC);
     root.add_child(chosen(vm));
     root.add_child(memory(vm.memory));
-    root.add_child(cpus());
+    root.add_child(cpus(vm.vcpus()));
     root.add_child(psci());
-    root.add_child(timer());
+    root.add_child(timer(vm.vcpus()));
     root.add_child(gic());
     root.add_child(clock("apb-pclk", APB_CLOCK, 24_000_000));
     if vm.uart {
@@ -136,16 +136,18 @@ fn shared(vm: &Vm, regions: &[Shared]) -> DeviceTreeNode {
     reserved
 }
 
-fn cpus() -> DeviceTreeNode {
-    let mut cpu = node("cpu@0");
-    set(&mut cpu, "device_type", "cpu");
-    set(&mut cpu, "compatible", "arm,armv7");
-    set(&mut cpu, "reg", 0_u32);
-    set(&mut cpu, "enable-method", "psci");
+fn cpus(count: u32) -> DeviceTreeNode {
     let mut cpus = node("cpus");
     set(&mut cpus, "#address-cells", 1_u32);
     set(&mut cpus, "#size-cells", 0_u32);
-    cpus.add_child(cpu);
+    for number in 0..count {
+        let mut cpu = node(&format!("cpu@{number}"));
+        set(&mut cpu, "device_type", "cpu");
+        set(&mut cpu, "compatible", "arm,armv7");
+        set(&mut cpu, "reg", number);
+        set(&mut cpu, "enable-method", "psci");
+        cpus.add_child(cpu);
+    }
     cpus
 }
 
@@ -156,11 +158,12 @@ fn psci() -> DeviceTreeNode {
     psci
 }
 
-fn timer() -> DeviceTreeNode {
+fn timer(cpus: u32) -> DeviceTreeNode {
     let mut timer = node("timer");
     set(&mut timer, "compatible", "arm,armv7-timer");
+    let flags = ((1 << cpus) - 1) << TO_CPUS | LEVEL_HIGH;
     let interrupts: Vec<u32> =
-        [13, 14, 11, 10].into_iter().flat_map(|number| [PRIVATE, number, TIMER_FLAGS]).collect();
+        [13, 14, 11, 10].into_iter().flat_map(|number| [PRIVATE, number, flags]).collect();
     set(&mut timer, "interrupts", interrupts);
     flag(&mut timer, "always-on");
     timer

@@ -228,6 +228,7 @@ fn describe(
         r2: GuestPhys(vm.device_tree.start),
         priority: vm.priority,
         core: vm.core,
+        second_core: vm.second_core,
         flags: flag(vm.autostart, abi::flags::AUTOSTART)
             | flag(vm.uart, abi::flags::UART)
             | flag(vm.rtc, abi::flags::RTC)

@@ -10,25 +10,10 @@ use crate::{bit, nibble};
 /// Decodes an instruction with bits 27:26 set that addresses p14 or p15.
 pub(crate) const fn decode(word: u32) -> Op {
     if word & 0x0f00_0010 == 0x0e00_0010 {
-        return Op::Coprocessor(Coprocessor {
-            cp: nibble(word, 8),
-            read: bit(word, 20),
-            opc1: nibble(word, 21) & 7,
-            crn: nibble(word, 16),
-            crm: nibble(word, 0),
-            opc2: nibble(word, 5) & 7,
-            rt: nibble(word, 12),
-        });
+        return Op::Coprocessor(Coprocessor::from_bits(word & 0x00ff_ffef));
     }
     if word & 0x0fe0_0000 == 0x0c40_0000 {
-        return Op::CoprocessorPair(CoprocessorPair {
-            cp: nibble(word, 8),
-            read: bit(word, 20),
-            opc1: nibble(word, 4),
-            crm: nibble(word, 0),
-            rt: nibble(word, 12),
-            rt2: nibble(word, 16),
-        });
+        return Op::CoprocessorPair(CoprocessorPair::from_bits(word & 0x001f_ffff));
     }
     // CDP, LDC, STC.
     Op::Undefined

@@ -3,6 +3,8 @@
 //! Only what must be emulated is described: sensitive instructions, and loads and
 //! stores that reach an emulated device.
 
+use bitfield_struct::bitfield;
+
 /// Instruction set state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionSet {
@@ -167,55 +169,85 @@ pub enum Operand {
     },
 }
 
-/// Transfer of several registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Transfer of several registers, its fields where A32 has them.
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
 pub struct Multiple {
-    /// Base register.
-    pub rn: u8,
     /// Registers, bit n for rn.
     pub list: u16,
-    /// Before (`..b`) rather than after (`..a`).
-    pub before: bool,
-    /// Upwards rather than downwards.
-    pub up: bool,
+    /// Base register.
+    #[bits(4)]
+    pub rn: u8,
+    __: bool,
     /// Write the base back.
     pub writeback: bool,
+    __: bool,
+    /// Upwards rather than downwards.
+    pub up: bool,
+    /// Before (`..b`) rather than after (`..a`).
+    pub before: bool,
+    #[bits(7)]
+    __: u8,
 }
 
-/// Access to one coprocessor register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Access to one coprocessor register, its fields where both sets have them.
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
 pub struct Coprocessor {
+    /// Second register.
+    #[bits(4)]
+    pub crm: u8,
+    __: bool,
+    /// Second opcode.
+    #[bits(3)]
+    pub opc2: u8,
     /// Coprocessor, 14 or 15.
+    #[bits(4)]
     pub cp: u8,
+    /// Core register.
+    #[bits(4)]
+    pub rt: u8,
+    /// First register.
+    #[bits(4)]
+    pub crn: u8,
     /// Read (`mrc`) rather than write.
     pub read: bool,
     /// First opcode.
+    #[bits(3)]
     pub opc1: u8,
-    /// First register.
-    pub crn: u8,
-    /// Second register.
-    pub crm: u8,
-    /// Second opcode.
-    pub opc2: u8,
-    /// Core register.
-    pub rt: u8,
+    __: u8,
 }
 
-/// Access to a 64-bit coprocessor register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Access to a 64-bit coprocessor register, its fields where both sets have them.
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
 pub struct CoprocessorPair {
-    /// Coprocessor, 14 or 15.
-    pub cp: u8,
-    /// Read (`mrrc`) rather than write.
-    pub read: bool,
-    /// Opcode.
-    pub opc1: u8,
     /// Register.
+    #[bits(4)]
     pub crm: u8,
+    /// Opcode.
+    #[bits(4)]
+    pub opc1: u8,
+    /// Coprocessor, 14 or 15.
+    #[bits(4)]
+    pub cp: u8,
     /// Core register of the low word.
+    #[bits(4)]
     pub rt: u8,
     /// Core register of the high word.
+    #[bits(4)]
     pub rt2: u8,
+    /// Read (`mrrc`) rather than write.
+    pub read: bool,
+    #[bits(11)]
+    __: u16,
+}
+
+impl Multiple {
+    /// Of an encoding that has the fields in these places.
+    pub(crate) const fn of(word: u32) -> Self {
+        Self::from_bits(word & 0x01af_ffff)
+    }
 }
 
 /// Width of a transfer in memory.

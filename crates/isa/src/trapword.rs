@@ -45,7 +45,6 @@ const T32: u32 = 0xe000_0000;
 
 /// The trap word for an A32 instruction; `None` if it must not be replaced.
 #[must_use]
-#[inline]
 pub fn encode_a32(word: u32) -> Option<u32> {
     let condition = word & 0xf000_0000;
     if condition == UNCONDITIONAL {
@@ -68,7 +67,6 @@ pub fn encode_a32(word: u32) -> Option<u32> {
 
 /// The A32 instruction that a trap word stands for; `None` if it is not a trap word.
 #[must_use]
-#[inline]
 pub fn decode_a32(trap: u32) -> Option<u32> {
     let condition = trap & 0xf000_0000;
     let cp = nibble(trap, 8);

@@ -50,13 +50,13 @@ fn exception_returns_name_their_operands() {
     let subtract = Op::AluReturn { opcode: 2, rn: 14, operand };
     assert_eq!(a32::decode(0xe25e_f004), always(subtract), "subs pc, lr, #4");
     assert_eq!(t32::decode_wide(0xf3de_8f04), Some(subtract));
-    let multiple = Multiple { rn: 13, list: 0x8001, before: false, up: true, writeback: true };
+    let multiple = Multiple::new().with_rn(13).with_list(0x8001).with_up(true).with_writeback(true);
     assert_eq!(a32::decode(0xe8fd_8001), always(Op::LoadReturn(multiple)));
-    assert_eq!(a32::decode(0xe8fd_0001), always(Op::LoadUser(Multiple { list: 1, ..multiple })));
-    let state = Multiple { list: 0, ..multiple };
+    assert_eq!(a32::decode(0xe8fd_0001), always(Op::LoadUser(multiple.with_list(1))));
+    let state = multiple.with_list(0);
     assert_eq!(a32::decode(0xf8bd_0a00), always(Op::ReturnFrom(state)));
     assert_eq!(t32::decode_wide(0xe9bd_c000), Some(Op::ReturnFrom(state)));
-    let down = Multiple { before: true, up: false, ..state };
+    let down = state.with_before(true).with_up(false);
     assert_eq!(a32::decode(0xf96d_0513), always(Op::StoreReturn { mode: 19, multiple: down }));
     assert_eq!(t32::decode_wide(0xe82d_c013), Some(Op::StoreReturn { mode: 19, multiple: down }));
 }
@@ -66,7 +66,7 @@ fn calls_and_coprocessors_are_the_same_in_both_sets() {
     assert_eq!(a32::decode(0xe140_0071), always(Op::HypervisorCall(1)));
     assert_eq!(t32::decode_wide(0xf7e1_8002), Some(Op::HypervisorCall(0x1002)));
     assert_eq!(a32::decode(0xef12_3456), always(Op::SupervisorCall(0x12_3456)));
-    let sctlr = Coprocessor { cp: 15, read: true, opc1: 0, crn: 1, crm: 0, opc2: 0, rt: 2 };
+    let sctlr = Coprocessor::new().with_cp(15).with_read(true).with_crn(1).with_rt(2);
     assert_eq!(a32::decode(0xee11_2f10), always(Op::Coprocessor(sctlr)));
     assert_eq!(t32::decode_wide(0xee11_2f10), Some(Op::Coprocessor(sctlr)));
     assert_eq!(a32::decode(0xeef1_fa10), always(Op::ReadFloatStatus { rt: 15, reg: 1 }));
@@ -91,7 +91,7 @@ fn word(load: bool, rt: u8, rn: u8, offset: u32) -> Transfer {
 
 #[test]
 fn loads_and_stores_name_what_they_access() {
-    let a32 = |word| a32::access(word).map(|(_, access)| access);
+    let a32 = a32::access;
     let some = |transfer| Some(Access::Transfer(transfer));
     let load = word(true, 1, 2, 4);
     assert_eq!(a32(0xe592_1004), some(load), "ldr r1, [r2, #4]");
@@ -111,7 +111,8 @@ fn loads_and_stores_name_what_they_access() {
     assert_eq!(a32(0xe1c2_40d4), some(double), "ldrd r4, r5, [r2, #4]");
     assert_eq!(t32::access_wide(0xe9d2_4501), some(double));
     assert_eq!(t32::access_narrow(0x4901), some(word(true, 1, 15, 4)), "ldr r1, [pc, #4]");
-    let multiple = Multiple { rn: 13, list: 0x4010, before: true, up: false, writeback: true };
+    let multiple =
+        Multiple::new().with_rn(13).with_list(0x4010).with_before(true).with_writeback(true);
     let push = Some(Access::Multiple { load: false, multiple });
     assert_eq!(a32(0xe92d_4010), push, "push {{r4, lr}}");
     assert_eq!(t32::access_narrow(0xb510), push);
@@ -121,7 +122,7 @@ fn loads_and_stores_name_what_they_access() {
 #[test]
 fn exclusives_are_reported_and_other_words_have_no_access() {
     for word in [0xe192_1f9f, 0xe182_0f91, 0xe102_0091, 0xe1d2_1f9f] {
-        assert_eq!(a32::access(word).map(|(_, access)| access), Some(Access::Exclusive));
+        assert_eq!(a32::access(word), Some(Access::Exclusive));
     }
     assert_eq!(t32::access_wide(0xe852_1f00), Some(Access::Exclusive), "ldrex r1, [r2]");
     assert_eq!(t32::access_wide(0xe8d2_1f4f), Some(Access::Exclusive), "ldrexb r1, [r2]");

@@ -275,7 +275,7 @@ fn render(op: Op) -> Option<String> {
         }
         Op::SetEndianness { big } => format!("setend {}", if big { "be" } else { "le" }),
         Op::ReturnFrom(multiple) => {
-            let Multiple { rn, writeback, .. } = multiple;
+            let (rn, writeback) = (multiple.rn(), multiple.writeback());
             format!("rfe{} r{rn}{}", address_mode(multiple), if writeback { "!" } else { "" })
         }
         Op::Unprivileged(transfer) => unprivileged(transfer)?,
@@ -288,7 +288,7 @@ fn status(spsr: bool) -> &'static str {
 }
 
 fn address_mode(multiple: Multiple) -> &'static str {
-    match (multiple.up, multiple.before) {
+    match (multiple.up(), multiple.before()) {
         (true, true) => "ib",
         (true, false) => "ia",
         (false, true) => "db",

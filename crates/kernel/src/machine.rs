@@ -31,6 +31,8 @@ enum Line {
 
 /// The software interrupt by which cores call each other.
 const CALL: u32 = 0;
+/// The one for vCPUs of one VM.
+const SIBLING: u32 = 1;
 
 /// Polls of a link before the machine goes down, whoever should have emptied it.
 const PATIENCE: u32 = 1_000_000;
@@ -85,6 +87,7 @@ impl Machine {
         gic.set_priority(description.timer_irq, 0x80);
         gic.enable(description.timer_irq);
         gic.enable(CALL);
+        gic.enable(SIBLING);
         let line = if core == 0 {
             let base = window.device(description.uart_base)?;
             // SAFETY: as for the interrupt controller.
@@ -192,6 +195,8 @@ impl Platform for Machine {
                 Line::Uart(_) => Interrupt::Core,
                 Line::Link(_) => Interrupt::Serial,
             }
+        } else if number == SIBLING {
+            Interrupt::Sibling
         } else {
             self.gic.disable(number);
             Interrupt::Device(number)
@@ -203,6 +208,11 @@ impl Platform for Machine {
     fn call(&mut self, core: u32) {
         cores::written();
         self.gic.send(CALL, 1 << (core % 8));
+    }
+
+    fn call_sibling(&mut self, core: u32) {
+        cores::written();
+        self.gic.send(SIBLING, 1 << (core % 8));
     }
 
     fn route(&mut self, irq: u32, core: u32) {

@@ -42,7 +42,7 @@ mod start {
         let vms = table::<Vm>(head, header.vms).unwrap_or(&[]);
         let mut cores = 1;
         for vm in vms {
-            cores = header.machine.cores.min(vm.core + 1).max(cores);
+            cores = header.machine.cores.min(vm.core.max(vm.second_core) + 1).max(cores);
         }
         if core == 0 {
             // SAFETY: nothing but zeros was changed yet.

@@ -20,7 +20,7 @@
 use entresol_isa::trapword;
 
 use crate::bitmap::Bitmap;
-use crate::{Direction, Found, Known, Page, Reason, Site, Width};
+use crate::{Direction, Found, Known, Page, Reason, Site, Width, kinds};
 
 const WORDS: u32 = 1024;
 
@@ -35,39 +35,30 @@ const FLOW: u8 = 2;
 const TRAP: u8 = 4;
 
 /// What bits 27:20 allow a word to be.
-static KINDS: [u8; 256] = kinds();
-
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
-const fn kinds() -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut top: usize = 0;
-    while top < 256 {
-        let sensitive = match top >> 4 {
-            0 => top & 3 != 0,                   // ALU with S; LDRHT and the like
-            2 => top & 1 == 1,                   // ALU with S
-            1 => top & 9 == 9 || top & 9 == 0,   // ALU with S; MRS, MSR
-            3 => top & 9 == 9 || top & 0xb == 2, // ALU with S; MSR, hints
-            4 | 6 => top & 2 == 2,
-            8 | 9 => top & 4 == 4,
-            _ => false,
-        };
-        let flow = match top >> 4 {
-            4..=9 => top & 1 == 1, // loads
-            15 => false,           // SVC
-            _ => true,             // ALU, branches, trap words
-        };
-        let trap = top >> 4 >= 12 && top >> 4 <= 14;
-        table[top] = if sensitive { SUSPECT } else { 0 }
-            | if flow { FLOW } else { 0 }
-            | if trap { TRAP } else { 0 };
-        top += 1;
-    }
-    table
+pub(crate) const fn kinds(top: usize) -> u8 {
+    let sensitive = match top >> 4 {
+        0 => top & 3 != 0,                   // ALU with S; LDRHT and the like
+        2 => top & 1 == 1,                   // ALU with S
+        1 => top & 9 == 9 || top & 9 == 0,   // ALU with S; MRS, MSR
+        3 => top & 9 == 9 || top & 0xb == 2, // ALU with S; MSR, hints
+        4 | 6 => top & 2 == 2,
+        8 | 9 => top & 4 == 4,
+        _ => false,
+    };
+    let flow = match top >> 4 {
+        4..=9 => top & 1 == 1, // loads
+        15 => false,           // SVC
+        _ => true,             // ALU, branches, trap words
+    };
+    let trap = top >> 4 >= 12 && top >> 4 <= 14;
+    (if sensitive { SUSPECT } else { 0 })
+        | if flow { FLOW } else { 0 }
+        | if trap { TRAP } else { 0 }
 }
 
 fn kind(word: u32) -> u8 {
     let [low, ..] = (word >> 20).to_le_bytes();
-    KINDS.get(usize::from(low)).copied().unwrap_or(0)
+    kinds::of(low)
 }
 
 /// Whether a word may change the program counter or link: of data processing and
@@ -356,7 +347,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Third pass: every suspect that is not a literal.
-    pub(crate) fn decide(&self, direction: Direction, mut found: impl FnMut(Found)) {
+    pub(crate) fn decide(&self, direction: Direction, found: &mut dyn FnMut(Found)) {
         self.suspects.for_each(|index| {
             if self.literals.contains(index) {
                 return;

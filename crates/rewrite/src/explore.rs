@@ -28,18 +28,18 @@ pub fn explore(
     set: InstructionSet,
     known: impl Fn(u16) -> Known,
     mut reached: impl FnMut(u16),
-    found: impl FnMut(Found),
+    mut found: impl FnMut(Found),
 ) {
     match set {
         InstructionSet::A32 => {
             let scan = a32::Scan::knowing(page, known);
             scan.each_reached(|index| reached(crate::low_half(index << 2)));
-            scan.decide(Direction::Trap, found);
+            scan.decide(Direction::Trap, &mut found);
         }
         InstructionSet::T32 => {
             let scan = t32::Scan::knowing(page, known);
             scan.each_reached(|index| reached(crate::low_half(index << 1)));
-            scan.decide(Direction::Trap, found);
+            scan.decide(Direction::Trap, &mut found);
         }
     }
 }

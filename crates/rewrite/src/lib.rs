@@ -32,6 +32,7 @@
 mod a32;
 mod bitmap;
 mod explore;
+mod kinds;
 mod report;
 pub mod stub;
 mod t32;
@@ -127,13 +128,13 @@ pub(crate) enum Direction {
 /// Plans the replacements of a page that is entered at byte `entry`.
 ///
 /// Calls `found` in ascending order of offsets.
-pub fn scan(page: &Page, entry: u16, set: InstructionSet, found: impl FnMut(Found)) {
+pub fn scan(page: &Page, entry: u16, set: InstructionSet, mut found: impl FnMut(Found)) {
     match set {
         InstructionSet::A32 => {
-            a32::Scan::new(page, Some(entry), Direction::Trap).decide(Direction::Trap, found)
+            a32::Scan::new(page, Some(entry), Direction::Trap).decide(Direction::Trap, &mut found)
         }
         InstructionSet::T32 => {
-            t32::Scan::new(page, Some(entry), Direction::Trap).decide(Direction::Trap, found)
+            t32::Scan::new(page, Some(entry), Direction::Trap).decide(Direction::Trap, &mut found)
         }
     }
 }
@@ -147,13 +148,13 @@ pub fn scan_other(page: &Page, entry: u16, entered: InstructionSet, mut found: i
     match entered {
         InstructionSet::A32 => {
             let a32 = a32::Scan::new(page, Some(entry), Direction::Trap);
-            t32::Scan::among_a32(page, &a32).decide(Direction::Trap, found);
+            t32::Scan::among_a32(page, &a32).decide(Direction::Trap, &mut found);
         }
         InstructionSet::T32 => {
             let t32 = t32::Scan::new(page, Some(entry), Direction::Trap);
             let a32 = a32::Scan::new(page, None, Direction::Trap);
             // Loads and stores of T32 look like weak forms among A32 code.
-            a32.decide(Direction::Trap, |item| {
+            a32.decide(Direction::Trap, &mut |item| {
                 if let Found::Replace(Site { offset, reason: Reason::Strong, .. }) = item
                     && a32.is_among_code(u32::from(offset >> 2))
                     && !t32.covers(u32::from(offset >> 1))
@@ -179,16 +180,16 @@ pub fn overlooked(next: impl FnMut() -> Option<u16>) -> bool {
 /// Write each [`Site::original`] back. A trap word outside of what that scan would
 /// have replaced is the guest's own and stays.
 pub fn restore(page: &Page, entry: u16, set: InstructionSet, mut found: impl FnMut(Site)) {
-    let sites = |item: Found| {
+    let mut sites = |item: Found| {
         if let Found::Replace(site) = item {
             found(site);
         }
     };
     match set {
         InstructionSet::A32 => a32::Scan::new(page, Some(entry), Direction::Original)
-            .decide(Direction::Original, sites),
+            .decide(Direction::Original, &mut sites),
         InstructionSet::T32 => t32::Scan::new(page, Some(entry), Direction::Original)
-            .decide(Direction::Original, sites),
+            .decide(Direction::Original, &mut sites),
     }
 }
 

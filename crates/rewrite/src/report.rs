@@ -131,7 +131,7 @@ impl PageReport {
                 ));
             }
         }
-        scan.decide(Direction::Trap, |found| self.note(found));
+        scan.decide(Direction::Trap, &mut |found| self.note(found));
     }
 
     fn note_t32(&mut self, scan: &t32::Scan<'_>) {
@@ -145,7 +145,7 @@ impl PageReport {
                 *slot = Some(assess(class, scan.is_literal(index), harmless, reason));
             }
         }
-        scan.decide(Direction::Trap, |found| self.note(found));
+        scan.decide(Direction::Trap, &mut |found| self.note(found));
     }
 
     /// Puts the scanner's own decision over the assessment.

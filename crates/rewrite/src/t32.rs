@@ -22,7 +22,7 @@ pub(crate) use forms::is_harmless;
 use entresol_isa::{t32::is_wide, trapword};
 
 use crate::bitmap::Bitmap;
-use crate::{Direction, Found, Known, Page, Reason, Site, Width};
+use crate::{Direction, Found, Known, Page, Reason, Site, Width, kinds};
 use forms::{
     conditional_offset, extend, is_narrow_end, is_strong, is_wide_end, long_offset, may_concern,
     narrow_pair, wide_pair,
@@ -34,49 +34,38 @@ const HALVES: u32 = 2048;
 const MOST_SWEEPS: u32 = 256;
 
 /// 32-bit encoding.
-const WIDE: u8 = 1;
+const WIDE: u8 = 8;
 /// May change the program counter, begin an IT block, or load a literal.
-const FLOW: u8 = 2;
+const FLOW: u8 = 16;
 /// May be sensitive, or the first half of what is.
-const SUSPECT: u8 = 4;
+const SUSPECT: u8 = 32;
 /// May be a trap word, or the first half of one.
-const TRAP: u8 = 8;
+const TRAP: u8 = 64;
 /// What compilers do not emit, or may be.
-const ODD: u8 = 16;
-/// May begin an IT block.
-const IF_THEN: u8 = 32;
+const ODD: u8 = 128;
 
 /// What the upper byte of a halfword allows it to be.
-static KINDS: [u8; 256] = kinds();
-
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
-const fn kinds() -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut top: usize = 0;
-    while top < 256 {
-        let flow = matches!(
-            top,
-            0x44 | 0x46..=0x4f // add, mov, bx, blx; literals
-            | 0xb1 | 0xb3 | 0xb9 | 0xbb | 0xbd // cbz, cbnz, pop
-            | 0xd0..=0xde | 0xe0..=0xe9 | 0xec..=0xee | 0xf0..=0xf9
-        );
-        let suspect = matches!(top, 0xb6 | 0xbf | 0xe8 | 0xe9 | 0xf3 | 0xf8 | 0xf9);
-        let trap = matches!(top, 0xde | 0xec..=0xee);
-        let odd = matches!(top, 0x00 | 0xde | 0xec..=0xef | 0xf9 | 0xfc..=0xff);
-        table[top] = if top >= 0xe8 { WIDE } else { 0 }
-            | if flow { FLOW } else { 0 }
-            | if suspect { SUSPECT } else { 0 }
-            | if trap { TRAP } else { 0 }
-            | if odd { ODD } else { 0 }
-            | if top == 0xbf { IF_THEN } else { 0 };
-        top += 1;
-    }
-    table
+pub(crate) const fn kinds(top: usize) -> u8 {
+    let flow = matches!(
+        top,
+        0x44 | 0x46..=0x4f // add, mov, bx, blx; literals
+        | 0xb1 | 0xb3 | 0xb9 | 0xbb | 0xbd // cbz, cbnz, pop
+        | 0xd0..=0xde | 0xe0..=0xe9 | 0xec..=0xee | 0xf0..=0xf9
+    );
+    let suspect = matches!(top, 0xb6 | 0xbf | 0xe8 | 0xe9 | 0xf3 | 0xf8 | 0xf9);
+    let trap = matches!(top, 0xde | 0xec..=0xee);
+    let odd = matches!(top, 0x00 | 0xde | 0xec..=0xef | 0xf9 | 0xfc..=0xff);
+    (if top >= 0xe8 { WIDE } else { 0 })
+        | if flow { FLOW } else { 0 }
+        | if suspect { SUSPECT } else { 0 }
+        | if trap { TRAP } else { 0 }
+        | if odd { ODD } else { 0 }
 }
 
 #[inline]
 fn kind(half: u16) -> u8 {
-    KINDS.get(usize::from(half >> 8)).copied().unwrap_or(0)
+    let [_, top] = half.to_le_bytes();
+    kinds::of(top)
 }
 
 pub(crate) struct Scan<'a> {
@@ -254,7 +243,7 @@ impl<'a> Scan<'a> {
             let size = if kind & WIDE == 0 { 1 } else { 2 };
             if kind & FLOW == 0 {
                 block = block.saturating_sub(1);
-                if kind & IF_THEN != 0 && half & 15 != 0 {
+                if half >> 8 == 0xbf && half & 15 != 0 {
                     block = 4 - (half & 15).trailing_zeros();
                 }
                 index += size;
@@ -485,11 +474,11 @@ impl<'a> Scan<'a> {
     }
 
     /// Decides about every instruction, and about what may be one.
-    pub(crate) fn decide(&self, direction: Direction, mut found: impl FnMut(Found)) {
-        self.suspects.for_each(|index| self.decide_one(direction, index, &mut found));
+    pub(crate) fn decide(&self, direction: Direction, found: &mut dyn FnMut(Found)) {
+        self.suspects.for_each(|index| self.decide_one(direction, index, found));
     }
 
-    fn decide_one(&self, direction: Direction, index: u32, found: &mut impl FnMut(Found)) {
+    fn decide_one(&self, direction: Direction, index: u32, found: &mut dyn FnMut(Found)) {
         let half = self.half(index);
         if self.is_literal(index) {
             return;

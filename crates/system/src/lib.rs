@@ -73,7 +73,7 @@ pub struct System {
 /// How many cores `vms` run on: those below the highest that one of them has.
 #[must_use]
 pub fn cores(vms: &[Vm]) -> u32 {
-    vms.iter().map(|vm| vm.core + 1).max().unwrap_or(1)
+    vms.iter().map(|vm| vm.core.max(vm.second_core) + 1).max().unwrap_or(1)
 }
 
 /// How long a VM may run in each period.
@@ -115,8 +115,10 @@ pub struct Vm {
     pub memory: u32,
     /// 0 (least urgent) to 31.
     pub priority: u32,
-    /// The core that runs it.
+    /// The core that runs it, or its vCPU 0.
     pub core: u32,
+    /// The core of its vCPU 1; the same if it has none.
+    pub second_core: u32,
     /// How long it may run; absent: without bound.
     pub budget: Option<Budget>,
     /// Whether it has the virtual board's PL011.
@@ -270,10 +272,24 @@ impl Time {
 }
 
 impl Vm {
+    /// Whether one of its vCPUs is on a core.
+    #[must_use]
+    pub const fn runs_on(&self, core: u32) -> bool {
+        self.core == core || self.second_core == core
+    }
+
+    /// How many vCPUs it has.
+    #[must_use]
+    pub const fn vcpus(&self) -> u32 {
+        if self.core == self.second_core { 1 } else { 2 }
+    }
+
     /// Bytes of pool memory the hypervisor needs for it.
     #[must_use]
     pub fn pool_bytes(&self) -> u32 {
         abi::pool_bytes(&abi::Vm {
+            core: self.core,
+            second_core: self.second_core,
             flags: self.rewrite.flags(),
             memory_len: self.memory,
             view_pairs: self.pools.view_pairs,

@@ -143,6 +143,8 @@ pub struct Vm {
     pub priority: Option<Spanned<i64>>,
     /// The core that runs it; 0 is the first.
     pub core: Option<Spanned<u32>>,
+    /// The cores of its vCPUs, if there are two.
+    pub cores: Option<Spanned<Vec<u32>>>,
     /// How long it may run in each period.
     pub budget: Option<Spanned<Duration>>,
     /// That period.
@@ -184,14 +186,11 @@ pub struct Vm {
     /// Whether it starts with the system.
     pub autostart: Option<bool>,
     /// What becomes of instructions that trap.
-    #[serde(default)]
-    pub rewrite: Rewrite,
+    pub rewrite: Option<Spanned<Rewrite>>,
     /// What keeps its kernel from its applications.
-    #[serde(default)]
-    pub protection: Protection,
+    pub protection: Option<Spanned<Protection>>,
     /// What its counters and timers count.
-    #[serde(default)]
-    pub time: Time,
+    pub time: Option<Spanned<Time>>,
     /// Whether pages that were rewritten ahead of time are scanned all the same.
     pub scan: Option<Spanned<Scan>>,
     /// A flattened device tree merged into the generated one.

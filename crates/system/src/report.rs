@@ -1,7 +1,9 @@
-//! The result of a check, for people and programs: memory, interrupts, timing.
+//! The result of a check, for people and programs: memory, interrupts, health, timing.
 //!
 //! [`Report`] is what `entresol check` prints: as text by [`std::fmt::Display`], as
 //! JSON by serde. Addresses are numbers in JSON.
+
+mod health;
 
 use crate::{
     System,
@@ -10,6 +12,7 @@ use crate::{
     timing::Timing,
 };
 use entresol_abi::window;
+pub use health::Health;
 use serde::Serialize;
 use std::fmt;
 
@@ -66,6 +69,8 @@ pub struct VmReport {
     pub priority: u32,
     /// The core that runs it.
     pub core: u32,
+    /// The core of its vCPU 1; the same if it has none.
+    pub second_core: u32,
     /// First instruction; bit 0 means T32.
     pub entry: u32,
     /// Its physical memory and devices, in order.
@@ -78,6 +83,8 @@ pub struct VmReport {
     pub shadow_tables: u32,
     /// Replaced instructions at once.
     pub sites: u32,
+    /// What follows when something befalls it.
+    pub health: Health,
 }
 
 /// Memory used by the hypervisor: RAM outside guests.
@@ -133,7 +140,7 @@ impl Report {
             machine: system.machine.name.clone(),
             memory,
             interrupts: interrupts(system),
-            vms: system.vms.iter().map(|vm| VmReport::new(vm, &system.shared)).collect(),
+            vms: system.vms.iter().map(|vm| VmReport::new(vm, system)).collect(),
             timing: Some(Timing::new(&system.vms, &system.slots)).filter(|t| !t.is_trivial()),
             hypervisor: Hypervisor {
                 size,
@@ -177,11 +184,16 @@ fn interrupts(system: &System) -> Vec<Interrupt> {
     };
     let mut interrupts = vec![own(machine.timer.irq, "timer"), own(machine.uart.irq, "console")];
     for vm in &system.vms {
-        for given in vm.passthrough.iter().filter(|given| given.device.irq != 0) {
+        let has =
+            |given: &&crate::Passthrough| given.device.irq != 0 && !(given.paired && vm.is_backup);
+        for given in vm.passthrough.iter().filter(has) {
             interrupts.push(Interrupt {
                 number: given.device.irq,
                 device: given.device.name.clone(),
-                owner: vm.name.clone(),
+                owner: match vm.partner.and_then(|index| system.vms.get(index)) {
+                    Some(backup) if given.paired => format!("{} or {}", vm.name, backup.name),
+                    _ => vm.name.clone(),
+                },
                 guest_number: Some(given.irq),
             });
         }
@@ -191,7 +203,7 @@ fn interrupts(system: &System) -> Vec<Interrupt> {
 }
 
 impl VmReport {
-    fn new(vm: &crate::Vm, shared: &[crate::Shared]) -> Self {
+    fn new(vm: &crate::Vm, system: &System) -> Self {
         let area = |base: u32, len: u64, what: &str| Area {
             base: u64::from(base),
             len,
@@ -218,7 +230,7 @@ impl VmReport {
             memory.push(area(given.at, given.device.size.0, &what));
         }
         for view in &vm.shared {
-            let Some(region) = shared.get(view.region) else { continue };
+            let Some(region) = system.shared.get(view.region) else { continue };
             let mut what = format!("shared: {}", region.name);
             if view.access == Access::Read {
                 what += ", read-only";
@@ -246,12 +258,14 @@ impl VmReport {
             format: vm.format.to_string(),
             priority: vm.priority,
             core: vm.core,
+            second_core: vm.second_core,
             entry: vm.entry,
             memory,
             pools: vm.pool_bytes(),
             view_pairs: vm.pools.view_pairs,
             shadow_tables: vm.pools.shadow_tables,
             sites: vm.pools.sites,
+            health: Health::new(vm, &system.vms),
         }
     }
 }
@@ -279,7 +293,11 @@ impl fmt::Display for Report {
             }
         }
         for vm in &self.vms {
-            let core = if vm.core == 0 { String::new() } else { format!(", core {}", vm.core) };
+            let core = match (vm.core, vm.second_core) {
+                (0, 0) => String::new(),
+                (core, second) if core == second => format!(", core {core}"),
+                (core, second) => format!(", cores {core} and {second}"),
+            };
             writeln!(f, "\nVM {} ({}, priority {}{core})", vm.name, vm.format, vm.priority)?;
             for area in &vm.memory {
                 writeln!(f, "{area}")?;
@@ -294,6 +312,9 @@ impl fmt::Display for Report {
                 vm.shadow_tables,
                 vm.sites
             )?;
+            if !vm.health.is_trivial() {
+                write!(f, "{}", vm.health)?;
+            }
         }
         if let Some(timing) = &self.timing {
             write!(f, "{timing}")?;

@@ -6,6 +6,7 @@
 
 mod binary;
 mod control;
+mod cores;
 mod devices;
 mod health;
 mod shared;
@@ -165,6 +166,11 @@ fn override_machine(name: &str) -> Result<Machine, Problem> {
     })
 }
 
+/// What the manifest says, or what holds without.
+fn given<T: Copy + Default>(key: Option<&Spanned<T>>) -> T {
+    key.map_or_else(T::default, |key| *key.get_ref())
+}
+
 /// Bytes of memory that VMs share.
 fn bytes_of(shared: &[Shared]) -> u64 {
     shared.iter().map(|region| u64::from(region.len)).sum()
@@ -239,7 +245,7 @@ impl Checks<'_> {
         let (restarts, restarts_within) = self.restarts(vm, policies);
         let passthrough = self.passthrough(vm, machine, board, memory);
         let priority = vm.priority.as_ref().map_or(1, |priority| self.priority(priority));
-        let core = self.core(vm, machine);
+        let [core, second_core] = self.cores(vm, machine);
         let budget = self.budget(vm);
         let pools = self.pools(&vm.limits, memory);
         let placed = self.binary(vm, memory);
@@ -261,6 +267,7 @@ impl Checks<'_> {
             memory: low(memory),
             priority,
             core,
+            second_core,
             budget,
             uart,
             rtc,
@@ -270,9 +277,13 @@ impl Checks<'_> {
             restarts,
             restarts_within,
             autostart: vm.autostart.unwrap_or(true),
-            rewrite: vm.rewrite,
-            protection: vm.protection,
-            time: vm.time,
+            rewrite: match &vm.rewrite {
+                Some(rewrite) => *rewrite.get_ref(),
+                None if core == second_core => manifest::Rewrite::default(),
+                None => manifest::Rewrite::Trap,
+            },
+            protection: given(vm.protection.as_ref()),
+            time: given(vm.time.as_ref()),
             rewritten,
             entry: placement.entry,
             cmdline,
@@ -347,20 +358,6 @@ impl Checks<'_> {
                 0
             }
         }
-    }
-
-    fn core(&mut self, vm: &manifest::Vm, machine: &Machine) -> u32 {
-        let Some(core) = &vm.core else { return 0 };
-        if *core.get_ref() < machine.cores {
-            return *core.get_ref();
-        }
-        let message = format!("{} has no core {}", machine.name, core.get_ref());
-        let help = match machine.cores {
-            1 => "it has one core: leave `core` out".to_owned(),
-            cores => format!("use 0 to {}", cores - 1),
-        };
-        self.wrong("manifest::core", core.span(), "this core", message, help);
-        0
     }
 
     fn pools(&mut self, limits: &manifest::Limits, memory: u64) -> Pools {

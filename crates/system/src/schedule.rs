@@ -69,7 +69,7 @@ impl Schedule {
 /// Runs the schedule of one core; returns the time up to which it did.
 fn run(system: &System, core: u32, repeats: u64, pieces: &mut Vec<Piece>) -> u64 {
     let mut scheduler = Scheduler::new(SLICE);
-    let own = |(_, vm): &(usize, &crate::Vm)| vm.core == core;
+    let own = |(_, vm): &(usize, &crate::Vm)| vm.runs_on(core);
     for (index, vm) in system.vms.iter().enumerate().filter(own) {
         let Some(id) = Id::new(index) else { continue };
         scheduler.set_priority(id, u8::try_from(vm.priority).unwrap_or(u8::MAX));
@@ -100,7 +100,7 @@ fn repeats(system: &System) -> u64 {
     let frame = system.slots.iter().map(|slot| u64::from(slot.length)).sum();
     let periods = system.vms.iter().filter_map(|vm| vm.budget.map(|budget| budget.period.into()));
     let equals = |vm: &&crate::Vm| {
-        let equal = |other: &&crate::Vm| other.core == vm.core && other.priority == vm.priority;
+        let equal = |other: &&crate::Vm| other.runs_on(vm.core) && other.priority == vm.priority;
         system.vms.iter().filter(equal).count() > 1
     };
     let slices = system.vms.iter().filter(equals).map(|_| SLICE);

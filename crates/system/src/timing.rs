@@ -103,7 +103,7 @@ impl Timing {
             slots: slot_timings,
             utilisation: (0..crate::cores(vms))
                 .map(|core| {
-                    let own = vms.iter().filter(|vm| vm.core == core);
+                    let own = vms.iter().filter(|vm| vm.runs_on(core));
                     own.filter_map(|vm| vm.budget).map(share).sum()
                 })
                 .collect(),
@@ -126,7 +126,7 @@ pub(crate) fn share(budget: Budget) -> f64 {
 /// The slots that a core keeps: a core none of whose VMs is in one has none.
 pub(crate) fn slots_of<'a>(core: u32, vms: &[Vm], slots: &'a [Slot]) -> &'a [Slot] {
     let own = |slot: &Slot| {
-        vms.iter().enumerate().any(|(index, vm)| vm.core == core && slot.is_open(index))
+        vms.iter().enumerate().any(|(index, vm)| vm.runs_on(core) && slot.is_open(index))
     };
     if slots.iter().any(own) { slots } else { &[] }
 }
@@ -151,7 +151,7 @@ fn promise(index: usize, vm: &Vm, vms: &[Vm], slots: &[Slot], supply: &Supply) -
     for (other, rival) in vms.iter().enumerate() {
         let meets =
             slots.is_empty() || slots.iter().any(|slot| slot.is_open(index) && slot.is_open(other));
-        if other == index || rival.core != vm.core || rival.priority < vm.priority || !meets {
+        if other == index || !rival.runs_on(vm.core) || rival.priority < vm.priority || !meets {
             continue;
         }
         match rival.budget {

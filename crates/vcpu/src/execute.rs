@@ -21,11 +21,11 @@ use entresol_isa::op::{Multiple, Op, Operand, Source};
 
 use crate::cp15::Timer;
 use crate::exception::Exception;
-use crate::memory::{Abort, Memory};
+use crate::memory::Memory;
 use crate::mode::{Mode, psr};
 use crate::outcome::{Effect, Outcome};
 use crate::state::Vcpu;
-use crate::transfer::registers;
+use crate::transfer::Whose;
 
 /// CPSR bits that `mrs` shows: all but the execution state T, J and IT (B9.3.8).
 const READABLE: u32 = 0xf8ff_03df;
@@ -71,8 +71,12 @@ impl Vcpu {
             Op::Coprocessor(access) => self.coprocessor(access, length, machine),
             Op::CoprocessorPair(access) => self.coprocessor_pair(access, length, machine),
             Op::LoadReturn(multiple) => self.load_return(&multiple, machine),
-            Op::LoadUser(multiple) => self.load_user(&multiple, length, machine),
-            Op::StoreUser(multiple) => self.store_user(&multiple, length, machine),
+            Op::LoadUser(multiple) => self
+                .load_multiple(&multiple, Whose::User, length, machine)
+                .unwrap_or_else(Outcome::from),
+            Op::StoreUser(multiple) => self
+                .store_multiple(&multiple, Whose::User, length, machine)
+                .unwrap_or_else(Outcome::from),
             Op::ReturnFrom(multiple) => self.return_from(&multiple, machine),
             Op::StoreReturn { mode, multiple } => {
                 self.store_return(mode, &multiple, length, machine)
@@ -160,51 +164,17 @@ impl Vcpu {
             return UNDEFINED;
         }
         let planned = self.plan_multiple(multiple);
-        let loaded = match self.load_list(multiple.list, planned.address, memory) {
+        let loaded = match self.load_list(multiple.list(), planned.address, memory) {
             Ok(loaded) => loaded,
             Err(abort) => return abort.into(),
         };
-        if multiple.writeback {
-            self.set_register(multiple.rn, planned.writeback);
+        if multiple.writeback() {
+            self.set_register(multiple.rn(), planned.writeback);
         }
-        let mut pc = self.pc;
-        for (register, value) in registers(multiple.list).zip(loaded) {
-            if register == 15 {
-                pc = value;
-            } else {
-                self.set_register(register, value);
-            }
-        }
+        let pc = self.set_listed(multiple.list(), Whose::Current, &loaded).unwrap_or(self.pc);
         let spsr = self.spsr();
         self.return_to(pc, spsr);
         Outcome::Jumped
-    }
-
-    /// `ldm ^` without pc (B9.3.6). It has no writeback.
-    #[inline(never)]
-    fn load_user(&mut self, multiple: &Multiple, length: u32, memory: &mut dyn Memory) -> Outcome {
-        let planned = self.plan_multiple(multiple);
-        let loaded = match self.load_list(multiple.list, planned.address, memory) {
-            Ok(loaded) => loaded,
-            Err(abort) => return abort.into(),
-        };
-        for (register, value) in registers(multiple.list).zip(loaded) {
-            self.set_user_register(register, value);
-        }
-        self.advance(length);
-        Outcome::Next
-    }
-
-    /// `stm ^` (B9.3.17). It has no writeback.
-    #[inline(never)]
-    fn store_user(&mut self, multiple: &Multiple, length: u32, memory: &mut dyn Memory) -> Outcome {
-        let planned = self.plan_multiple(multiple);
-        let values = registers(multiple.list).map(|register| self.user_register(register));
-        if let Err(abort) = self.store_list(values, planned.address, memory) {
-            return abort.into();
-        }
-        self.advance(length);
-        Outcome::Next
     }
 
     /// `rfe` (B9.3.13).
@@ -213,14 +183,14 @@ impl Vcpu {
         if !self.privileged() {
             return UNDEFINED;
         }
-        let planned = self.plan_block(multiple, self.register(multiple.rn), 8);
+        let planned = self.plan_block(multiple, self.register(multiple.rn()), 8);
         // Two registers, whichever.
         let [pc, cpsr, ..] = match self.load_list(0b11, planned.address, memory) {
             Ok(loaded) => loaded,
             Err(abort) => return abort.into(),
         };
-        if multiple.writeback {
-            self.set_register(multiple.rn, planned.writeback);
+        if multiple.writeback() {
+            self.set_register(multiple.rn(), planned.writeback);
         }
         self.return_to(pc, cpsr);
         Outcome::Jumped
@@ -240,12 +210,10 @@ impl Vcpu {
         };
         let planned = self.plan_block(multiple, self.stack_pointer(target), 8);
         let values = [self.regs[14], self.spsr()];
-        let stored: Result<(), Abort> =
-            self.store_list(values.into_iter(), planned.address, memory);
-        if let Err(abort) = stored {
+        if let Err(abort) = self.store_list(&values, planned.address, memory) {
             return abort.into();
         }
-        if multiple.writeback {
+        if multiple.writeback() {
             self.set_stack_pointer(target, planned.writeback);
         }
         self.advance(length);

@@ -20,6 +20,15 @@ use crate::outcome::Outcome;
 use crate::shift::shift_by_constant;
 use crate::state::Vcpu;
 
+/// Whose registers an instruction transfers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The current mode's.
+    Current,
+    /// User mode's.
+    User,
+}
+
 /// Where an instruction transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
@@ -123,19 +132,20 @@ impl Vcpu {
     /// Addresses of a transfer of several registers.
     #[must_use]
     pub fn plan_multiple(&self, multiple: &Multiple) -> Planned {
-        self.plan_block(multiple, self.register(multiple.rn), multiple.list.count_ones() * 4)
+        self.plan_block(multiple, self.register(multiple.rn()), multiple.list().count_ones() * 4)
     }
 
     /// Addresses of a block of `size` bytes at `base`.
     #[inline]
     pub(crate) const fn plan_block(&self, multiple: &Multiple, base: u32, size: u32) -> Planned {
-        let (start, writeback) = if multiple.up {
+        let (start, writeback) = if multiple.up() {
             (base, base.wrapping_add(size))
         } else {
             (base.wrapping_sub(size), base.wrapping_sub(size))
         };
         // Increment before and decrement after are a word higher.
-        let address = if multiple.before == multiple.up { start.wrapping_add(4) } else { start };
+        let address =
+            if multiple.before() == multiple.up() { start.wrapping_add(4) } else { start };
         Planned { address, writeback }
     }
 
@@ -147,51 +157,73 @@ impl Vcpu {
                 self.transfer(transfer, self.privileged(), length, memory)
             }
             Access::Multiple { load: true, multiple } => {
-                self.load_multiple(multiple, length, memory)
+                self.load_multiple(multiple, Whose::Current, length, memory)
             }
             Access::Multiple { load: false, multiple } => {
-                self.store_multiple(multiple, length, memory)
+                self.store_multiple(multiple, Whose::Current, length, memory)
             }
             Access::Exclusive => return Outcome::Unsupported,
         };
         result.unwrap_or_else(Outcome::from)
     }
 
-    fn load_multiple(
+    /// Loads registers. User mode's are loaded without pc, and without writeback.
+    pub(crate) fn load_multiple(
         &mut self,
         multiple: &Multiple,
+        whose: Whose,
         length: u32,
         memory: &mut dyn Memory,
     ) -> Result<Outcome, Abort> {
         let planned = self.plan_multiple(multiple);
-        let loaded = self.load_list(multiple.list, planned.address, memory)?;
-        if multiple.writeback {
-            self.set_register(multiple.rn, planned.writeback);
+        let loaded = self.load_list(multiple.list(), planned.address, memory)?;
+        if multiple.writeback() && whose == Whose::Current {
+            self.set_register(multiple.rn(), planned.writeback);
         }
-        for (register, value) in registers(multiple.list).zip(loaded) {
-            if register == 15 {
-                return Ok(self.load_pc(value, length));
-            }
-            self.set_register(register, value);
+        if let Some(pc) = self.set_listed(multiple.list(), whose, &loaded) {
+            return Ok(self.load_pc(pc, length));
         }
         self.advance(length);
         Ok(Outcome::Next)
     }
 
-    fn store_multiple(
+    /// Stores registers. User mode's are stored without writeback.
+    pub(crate) fn store_multiple(
         &mut self,
         multiple: &Multiple,
+        whose: Whose,
         length: u32,
         memory: &mut dyn Memory,
     ) -> Result<Outcome, Abort> {
         let planned = self.plan_multiple(multiple);
-        let values = registers(multiple.list).map(|register| self.register(register));
-        self.store_list(values, planned.address, memory)?;
-        if multiple.writeback {
-            self.set_register(multiple.rn, planned.writeback);
+        let mut values = [0; 16];
+        let mut count = 0;
+        for (register, value) in registers(multiple.list()).zip(values.iter_mut()) {
+            *value = match whose {
+                Whose::Current => self.register(register),
+                Whose::User => self.user_register(register),
+            };
+            count += 1;
+        }
+        self.store_list(values.get(..count).unwrap_or_default(), planned.address, memory)?;
+        if multiple.writeback() && whose == Whose::Current {
+            self.set_register(multiple.rn(), planned.writeback);
         }
         self.advance(length);
         Ok(Outcome::Next)
+    }
+
+    /// Gives registers what was loaded for them, in ascending order. Stops at pc and returns
+    /// what is for it.
+    pub(crate) fn set_listed(&mut self, list: u16, whose: Whose, loaded: &[u32]) -> Option<u32> {
+        for (register, value) in registers(list).zip(loaded) {
+            match whose {
+                _ if register == 15 => return Some(*value),
+                Whose::Current => self.set_register(register, *value),
+                Whose::User => self.set_user_register(register, *value),
+            }
+        }
+        None
     }
 
     /// Loads as many words as `list` has registers.
@@ -214,14 +246,14 @@ impl Vcpu {
     /// Stores words.
     pub(crate) fn store_list(
         &self,
-        values: impl Iterator<Item = u32>,
+        values: &[u32],
         address: u32,
         memory: &mut dyn Memory,
     ) -> Result<(), Abort> {
         self.check_alignment(address, Width::Word, true, true)?;
         let mut next = address;
         for value in values {
-            self.store_word(memory, next, value)?;
+            self.store_word(memory, next, *value)?;
             next = next.wrapping_add(4);
         }
         Ok(())

@@ -251,14 +251,14 @@ const fn flat(va: u32) -> Mapping {
     }
 }
 
-/// Completes [`Effect::Translate`]: walks and sets PAR. Memory attributes in it are 0.
+/// Completes [`Effect::Translate`] with what a walk found: sets PAR. Memory attributes in it are 0.
 ///
 /// [`Effect::Translate`]: crate::outcome::Effect::Translate
-pub fn translate(vcpu: &mut Vcpu, request: Translate, read: impl FnMut(GuestPhys) -> Option<u32>) {
+pub fn translate(vcpu: &mut Vcpu, request: Translate, walked: Result<Mapping, WalkFault>) {
     const FAULT: u32 = 1;
     const SUPERSECTION: u32 = 2;
     let purpose = if request.write { Purpose::Write } else { Purpose::Read };
-    let found = walk(&vcpu.cp15, request.va, read).and_then(|mapping| {
+    let found = walked.and_then(|mapping| {
         check(&mapping, &vcpu.cp15, request.privileged, purpose).map(|()| mapping)
     });
     vcpu.cp15.par = match found {

@@ -29,6 +29,9 @@ pub(super) struct Told {
     never: Vec<String>,
     /// Numbers that are said.
     bound: Vec<Bound>,
+    /// The machine's second UART sends numbered lines; see the boot tests.
+    #[serde(default)]
+    numbers: bool,
 }
 
 /// What came of a run.
@@ -68,15 +71,18 @@ impl Told {
             }
             number >= times
         };
-        let run = Machine::described(&workspace.path("machines"), machine, &image)?.run_until(
-            LIMIT,
-            &[],
-            enough,
-        )?;
+        let mut running = Machine::described(&workspace.path("machines"), machine, &image)?;
+        if self.numbers {
+            running = boot_tests::with_second_uart(running, &image);
+        }
+        let run = running.run_until(LIMIT, &[], enough)?;
         let console = boot_tests::transcript(&run.serial);
         fs::write(image.with_extension("console"), &console)?;
         for never in &self.never {
             ensure!(!console.contains(never), "{name} said {never:?}\n{}", last(&console));
+        }
+        if self.numbers {
+            boot_tests::check_numbers(&image)?;
         }
         let number = said(&console, until);
         ensure!(number >= times, "{name} ended after {number} times\n{}", last(&console));

@@ -13,7 +13,7 @@ use crate::guarded;
 use crate::guest::Guest;
 use crate::hypervisor::Hypervisor;
 use entresol_abi::GuestPhys;
-use entresol_hv::board::{RTC, UART};
+use entresol_hv::board::{GIC_INTERFACE, RTC, UART};
 use entresol_hv::bus::Width;
 use entresol_vcpu::psr;
 
@@ -78,7 +78,9 @@ impl Hypervisor {
     /// Remembers that the loaded guest's kernel reached the board at `to`.
     pub(crate) fn remember_device(&mut self, address: u32, to: GuestPhys, store: bool) {
         let guest = self.guest();
-        if guest.vcpu.privileged() {
+        // Of the distributor only some registers are vCPU 1's.
+        let own = guest.cpu == 0 || to.0 >> 16 == GIC_INTERFACE.0 >> 16;
+        if own && guest.vcpu.privileged() {
             guest.devices.remember(address, to, store, guest.vcpu.cp15.dacr);
         }
     }

@@ -305,8 +305,8 @@ unsafe extern "C" fn context() {
         "cmp r6, r3",
         "bne {unusual}",
         "add r12, sp, #{FAST}",
-        "ldr r3, [r12]",                // slow: the MMU may be off
-        "lsls r3, r3, #1",              // all but JOINT
+        "ldr r3, [r12, #{SPACE}]",      // the MMU may be off
+        "cmp r3, #0",
         "bne {slow}",
         "movw r3, #{PAIR_OF}",
         "add r3, r3, sp",
@@ -376,6 +376,7 @@ unsafe extern "C" fn context() {
         CONTEXT = const write(13, 0, 1),
         CONTEXTIDR = const cp15_at(offset_of!(Cp15, contextidr)),
         FAST = const FAST,
+        SPACE = const offset_of!(Fast, fixed_space),
         PAIR_OF = const SHADOW + shadow::PAIR_OF,
         PAIRS = const SHADOW + shadow::PAIRS,
         PAIR = const shadow::PAIR,
@@ -562,6 +563,9 @@ impl Hypervisor {
         // SAFETY: the one handler that runs.
         let hypervisor = unsafe { core() };
         let guest = &mut hypervisor.guests[hypervisor.loaded % MAX_VMS];
+        if !guest.try_lock() {
+            return false;
+        }
         guest.devices.forget_page(value);
         let asid = (word & 0x40 == 0).then_some(value as u8);
         let mut linear = Linear::enter(&mut hypervisor.view);
@@ -569,7 +573,11 @@ impl Hypervisor {
             guest.shadow.check_hole(&mut linear, &guest.vcpu.cp15);
         }
         guest.shadow.drop_address(&mut linear, value, asid);
+        if let Some(peer) = guest.shadow.peer() {
+            peer.drop_address(&mut linear, value, asid);
+        }
         linear.leave();
+        guest.unlock();
         hypervisor.counters().cp15 += 1;
         true
     }

@@ -175,6 +175,7 @@ impl Hypervisor {
                 // The vectors of those that promote are others.
                 matches!(next.run, Run::Running)
                     && next.due == Due::Nothing
+                    && !next.called
                     && next.fast_is_known()
                     && !next.vcpu.float_enabled()
                     && next.promotion.on == promotes

@@ -8,11 +8,42 @@ use crate::pages::{Critical, Pages};
 use crate::translation;
 use entresol_abi::HostPhys;
 use entresol_hv::health::Pool;
+use entresol_vcpu::TlbOp;
 
 impl Shadow {
-    /// The guest invalidated its whole TLB, or everything must go.
+    /// The guest invalidated what this names.
+    pub(crate) fn invalidate(&mut self, linear: &mut Linear<'_>, op: TlbOp) {
+        if op == TlbOp::All {
+            return self.drop_all(linear);
+        }
+        self.invalidate_own(linear, op);
+        if let Some(peer) = self.peer() {
+            peer.invalidate_own(linear, op);
+        }
+    }
+
+    fn invalidate_own(&mut self, linear: &mut Linear<'_>, op: TlbOp) {
+        match op {
+            TlbOp::All => {}
+            TlbOp::Asid(asid) => self.drop_asid(linear, asid),
+            TlbOp::Address { va, asid } => self.drop_address(linear, va, Some(asid)),
+            TlbOp::AddressAllAsids(va) => self.drop_address(linear, va, None),
+        }
+    }
+
+    /// Everything must go, from the shadow of the other vCPU, too.
     #[inline(never)]
     pub(crate) fn drop_all(&mut self, linear: &mut Linear<'_>) {
+        self.drop_own(linear);
+        if let Some(peer) = self.peer() {
+            peer.drop_own(linear);
+        }
+        self.pages.forget_mappings();
+    }
+
+    /// Everything must go from this shadow.
+    #[inline(never)]
+    pub(super) fn drop_own(&mut self, linear: &mut Linear<'_>) {
         self.flushes = self.flushes.wrapping_add(1);
         self.baked_domains = 0;
         self.joint.dropped();
@@ -20,17 +51,18 @@ impl Shadow {
         self.private_pieces = [0; 2];
         self.holders = 0;
         self.tables.free_all();
-        self.pages.forget_mappings();
+        let current = self.current;
         for pair in 0..self.pair_count {
             let Some(entry) = self.pairs.get_mut(usize::from(pair)) else { continue };
             entry.private = 0;
             entry.private_entries = false;
-            if !core::mem::replace(&mut entry.stale, true) {
+            if !core::mem::replace(&mut entry.stale, true) && pair != current {
                 self.forget_pair(pair);
             }
         }
-        let current = self.current;
         self.activate(linear, current);
+        // Only now: it may be in use, on the other vCPU's core.
+        self.forget_pair(current);
     }
 
     /// The guest invalidated the entries of one ASID.
@@ -180,7 +212,9 @@ impl Shadow {
     /// The guest virtual address that a second-level entry maps.
     pub(crate) fn address_of(&self, linear: &Linear<'_>, entry: HostPhys) -> u32 {
         let table = HostPhys(entry.0 & !0x3ff);
-        let index = self.tables.record_of(linear, table).map_or(0, |record| record.index);
+        let own = self.tables.record_of(linear, table);
+        let record = own.or_else(|| self.peer()?.tables.record_of(linear, table));
+        let index = record.map_or(0, |record| record.index);
         index << 20 | (entry.0 & 0x3ff) << 10
     }
 }

@@ -1,9 +1,12 @@
 //! Which pair of first-level tables is current, and which gives way to a new one.
 
-use super::{PIECE, Pair, Shadow, Side, WINDOW, place};
+use super::{PIECE, Pair, ROOT_LEN, Shadow, Side, WINDOW, place};
 use crate::linear::Linear;
 use crate::maintenance;
 use entresol_abi::HostPhys;
+
+/// Where in a first-level table the piece with the window's entry lies.
+const LAST_PIECE: u32 = WINDOW / PIECE * PIECE * 4;
 
 impl Shadow {
     /// Makes the pair for the MMU turned off current.
@@ -102,7 +105,15 @@ impl Shadow {
                 let end = at.0 + 32 * PIECE * 4;
                 while pieces != 0 {
                     let skipped = pieces.trailing_zeros();
-                    linear.zero(HostPhys(at.0 + skipped * PIECE * 4), PIECE * 4);
+                    let first = at.0 + skipped * PIECE * 4;
+                    // The window's entry stays: the table may be in use, on another core.
+                    let next = if first & (ROOT_LEN - 1) == LAST_PIECE {
+                        linear.zero(HostPhys(first), WINDOW % PIECE * 4);
+                        first + (WINDOW % PIECE + 1) * 4
+                    } else {
+                        first
+                    };
+                    linear.zero(HostPhys(next), (first + PIECE * 4) - next);
                     pieces &= pieces - 1;
                 }
                 at = HostPhys(end);

@@ -44,7 +44,7 @@ const PIDR4: u32 = 0xfd0;
 
 /// `GICD_IIDR`: implementer ARM.
 const IDENTITY: u32 = 0x0000_043b;
-/// `GICD_TYPER`: one CPU, no Security Extensions, 32 * (3 + 1) interrupts.
+/// `GICD_TYPER`, but for the number of CPUs: no Security Extensions, 32 * (3 + 1) interrupts.
 const TYPE: u32 = INTERRUPTS / 32 - 1;
 /// Identification registers from [`PIDR4`] on; ICPIDR2 (0xfe8) has version 2 in 7:4.
 const IDENTIFICATION: [u8; 12] = [0x04, 0, 0, 0, 0x90, 0xb4, 0x2b, 0x00, 0x0d, 0xf0, 0x05, 0xb1];
@@ -73,13 +73,19 @@ pub(super) struct Distributor {
     used: u32,
     level: [u8; 128],
     sources: [u8; 16],
+    /// Which CPU's this is, and how many there are.
+    cpu: u8,
+    cpus: u8,
+    /// The software interrupt generated last for other CPUs: targets, a bit each; number.
+    sent: (u8, u8),
     members: [Set; 32],
 }
 
 const _: () = assert!(INTERRUPTS == 128 && LEVELS == 32);
 
 impl Distributor {
-    pub(super) const fn new() -> Self {
+    /// The distributor as CPU `cpu` of `cpus` sees it.
+    pub(super) const fn new(cpu: u8, cpus: u8) -> Self {
         let mut members = [Set::EMPTY; 32];
         members[0] = Set::FULL;
         Self {
@@ -96,6 +102,46 @@ impl Distributor {
             used: 1,
             level: [0; 128],
             sources: [0; 16],
+            cpu,
+            cpus,
+            sent: (0, 0),
+        }
+    }
+
+    /// Whether a register is the reading CPU's own, or the same for all.
+    pub(super) const fn is_private(register: u32) -> bool {
+        match register {
+            CTLR => false,
+            IGROUPR..IPRIORITYR => register & 0x7c == 0,
+            IPRIORITYR..ICFGR => register & 0x3ff < 0x20,
+            ICFGR..0xd00 => register < 0xc08,
+            _ => true,
+        }
+    }
+
+    pub(super) const fn cpu(&self) -> (u8, u8) {
+        (self.cpu, self.cpus)
+    }
+
+    pub(super) const fn control(&self) -> u32 {
+        self.control
+    }
+
+    pub(super) const fn set_control(&mut self, control: u32) {
+        self.control = control & groups::BOTH;
+    }
+
+    /// The software interrupt generated last for other CPUs, once: targets and number.
+    pub(super) fn take_sent(&mut self) -> (u8, u8) {
+        core::mem::take(&mut self.sent)
+    }
+
+    /// CPU `source` generated the software interrupts `set` for this one.
+    pub(super) fn receive(&mut self, source: u32, set: u32) {
+        let mut set = set & SOFTWARE;
+        while set != 0 {
+            self.set_sources(set.trailing_zeros(), |sources| sources | low_byte(1 << (source & 7)));
+            set &= set - 1;
         }
     }
 
@@ -210,16 +256,17 @@ impl Distributor {
         let word = (register >> 2) % 32;
         match register {
             CTLR => self.control,
-            TYPER => TYPE,
+            TYPER => TYPE | u32::from(self.cpus.saturating_sub(1)) << 5,
             IIDR => IDENTITY,
             IGROUPR..ISENABLER => self.group.word(word),
             ISENABLER..ISPENDR => self.enabled.word(word),
             ISPENDR..ISACTIVER => self.pending(word),
             ISACTIVER..IPRIORITYR => self.active.word(word),
             IPRIORITYR..ITARGETSR => bytes(&self.level, register - IPRIORITYR) << 3,
-            // Uniprocessor: shared interrupts RAZ/WI (4.3.12). The private ones name
-            // this CPU, because that is where software learns its own mask.
-            ITARGETSR..0x820 => 0x0101_0101,
+            // The private ones name this CPU, because that is where software learns its own
+            // mask. Shared interrupts go to CPU 0, statically (4.3.12); RAZ if that is all.
+            ITARGETSR..0x820 => 0x0101_0101 << self.cpu,
+            0x820..0x880 if self.cpus > 1 => 0x0101_0101,
             ICFGR..0xd00 => self.configuration((register - ICFGR) >> 2),
             CPENDSGIR..SPENDSGIR => bytes(&self.sources, register - CPENDSGIR),
             SPENDSGIR..0xf30 => bytes(&self.sources, register - SPENDSGIR),
@@ -323,16 +370,21 @@ impl Distributor {
         self.refresh(word);
     }
 
-    /// `GICD_SGIR`, 4.3.15: this CPU is number 0, and the only one.
+    /// `GICD_SGIR`, 4.3.15.
     fn generate(&mut self, value: u32) {
-        let reaches_us = match value >> 24 & 3 {
-            0 => value >> 16 & 1 != 0,
-            2 => true,
-            _ => false,
-        };
-        if reaches_us {
-            self.set_sources(value & 0xf, |sources| sources | 1);
+        let own = 1_u32 << self.cpu;
+        let all = (1 << self.cpus) - 1;
+        let targets = all
+            & match value >> 24 & 3 {
+                0 => value >> 16,
+                1 => !own,
+                2 => own,
+                _ => 0,
+            };
+        if targets & own != 0 {
+            self.set_sources(value & 0xf, |sources| sources | low_byte(own));
         }
+        self.sent = (low_byte(targets & !own), low_byte(value & 0xf));
     }
 
     fn set_sources(&mut self, irq: u32, change: impl Fn(u8) -> u8) {

@@ -221,6 +221,63 @@ fn linux_finds_its_cpu_mask_and_a_version_two_gic() {
 }
 
 #[test]
+fn each_of_two_cpus_has_its_mask_and_gets_its_software_interrupts() {
+    let mut gics = [Gic::of(0, 2), Gic::of(1, 2)];
+    for gic in &mut gics {
+        gic.write_interface(0x00, Width::Word, 1);
+        gic.write_interface(0x04, Width::Word, 0xff);
+        gic.set_control(1);
+        assert_eq!(gic.read_distributor(0x004, Width::Word) >> 5 & 7, 1, "two CPUs");
+        assert_eq!(gic.read_distributor(0x820, Width::Word), 0x0101_0101, "CPU 0, for good");
+    }
+    let [first, second] = &mut gics;
+    assert_eq!(second.read_distributor(0x800, Width::Word), 0x0202_0202);
+    // By list to both, to all others, to itself alone.
+    first.write_distributor(0xf00, Width::Word, 3 << 16 | 4);
+    assert_eq!((first.take_sent(), first.take_sent()), ((2, 4), (0, 0)));
+    assert_eq!(iar(first), 4);
+    first.write_distributor(0xf00, Width::Word, 1 << 24 | 5);
+    assert_eq!(first.take_sent(), (2, 5));
+    first.write_distributor(0xf00, Width::Word, 2 << 24 | 6);
+    assert_eq!(first.take_sent(), (0, 6));
+    // A CPU that does not exist gets nothing.
+    first.write_distributor(0xf00, Width::Word, 0xfc << 16 | 7);
+    assert_eq!(first.take_sent(), (0, 7));
+    second.receive(0, 1 << 4 | 1 << 5 | 1 << 20);
+    assert_eq!((iar(second), iar(second)), (4, 1023), "one priority: the other waits");
+    eoi(second, 4);
+    assert_eq!(iar(second), 5);
+    eoi(second, 5);
+    assert_eq!(iar(second), 1023, "no more than 16");
+    // An interrupt names who sent it.
+    eoi(first, 4);
+    eoi(first, 6);
+    first.receive(1, 1 << 9);
+    let acknowledged: Vec<u32> = (0..3)
+        .map(|_| {
+            let irq = iar(first);
+            eoi(first, irq & 0x3ff);
+            irq
+        })
+        .collect();
+    assert!(acknowledged.contains(&(9 | 1 << 10)), "{acknowledged:x?}");
+    first.reset();
+    assert_eq!(first.cpu(), (0, 2));
+}
+
+#[test]
+fn what_is_banked_is_private_and_what_is_shared_is_not() {
+    for offset in
+        [0x004, 0x008, 0x080, 0x100, 0x383, 0x400, 0x41f, 0x800, 0x81c, 0xc04, 0xf00, 0xfe8]
+    {
+        assert!(Gic::is_private(offset), "{offset:#x}");
+    }
+    for offset in [0x000, 0x084, 0x104, 0x38c, 0x420, 0x7fc, 0x820, 0xbfc, 0xc08, 0xcfc] {
+        assert!(!Gic::is_private(offset), "{offset:#x}");
+    }
+}
+
+#[test]
 fn registers_of_software_interrupts_are_fixed() {
     let mut gic = ready();
     gic.write_distributor(0x180, Width::Word, u32::MAX);

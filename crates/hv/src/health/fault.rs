@@ -217,6 +217,7 @@ impl Access {
 }
 
 impl Pool {
+    #[inline(never)]
     const fn text(self) -> Value<'static> {
         Text(match self {
             Self::Views => "address-space views",
@@ -224,6 +225,18 @@ impl Pool {
             Self::Sites => "replaced instructions",
         })
     }
+}
+
+/// Says `text` of what part of a guest did to memory; each sentence's own code is a call.
+#[inline(never)]
+fn touched(out: &mut dyn Sink, text: &str, who: Who, access: Access, address: u32, pc: u32) {
+    say(out, text, &[who.text(), access.text(), Hex(address), Hex(pc)]);
+}
+
+/// Says `text` with two words.
+#[inline(never)]
+fn words(out: &mut dyn Sink, text: &str, first: u32, second: u32) {
+    say(out, text, &[Hex(first), Hex(second)]);
 }
 
 /// What befell a guest while it was somewhere, and the rule.
@@ -240,34 +253,43 @@ impl Fault {
     /// Says it.
     pub fn say(&self, out: &mut dyn Sink) {
         match *self {
-            Self::Window { who, access, address, pc } => say(
+            Self::Window { who, access, address, pc } => touched(
                 out,
                 "% % % at pc %, which is the hypervisor's window: no guest may touch it",
-                &[who.text(), access.text(), Hex(address), Hex(pc)],
+                who,
+                access,
+                address,
+                pc,
             ),
-            Self::Nothing { who, access, address, pc } => say(
+            Self::Nothing { who, access, address, pc } => touched(
                 out,
                 "% % guest-physical % at pc %, where it has neither memory nor a device: a \
                  guest may touch only what its manifest gives it",
-                &[who.text(), access.text(), Hex(address.0), Hex(pc)],
+                who,
+                access,
+                address.0,
+                pc,
             ),
-            Self::ExceptionLoop { vector, pc } => say(
+            Self::ExceptionLoop { vector, pc } => words(
                 out,
                 "guest kernel took an exception at pc % and its vector at % raises exceptions \
                  without end: a vector must be able to run",
-                &[Hex(pc), Hex(vector)],
+                pc,
+                vector,
             ),
-            Self::NoVector { vector, pc } => say(
+            Self::NoVector { vector, pc } => words(
                 out,
                 "guest kernel took an exception at pc % but cannot execute its vector at %: a \
                  vector must lie in the guest's memory",
-                &[Hex(pc), Hex(vector)],
+                pc,
+                vector,
             ),
-            Self::IllegalMode { status, pc } => say(
+            Self::IllegalMode { status, pc } => words(
                 out,
                 "guest kernel set its status to % at pc %, which names no mode of its \
                  processor: a status must name a mode",
-                &[Hex(status), Hex(pc)],
+                status,
+                pc,
             ),
             Self::Stuck { pc } => say(
                 out,
@@ -279,7 +301,7 @@ impl Fault {
                 say(out, "guest was at pc % when %", &[Hex(pc), Text(what_befell(event))])
             }
             Self::Panic { code, pc } => {
-                say(out, "guest kernel gave up at pc %: its code is %", &[Hex(pc), Hex(code)]);
+                words(out, "guest kernel gave up at pc %: its code is %", pc, code);
             }
             Self::Exhausted { pool, limit, pc } => say(
                 out,
@@ -295,22 +317,29 @@ impl Notice {
     /// Says it.
     pub fn say(&self, out: &mut dyn Sink) {
         match *self {
-            Self::UnknownRegister { instruction, pc } => say(
+            Self::UnknownRegister { instruction, pc } => words(
                 out,
                 "guest kernel executed % at pc %, which accesses a system register its \
                  processor does not have: it is told so",
-                &[Hex(instruction), Hex(pc)],
+                instruction,
+                pc,
             ),
-            Self::Nothing { who, access, address, pc } => say(
+            Self::Nothing { who, access, address, pc } => touched(
                 out,
                 "% % guest-physical % at pc %, where it has neither memory nor a device: it \
                  takes an abort",
-                &[who.text(), access.text(), Hex(address.0), Hex(pc)],
+                who,
+                access,
+                address.0,
+                pc,
             ),
-            Self::Window { who, access, address, pc } => say(
+            Self::Window { who, access, address, pc } => touched(
                 out,
                 "% % % at pc %, which is the hypervisor's window: it takes an abort",
-                &[who.text(), access.text(), Hex(address), Hex(pc)],
+                who,
+                access,
+                address,
+                pc,
             ),
             Self::ForeignMapping { address, to, pc } => say(
                 out,
@@ -318,10 +347,11 @@ impl Notice {
                  pc %: it takes an abort",
                 &[Hex(address), Hex(to.0), Hex(pc)],
             ),
-            Self::UndefinedCall { number, pc } => say(
+            Self::UndefinedCall { number, pc } => words(
                 out,
                 "guest kernel made call % at pc %, which is not defined: it is told so",
-                &[Hex(number), Hex(pc)],
+                number,
+                pc,
             ),
             Self::PoolFull { pool, limit } => say(
                 out,

@@ -4,20 +4,19 @@
 //! with them. LDM and STM with `^` are sensitive and belong to `decode`
 //! (ARM DDI 0406C, A5.2.8 to A5.3 and A5.5).
 
-use super::decode::{amount, extra_offset, multiple};
-use crate::op::{Access, Condition, Offset, Transfer, Width};
+use super::decode::{amount, extra_offset};
+use crate::op::{Access, Multiple, Offset, Transfer, Width};
 use crate::{bit, nibble};
 
 /// Describes a load or store; `None` for every other instruction, and for the
 /// forms the architecture calls unpredictable in their registers.
 #[must_use]
-pub fn access(word: u32) -> Option<(Condition, Access)> {
-    let condition = nibble(word, 28);
-    if condition == 15 {
+pub fn access(word: u32) -> Option<Access> {
+    if word >> 28 == 15 {
         return None;
     }
-    let access = match word >> 25 & 7 {
-        0 => extra(word)?,
+    Some(match word >> 25 & 7 {
+        0 => return extra(word),
         2 => single(word, Offset::Immediate(word & 0xfff)),
         3 if !bit(word, 4) => single(
             word,
@@ -27,10 +26,11 @@ pub fn access(word: u32) -> Option<(Condition, Access)> {
                 amount: amount(word),
             },
         ),
-        4 if !bit(word, 22) => Access::Multiple { load: bit(word, 20), multiple: multiple(word) },
+        4 if !bit(word, 22) => {
+            Access::Multiple { load: bit(word, 20), multiple: Multiple::of(word) }
+        }
         _ => return None,
-    };
-    Some((Condition(condition), access))
+    })
 }
 
 fn single(word: u32, offset: Offset) -> Access {

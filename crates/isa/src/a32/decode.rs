@@ -11,6 +11,7 @@ use crate::{bit, coprocessor, mode, nibble};
 ///
 /// Words with the condition field 0b1111 give [`Condition::ALWAYS`].
 #[must_use]
+#[inline(never)]
 pub fn decode(word: u32) -> Option<(Condition, Op)> {
     let condition = nibble(word, 28);
     if condition == 15 {
@@ -44,10 +45,9 @@ fn unconditional(word: u32) -> Option<Op> {
         0 if word & 0x01f1_0020 == 0x0100_0000 => Some(change_state(word)),
         0 if word & 0x01ff_00f0 == 0x0101_0000 => Some(Op::SetEndianness { big: bit(word, 9) }),
         4 => match word >> 20 & 5 {
-            4 => Some(Op::StoreReturn {
-                mode: mode(word),
-                multiple: Multiple { rn: 13, ..return_state(word) },
-            }),
+            4 => {
+                Some(Op::StoreReturn { mode: mode(word), multiple: return_state(word).with_rn(13) })
+            }
             1 => Some(Op::ReturnFrom(return_state(word))),
             _ => None,
         },
@@ -186,7 +186,7 @@ fn multiple_with_hat(word: u32) -> Option<Op> {
     if !bit(word, 22) {
         return None;
     }
-    let multiple = multiple(word);
+    let multiple = Multiple::of(word);
     Some(match (bit(word, 20), bit(word, 15)) {
         (true, true) => Op::LoadReturn(multiple),
         (true, false) => Op::LoadUser(multiple),
@@ -194,19 +194,9 @@ fn multiple_with_hat(word: u32) -> Option<Op> {
     })
 }
 
-pub(super) const fn multiple(word: u32) -> Multiple {
-    Multiple {
-        rn: nibble(word, 16),
-        list: crate::half(word),
-        before: bit(word, 24),
-        up: bit(word, 23),
-        writeback: bit(word, 21),
-    }
-}
-
 /// The operand of RFE and SRS.
 const fn return_state(word: u32) -> Multiple {
-    Multiple { list: 0, ..multiple(word) }
+    Multiple::of(word & 0xffff_0000)
 }
 
 /// CPS: imod 0b10 clears masks, 0b11 sets them, 0b0x leaves them.

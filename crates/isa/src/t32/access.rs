@@ -4,7 +4,7 @@
 //! (ARM DDI 0406C, A6.2.4, A6.3.5 to A6.3.10).
 
 use crate::op::{Access, Multiple, Offset, Transfer, Width};
-use crate::{bit, half, nibble};
+use crate::{bit, nibble};
 
 /// Describes a 16-bit load or store; `None` for every other instruction.
 #[must_use]
@@ -13,8 +13,13 @@ pub fn access_narrow(half: u16) -> Option<Access> {
     let low = |shift| nibble(word, shift) & 7;
     let imm5 = word >> 6 & 31;
     let imm8 = word & 0xff;
-    match word >> 11 {
-        0b0_1001 => Some(simple(true, Width::Word, false, low(8), 15, imm8 << 2)),
+    // What most are: `ldr rt, [rn, #imm5]` and `str`.
+    let load = bit(word, 11);
+    let plain = transfer(load, Width::Word, false, low(0), low(3), Offset::Immediate(imm5 << 2));
+    let relative =
+        |rn| transfer(load, Width::Word, false, low(8), rn, Offset::Immediate(imm8 << 2));
+    Some(Access::Transfer(match word >> 11 {
+        0b0_1001 => relative(15),
         0b0_1010 | 0b0_1011 => {
             let (load, width, signed) = match word >> 9 & 7 {
                 0 => (false, Width::Word, false),
@@ -27,35 +32,34 @@ pub fn access_narrow(half: u16) -> Option<Access> {
                 _ => (true, Width::Half, true),
             };
             let offset = Offset::Register { rm: low(6), kind: 0, amount: 0 };
-            Some(offset_form(load, width, signed, low(0), low(3), offset))
+            Transfer { load, width, signed, offset, ..plain }
         }
-        0b0_1100 | 0b0_1101 => {
-            Some(simple(bit(word, 11), Width::Word, false, low(0), low(3), imm5 << 2))
-        }
+        0b0_1100 | 0b0_1101 => plain,
         0b0_1110 | 0b0_1111 => {
-            Some(simple(bit(word, 11), Width::Byte, false, low(0), low(3), imm5))
+            Transfer { width: Width::Byte, offset: Offset::Immediate(imm5), ..plain }
         }
         0b1_0000 | 0b1_0001 => {
-            Some(simple(bit(word, 11), Width::Half, false, low(0), low(3), imm5 << 1))
+            Transfer { width: Width::Half, offset: Offset::Immediate(imm5 << 1), ..plain }
         }
-        0b1_0010 | 0b1_0011 => {
-            Some(simple(bit(word, 11), Width::Word, false, low(8), 13, imm8 << 2))
-        }
-        0b1_0110 if word & 0x0600 == 0x0400 => {
-            let list = crate::half(imm8 | (word & 0x100) << 6);
-            Some(multiple(false, 13, list, true, true))
-        }
-        0b1_0111 if word & 0x0600 == 0x0400 => {
-            let list = crate::half(imm8 | (word & 0x100) << 7);
-            Some(multiple(true, 13, list, false, true))
-        }
-        0b1_1000 => Some(multiple(false, low(8), crate::half(imm8), false, true)),
-        0b1_1001 => {
-            let rn = low(8);
-            Some(multiple(true, rn, crate::half(imm8), false, word >> rn & 1 == 0))
-        }
-        _ => None,
-    }
+        0b1_0010 | 0b1_0011 => relative(13),
+        _ => return multiple_narrow(word),
+    }))
+}
+
+fn multiple_narrow(word: u32) -> Option<Access> {
+    let imm8 = word & 0xff;
+    let rn = nibble(word, 8) & 7;
+    let (load, rn, list, before, writeback) = match word >> 11 {
+        // PUSH with lr, POP with pc.
+        0b1_0110 if word & 0x0600 == 0x0400 => (false, 13, imm8 | (word & 0x100) << 6, true, true),
+        0b1_0111 if word & 0x0600 == 0x0400 => (true, 13, imm8 | (word & 0x100) << 7, false, true),
+        0b1_1000 => (false, rn, imm8, false, true),
+        0b1_1001 => (true, rn, imm8, false, word >> rn & 1 == 0),
+        _ => return None,
+    };
+    let multiple = Multiple::new().with_rn(rn).with_list(crate::half(list)).with_before(before);
+    let multiple = multiple.with_up(!before).with_writeback(writeback);
+    Some(Access::Multiple { load, multiple })
 }
 
 /// Describes a 32-bit load or store (`first << 16 | second`); `None` for every other
@@ -75,16 +79,7 @@ fn load_or_store_multiple(word: u32) -> Option<Access> {
     if before == up {
         return None; // RFE, SRS
     }
-    Some(Access::Multiple {
-        load: bit(word, 20),
-        multiple: Multiple {
-            rn: nibble(word, 16),
-            list: half(word),
-            before,
-            up,
-            writeback: bit(word, 21),
-        },
-    })
+    Some(Access::Multiple { load: bit(word, 20), multiple: Multiple::of(word) })
 }
 
 fn dual_or_exclusive(word: u32) -> Option<Access> {
@@ -143,14 +138,6 @@ fn indexed(word: u32, base: Transfer) -> Option<Transfer> {
     (index || writeback).then_some(Transfer { add: bit(word, 9), index, writeback, ..base })
 }
 
-fn simple(load: bool, width: Width, signed: bool, rt: u8, rn: u8, offset: u32) -> Access {
-    offset_form(load, width, signed, rt, rn, Offset::Immediate(offset))
-}
-
-fn offset_form(load: bool, width: Width, signed: bool, rt: u8, rn: u8, offset: Offset) -> Access {
-    Access::Transfer(transfer(load, width, signed, rt, rn, offset))
-}
-
 fn transfer(load: bool, width: Width, signed: bool, rt: u8, rn: u8, offset: Offset) -> Transfer {
     Transfer {
         load,
@@ -164,8 +151,4 @@ fn transfer(load: bool, width: Width, signed: bool, rt: u8, rn: u8, offset: Offs
         index: true,
         writeback: false,
     }
-}
-
-fn multiple(load: bool, rn: u8, list: u16, before: bool, writeback: bool) -> Access {
-    Access::Multiple { load, multiple: Multiple { rn, list, before, up: !before, writeback } }
 }

@@ -61,11 +61,11 @@ fn return_state(word: u32) -> Option<Op> {
     if bit(word, 22) || bit(word, 24) != up {
         return None;
     }
-    let multiple = |rn| Multiple { rn, list: 0, before: !up, up, writeback: bit(word, 21) };
+    let multiple = Multiple::of(word & 0xffff_0000).with_before(!up);
     Some(if bit(word, 20) {
-        Op::ReturnFrom(multiple(nibble(word, 16)))
+        Op::ReturnFrom(multiple)
     } else {
-        Op::StoreReturn { mode: mode(word), multiple: multiple(13) }
+        Op::StoreReturn { mode: mode(word), multiple: multiple.with_rn(13) }
     })
 }
 

@@ -119,6 +119,11 @@ impl Checks<'_> {
             self.wrong("health::pair", name.span(), "here", message, help);
             return;
         }
+        if let Some(vm) = [&*a, &*b].into_iter().find(|vm| vm.vcpus() > 1) {
+            let message = format!("`{}` has two vCPUs, and belongs to no pair", vm.name);
+            let help = "give it one core";
+            self.wrong("cores::pair", name.span(), "here", message, help);
+        }
         if a.core != b.core {
             let message = format!("`{}` and its backup are on different cores", a.name);
             let help = format!("give `{}` the core {}", b.name, a.core);
@@ -132,7 +137,8 @@ impl Checks<'_> {
             );
             let problem = crate::Problem::new("health::pair", message)
                 .at(self.source, name.span(), "this backup")
-                .help("give both the same priority");
+                .help("give both the same priority")
+                .warning();
             self.warnings.push(problem);
         }
         (a.partner, b.partner, b.is_backup) = (Some(backup), Some(primary), true);

@@ -58,6 +58,11 @@ impl Checks<'_> {
                 };
                 self.place(shared, sharer, (vm, view, len), &regions);
                 if shared.locks.is_some() && view.access == Access::ReadWrite {
+                    if vm.vcpus() > 1 {
+                        let message = format!("`{}` has two vCPUs and cannot hold locks", vm.name);
+                        let help = "give it one core, or read-only access";
+                        self.wrong("cores::locks", sharer.span(), "this VM", message, help);
+                    }
                     holders |= 1_u32.checked_shl(u32::try_from(number).unwrap_or(32)).unwrap_or(0);
                 }
                 vm.shared.push(view);

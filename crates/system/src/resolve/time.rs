@@ -153,7 +153,7 @@ impl Checks<'_> {
         levels.sort_unstable_by(|a, b| b.cmp(a));
         let cores = 0..crate::cores(vms);
         for (core, level) in cores.flat_map(|core| levels.iter().map(move |level| (core, *level))) {
-            let urgent = |vm: &Vm| vm.core == core && vm.priority >= level;
+            let urgent = |vm: &Vm| vm.runs_on(core) && vm.priority >= level;
             let above = || given.iter().zip(vms).filter(|(_, vm)| urgent(vm));
             let shares = above().filter_map(|(_, vm)| vm.budget).map(timing::share);
             let total: f64 = shares.sum();

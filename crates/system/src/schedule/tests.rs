@@ -11,6 +11,7 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         memory: 1 << 20,
         priority,
         core: 0,
+        second_core: 0,
         budget,
         uart: false,
         rtc: false,

@@ -62,18 +62,18 @@ impl Vcpu {
         timer: &mut dyn Timer,
     ) -> Outcome {
         let key = key(
-            u32::from(access.crn),
-            u32::from(access.opc1),
-            u32::from(access.crm),
-            u32::from(access.opc2),
+            u32::from(access.crn()),
+            u32::from(access.opc1()),
+            u32::from(access.crm()),
+            u32::from(access.opc2()),
         );
-        if access.cp == 15 && self.privileged() {
-            if access.read && key == TPIDRPRW {
+        if access.cp() == 15 && self.privileged() {
+            if access.read() && key == TPIDRPRW {
                 let value = self.cp15.tpidrprw;
-                return self.complete_read(access.rt, value, length);
+                return self.complete_read(access.rt(), value, length);
             }
-            if !access.read && key == DACR {
-                let value = self.register(access.rt);
+            if !access.read() && key == DACR {
+                let value = self.register(access.rt());
                 self.advance(length);
                 let old = core::mem::replace(&mut self.cp15.dacr, value);
                 return if old == value {
@@ -94,27 +94,27 @@ impl Vcpu {
         timer: &mut dyn Timer,
     ) -> Outcome {
         let allowed = self.privileged()
-            || match access.cp {
-                14 => access.read && super::debug::open(key),
-                _ => self.open(access.read, key),
+            || match access.cp() {
+                14 => access.read() && super::debug::open(key),
+                _ => self.open(access.read(), key),
             };
         if !allowed {
             return Outcome::Inject(Exception::Undefined);
         }
-        if access.read {
-            let read = match access.cp {
+        if access.read() {
+            let read = match access.cp() {
                 14 => self.read_debug(key),
                 15 => self.read_system(key, timer),
                 _ => Read::Undefined,
             };
             match read {
-                Read::Value(value) => self.complete_read(access.rt, value, length),
+                Read::Value(value) => self.complete_read(access.rt(), value, length),
                 Read::Undefined => Outcome::Inject(Exception::Undefined),
                 Read::Unknown => Outcome::UnknownRegister,
             }
         } else {
-            let value = self.register(access.rt);
-            let written = match access.cp {
+            let value = self.register(access.rt());
+            let written = match access.cp() {
                 14 => self.write_debug(key, value),
                 15 => self.write_system(key, value, timer),
                 _ => Written::Undefined,
@@ -173,24 +173,24 @@ impl Vcpu {
         timer: &mut dyn Timer,
     ) -> Outcome {
         let Some(register) =
-            timer::Wide::decode(access.opc1).filter(|_| access.cp == 15 && access.crm == 14)
+            timer::Wide::decode(access.opc1()).filter(|_| access.cp() == 15 && access.crm() == 14)
         else {
-            return if access.cp == 15 && self.privileged() {
+            return if access.cp() == 15 && self.privileged() {
                 Outcome::UnknownRegister
             } else {
                 Outcome::Inject(Exception::Undefined)
             };
         };
-        if !self.privileged() && !register.open(self.cp15.cntkctl, access.read) {
+        if !self.privileged() && !register.open(self.cp15.cntkctl, access.read()) {
             return Outcome::Inject(Exception::Undefined);
         }
-        if access.read {
+        if access.read() {
             let [low, high] = words(register.read(timer));
-            self.set_register(access.rt, low);
-            self.set_register(access.rt2, high);
+            self.set_register(access.rt(), low);
+            self.set_register(access.rt2(), high);
         } else {
-            let low = u64::from(self.register(access.rt));
-            let high = u64::from(self.register(access.rt2));
+            let low = u64::from(self.register(access.rt()));
+            let high = u64::from(self.register(access.rt2()));
             if !register.write(timer, high << 32 | low) {
                 return Outcome::Inject(Exception::Undefined);
             }

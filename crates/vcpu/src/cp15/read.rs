@@ -6,8 +6,12 @@ use super::access::{Read, key};
 use super::timer::{self, Timer};
 use crate::state::Vcpu;
 
+/// What the configuration base register of one of several vCPUs says: where the board has the
+/// snoop control unit.
+const SCU_BASE: u32 = 0x0802_0000;
+
 impl Vcpu {
-    pub(super) fn read_system(&self, register: u32, timer: &dyn Timer) -> Read {
+    pub(super) fn read_system(&mut self, register: u32, timer: &dyn Timer) -> Read {
         match register >> 12 {
             0 => self.read_identity(register),
             9 => match self.read_monitor(register) {
@@ -48,7 +52,6 @@ impl Vcpu {
         const CCSIDR: u32 = key(0, 1, 0, 0);
         const CLIDR: u32 = key(0, 1, 0, 1);
         const AIDR: u32 = key(0, 1, 0, 7);
-        const CSSELR: u32 = key(0, 2, 0, 0);
 
         let identity = &self.cp15.identity;
         let [mmfr0, mmfr1, mmfr2, mmfr3] = identity.mmfr;
@@ -81,43 +84,57 @@ impl Vcpu {
             }
             CLIDR => identity.clidr,
             AIDR => identity.aidr,
-            CSSELR => self.cp15.csselr,
+            reg::CSSELR => self.cp15.csselr,
             _ => return Read::Unknown,
         })
     }
 
     /// The rest.
-    fn read_control(&self, register: u32) -> Read {
-        let cp15 = &self.cp15;
+    fn read_control(&mut self, register: u32) -> Read {
+        if let Some(place) = self.place(register) {
+            return Read::Value(*place);
+        }
         Read::Value(match register {
-            reg::SCTLR => cp15.sctlr,
-            reg::ACTLR => cp15.actlr,
-            reg::CPACR => cp15.cpacr,
             // Only cp10 and cp11 may be used; CPACR decides (B4.1.111).
             reg::NSACR => 0xc00,
-            reg::TTBR0 => cp15.ttbr0,
-            reg::TTBR1 => cp15.ttbr1,
-            reg::TTBCR => cp15.ttbcr,
-            reg::DACR => cp15.dacr,
-            reg::DFSR => cp15.dfsr,
-            reg::IFSR => cp15.ifsr,
-            reg::ADFSR => cp15.adfsr,
-            reg::AIFSR => cp15.aifsr,
-            reg::DFAR => cp15.dfar,
-            reg::IFAR => cp15.ifar,
-            reg::PAR => cp15.par,
-            reg::PRRR => cp15.prrr,
-            reg::NMRR => cp15.nmrr,
-            reg::VBAR => cp15.vbar,
             reg::ISR => self.pending,
-            reg::CONTEXTIDR => cp15.contextidr,
-            reg::TPIDRURW => cp15.tpidrurw,
-            reg::TPIDRURO => cp15.tpidruro,
-            reg::TPIDRPRW => cp15.tpidrprw,
-            reg::POWER_CONTROL => cp15.power_control,
+            // Bit 30 of MPIDR: of one core, which has no such base.
+            reg::CONFIGURATION_BASE if self.cp15.identity.mpidr >> 30 & 1 == 0 => SCU_BASE,
             _ if reg::is_absent(register) => 0,
             reg::SCR | reg::SDER | reg::MVBAR | reg::VCR => return Read::Undefined,
             _ => return Read::Unknown,
+        })
+    }
+
+    /// Where a register is kept that reads as it was written.
+    #[inline(never)]
+    pub(super) fn place(&mut self, register: u32) -> Option<&mut u32> {
+        let cp15 = &mut self.cp15;
+        Some(match register {
+            reg::CSSELR => &mut cp15.csselr,
+            reg::SCTLR => &mut cp15.sctlr,
+            reg::ACTLR => &mut cp15.actlr,
+            reg::CPACR => &mut cp15.cpacr,
+            reg::TTBR0 => &mut cp15.ttbr0,
+            reg::TTBR1 => &mut cp15.ttbr1,
+            reg::TTBCR => &mut cp15.ttbcr,
+            reg::DACR => &mut cp15.dacr,
+            reg::DFSR => &mut cp15.dfsr,
+            reg::IFSR => &mut cp15.ifsr,
+            reg::ADFSR => &mut cp15.adfsr,
+            reg::AIFSR => &mut cp15.aifsr,
+            reg::DFAR => &mut cp15.dfar,
+            reg::IFAR => &mut cp15.ifar,
+            reg::PAR => &mut cp15.par,
+            reg::PRRR => &mut cp15.prrr,
+            reg::NMRR => &mut cp15.nmrr,
+            reg::VBAR => &mut cp15.vbar,
+            reg::CONTEXTIDR => &mut cp15.contextidr,
+            reg::TPIDRURW => &mut cp15.tpidrurw,
+            reg::TPIDRURO => &mut cp15.tpidruro,
+            reg::TPIDRPRW => &mut cp15.tpidrprw,
+            reg::POWER_CONTROL => &mut cp15.power_control,
+            _ => return None,
         })
     }
 }
@@ -127,6 +144,7 @@ impl Vcpu {
 pub(super) mod reg {
     use super::super::access::key;
 
+    pub(in crate::cp15) const CSSELR: u32 = key(0, 2, 0, 0);
     pub(in crate::cp15) const SCTLR: u32 = key(1, 0, 0, 0);
     pub(in crate::cp15) const ACTLR: u32 = key(1, 0, 0, 1);
     pub(in crate::cp15) const CPACR: u32 = key(1, 0, 0, 2);
@@ -156,10 +174,11 @@ pub(super) mod reg {
     pub(in crate::cp15) const TPIDRURO: u32 = key(13, 0, 0, 3);
     pub(in crate::cp15) const TPIDRPRW: u32 = key(13, 0, 0, 4);
     pub(in crate::cp15) const POWER_CONTROL: u32 = key(15, 0, 0, 0);
+    pub(in crate::cp15) const CONFIGURATION_BASE: u32 = key(15, 4, 0, 0);
 
     /// Registers of features this processor does not have, that read as zero and
     /// ignore writes.
-    pub(in crate::cp15) const fn is_absent(register: u32) -> bool {
+    pub(in crate::cp15) fn is_absent(register: u32) -> bool {
         const L2_CONTROL: u32 = key(9, 1, 0, 2);
         const L2_EXTENDED_CONTROL: u32 = key(9, 1, 0, 3);
         const TLB_LOCKDOWN: u32 = key(10, 0, 0, 0);
@@ -176,20 +195,19 @@ pub(super) mod reg {
         const DIAGNOSTIC_2: u32 = key(15, 0, 0, 2);
         const NEON_BUSY: u32 = key(15, 0, 1, 0);
         const L2_AUXILIARY: u32 = key(15, 1, 0, 0);
-        const CONFIGURATION_BASE: u32 = key(15, 4, 0, 0);
         const LOCKDOWN_READ: u32 = key(15, 5, 4, 2);
         const LOCKDOWN_WRITE: u32 = key(15, 5, 4, 4);
         const LOCKDOWN_VA: u32 = key(15, 5, 5, 2);
         const LOCKDOWN_PA: u32 = key(15, 5, 6, 2);
         const LOCKDOWN_ATTRIBUTES: u32 = key(15, 5, 7, 2);
-        matches!(
-            register,
-            FCSEIDR | L2_CONTROL | L2_EXTENDED_CONTROL | TLB_LOCKDOWN | TLB_PRELOAD_DATA
-            | TLB_PRELOAD_INSTRUCTION | AMAIR0 | AMAIR1 | PRELOAD_ENGINE_ID
-            | PRELOAD_ENGINE_STATUS | PRELOAD_ENGINE_FIFO | PRELOAD_ENGINE_USER
-            | PRELOAD_ENGINE_PARAMETERS | DIAGNOSTIC | DIAGNOSTIC_2 | NEON_BUSY | L2_AUXILIARY
-            | CONFIGURATION_BASE | LOCKDOWN_READ | LOCKDOWN_WRITE | LOCKDOWN_VA | LOCKDOWN_PA
-            | LOCKDOWN_ATTRIBUTES
-        )
+        /// A table, not a match: nobody is in a hurry here.
+        static ABSENT: [u32; 23] = [
+            FCSEIDR, L2_CONTROL, L2_EXTENDED_CONTROL, TLB_LOCKDOWN, TLB_PRELOAD_DATA,
+            TLB_PRELOAD_INSTRUCTION, AMAIR0, AMAIR1, PRELOAD_ENGINE_ID, PRELOAD_ENGINE_STATUS,
+            PRELOAD_ENGINE_FIFO, PRELOAD_ENGINE_USER, PRELOAD_ENGINE_PARAMETERS, DIAGNOSTIC,
+            DIAGNOSTIC_2, NEON_BUSY, L2_AUXILIARY, CONFIGURATION_BASE, LOCKDOWN_READ,
+            LOCKDOWN_WRITE, LOCKDOWN_VA, LOCKDOWN_PA, LOCKDOWN_ATTRIBUTES,
+        ];
+        ABSENT.contains(&register)
     }
 }

@@ -38,48 +38,45 @@ impl Vcpu {
     }
 
     fn write_control(&mut self, register: u32, value: u32) -> Written {
-        const CSSELR: u32 = key(0, 2, 0, 0);
-        let cp15 = &mut self.cp15;
-        match register {
-            reg::TTBR0 => return replace(&mut cp15.ttbr0, value, Context::Ttbr0),
-            reg::CONTEXTIDR => return replace(&mut cp15.contextidr, value, Context::Contextidr),
-            reg::TPIDRURW => cp15.tpidrurw = value,
-            reg::TPIDRURO => cp15.tpidruro = value,
-            reg::TPIDRPRW => cp15.tpidrprw = value,
-            reg::DACR => return replace(&mut cp15.dacr, value, Context::Dacr),
-            reg::TTBR1 => return replace(&mut cp15.ttbr1, value, Context::Ttbr1),
-            reg::TTBCR => {
-                return replace(&mut cp15.ttbcr, value & TTBCR_WRITABLE, Context::Ttbcr);
-            }
-            reg::SCTLR => {
-                let value = value & SCTLR_WRITABLE | SCTLR_ONES;
-                return replace(&mut cp15.sctlr, value, Context::Sctlr);
-            }
-            reg::PRRR => return replace(&mut cp15.prrr, value, Context::Prrr),
-            reg::NMRR => return replace(&mut cp15.nmrr, value, Context::Nmrr),
-            reg::CPACR => {
-                cp15.cpacr = value & CPACR_WRITABLE;
-                return Written::Effect(Effect::FloatAccess);
-            }
-            reg::ACTLR => cp15.actlr = value,
-            CSSELR => cp15.csselr = value & 0xf,
-            reg::DFSR => cp15.dfsr = value,
-            reg::IFSR => cp15.ifsr = value,
-            reg::ADFSR => cp15.adfsr = value,
-            reg::AIFSR => cp15.aifsr = value,
-            reg::DFAR => cp15.dfar = value,
-            reg::IFAR => cp15.ifar = value,
-            reg::VBAR => cp15.vbar = value & !0x1f,
-            reg::POWER_CONTROL => cp15.power_control = value & 0x701,
-            _ if reg::is_absent(register) => {}
-            reg::SCR | reg::SDER | reg::NSACR | reg::MVBAR | reg::VCR | reg::ISR => {
-                return Written::Undefined;
-            }
-            // The identity of a processor is read only.
-            0..=0xfff => return Written::Undefined,
-            _ => return Written::Unknown,
+        let Some(place) = self.place(register) else {
+            return match register {
+                _ if reg::is_absent(register) => Written::Done,
+                reg::SCR | reg::SDER | reg::NSACR | reg::MVBAR | reg::VCR | reg::ISR => {
+                    Written::Undefined
+                }
+                // The identity of a processor is read only.
+                0..=0xfff => Written::Undefined,
+                _ => Written::Unknown,
+            };
+        };
+        let value = match register {
+            reg::CSSELR => value & 0xf,
+            reg::SCTLR => value & SCTLR_WRITABLE | SCTLR_ONES,
+            reg::CPACR => value & CPACR_WRITABLE,
+            reg::TTBCR => value & TTBCR_WRITABLE,
+            reg::VBAR => value & !0x1f,
+            reg::POWER_CONTROL => value & 0x701,
+            _ => value,
+        };
+        let old = core::mem::replace(place, value);
+        let context = match register {
+            reg::CPACR => return Written::Effect(Effect::FloatAccess),
+            reg::TTBR0 => Context::Ttbr0,
+            reg::TTBR1 => Context::Ttbr1,
+            reg::TTBCR => Context::Ttbcr,
+            reg::DACR => Context::Dacr,
+            reg::SCTLR => Context::Sctlr,
+            reg::PRRR => Context::Prrr,
+            reg::NMRR => Context::Nmrr,
+            reg::CONTEXTIDR => Context::Contextidr,
+            _ => return Written::Done,
+        };
+        // What governs translation.
+        if old == value {
+            Written::Done
+        } else {
+            Written::Effect(Effect::Context { register: context, old })
         }
-        Written::Done
     }
 
     /// c7.
@@ -160,15 +157,4 @@ fn forget(register: u32, value: u32) -> Written {
         2 => TlbOp::Asid(asid),
         _ => TlbOp::AddressAllAsids(value & !0xfff),
     }))
-}
-
-/// Writes a register that governs translation.
-#[inline]
-fn replace(register: &mut u32, value: u32, context: Context) -> Written {
-    let old = core::mem::replace(register, value);
-    if old == value {
-        Written::Done
-    } else {
-        Written::Effect(Effect::Context { register: context, old })
-    }
 }

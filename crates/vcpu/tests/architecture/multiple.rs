@@ -8,7 +8,8 @@ use crate::machine::{Machine, assert_invariants, vcpu};
 const UNDEFINED: Outcome = Outcome::Inject(Exception::Undefined);
 
 const fn multiple(rn: u8, list: u16, before: bool, up: bool, writeback: bool) -> Multiple {
-    Multiple { rn, list, before, up, writeback }
+    let multiple = Multiple::new().with_rn(rn).with_list(list).with_writeback(writeback);
+    multiple.with_before(before).with_up(up)
 }
 
 /// before, up; first address and new base for two words at 0x1000 (A8.8.58 to A8.8.61).

@@ -55,8 +55,7 @@ fn register() -> impl Strategy<Value = u8> {
 }
 
 fn multiple() -> impl Strategy<Value = Multiple> {
-    (register(), any::<u16>(), any::<bool>(), any::<bool>(), any::<bool>())
-        .prop_map(|(rn, list, before, up, writeback)| Multiple { rn, list, before, up, writeback })
+    any::<u32>().prop_map(Multiple::from_bits)
 }
 
 fn operand() -> impl Strategy<Value = Operand> {
@@ -125,11 +124,8 @@ fn op() -> impl Strategy<Value = Op> {
             operand
         }),
         transfer().prop_map(Op::Unprivileged),
-        (any::<bool>(), 0_u8..8, 0_u8..16, register(), register()).prop_map(
-            |(read, opc1, crm, rt, rt2)| {
-                Op::CoprocessorPair(CoprocessorPair { cp: 15, read, opc1, crm, rt, rt2 })
-            }
-        ),
+        any::<u32>()
+            .prop_map(|bits| { Op::CoprocessorPair(CoprocessorPair::from_bits(bits).with_cp(15)) }),
         (register(), 0_u8..16).prop_map(|(rt, reg)| Op::ReadFloatStatus { rt, reg }),
         (register(), 0_u8..16).prop_map(|(rt, reg)| Op::WriteFloatStatus { rt, reg }),
     ]

@@ -12,7 +12,8 @@ const UNDEFINED: Outcome = Outcome::Inject(Exception::Undefined);
 type Name = (u8, u8, u8, u8);
 
 const fn op(cp: u8, read: bool, (crn, opc1, crm, opc2): Name) -> Op {
-    Op::Coprocessor(Coprocessor { cp, read, opc1, crn, crm, opc2, rt: 4 })
+    let access = Coprocessor::new().with_cp(cp).with_read(read).with_rt(4);
+    Op::Coprocessor(access.with_crn(crn).with_opc1(opc1).with_crm(crm).with_opc2(opc2))
 }
 
 fn write(vcpu: &mut Vcpu, name: Name, value: u32) -> Outcome {
@@ -187,7 +188,7 @@ fn secure_registers_do_not_exist_and_strangers_are_reported() {
     let mut stranger = vcpu(0x13);
     assert_eq!(write(&mut stranger, (4, 0, 0, 0), 0), Outcome::UnknownRegister);
     assert_eq!(stranger.pc, 0x8000);
-    let pair = CoprocessorPair { cp: 15, read: true, opc1: 0, crm: 2, rt: 0, rt2: 1 };
+    let pair = CoprocessorPair::new().with_cp(15).with_read(true).with_crm(2).with_rt2(1);
     let outcome = stranger.execute(Op::CoprocessorPair(pair), 4, &mut Machine::default());
     assert_eq!(outcome, Outcome::UnknownRegister, "TTBR0 of LPAE");
 }
@@ -237,7 +238,7 @@ fn an_identity_is_the_machines_without_what_guests_do_not_have() {
 fn reading_into_pc_sets_the_flags() {
     let mut vcpu = vcpu(0x13);
     vcpu.cp15.tpidrprw = 0xa000_ffff;
-    let read = Coprocessor { cp: 15, read: true, opc1: 0, crn: 13, crm: 0, opc2: 4, rt: 15 };
+    let read = Coprocessor::new().with_cp(15).with_read(true).with_crn(13).with_opc2(4).with_rt(15);
     assert_eq!(vcpu.execute(Op::Coprocessor(read), 4, &mut Machine::default()), Outcome::Next);
     assert_eq!((vcpu.cpsr(), vcpu.pc), (0xa000_0013, 0x8004));
 }
@@ -259,12 +260,11 @@ fn there_is_no_debug_architecture_and_probing_for_it_is_harmless() {
 proptest! {
     #[test]
     fn no_access_breaks_the_invariants_or_goes_unanswered(
-        cp in 14_u8..16, read: bool, privileged: bool, opc1 in 0_u8..8, crn in 0_u8..16,
-        crm in 0_u8..16, opc2 in 0_u8..8, rt in 0_u8..16, value: u32
+        cp in 14_u8..16, privileged: bool, access: u32, value: u32
     ) {
         let mut vcpu = vcpu(if privileged { 0x13 } else { 0x10 });
         vcpu.regs = [value; 15];
-        let access = Coprocessor { cp, read, opc1, crn, crm, opc2, rt };
+        let access = Coprocessor::from_bits(access).with_cp(cp);
         let before = vcpu.clone();
         let outcome = vcpu.execute(Op::Coprocessor(access), 4, &mut Machine::default());
         assert_invariants(&vcpu);

@@ -8,11 +8,13 @@ use crate::machine::{Machine, vcpu};
 const UNDEFINED: Outcome = Outcome::Inject(Exception::Undefined);
 
 const fn c14(read: bool, crm: u8, opc2: u8) -> Op {
-    Op::Coprocessor(Coprocessor { cp: 15, read, opc1: 0, crn: 14, crm, opc2, rt: 4 })
+    let access = Coprocessor::new().with_cp(15).with_read(read).with_crn(14).with_rt(4);
+    Op::Coprocessor(access.with_crm(crm).with_opc2(opc2))
 }
 
 const fn wide(read: bool, opc1: u8) -> Op {
-    Op::CoprocessorPair(CoprocessorPair { cp: 15, read, opc1, crm: 14, rt: 4, rt2: 5 })
+    let access = CoprocessorPair::new().with_cp(15).with_read(read).with_opc1(opc1);
+    Op::CoprocessorPair(access.with_crm(14).with_rt(4).with_rt2(5))
 }
 
 fn read(vcpu: &mut Vcpu, machine: &mut Machine, crm: u8, opc2: u8) -> u32 {

@@ -177,12 +177,12 @@ fn several_registers_reach_a_device() {
     let mut machine = Machine::with_words(0x1000, &[1, 2, 0x4_0001]);
     let mut vcpu = vcpu(0x13);
     vcpu.regs[0] = 0x1000;
-    let multiple = Multiple { rn: 0, list: 0x800c, before: false, up: true, writeback: true };
+    let multiple = Multiple::new().with_list(0x800c).with_up(true).with_writeback(true);
     let access = Access::Multiple { load: true, multiple };
     assert_eq!(vcpu.access(&access, 4, &mut machine), Outcome::Jumped);
     assert_eq!((vcpu.regs[0], &vcpu.regs[2..4]), (0x100c, &[1, 2][..]));
     assert_eq!((vcpu.pc, vcpu.thumb()), (0x4_0000, true));
-    let multiple = Multiple { rn: 0, list: 0x000c, before: true, up: false, writeback: true };
+    let multiple = Multiple::new().with_list(0x000c).with_before(true).with_writeback(true);
     let access = Access::Multiple { load: false, multiple };
     assert_eq!(vcpu.access(&access, 4, &mut machine), Outcome::Next);
     assert_eq!((vcpu.regs[0], machine.word(0x1004), machine.word(0x1008)), (0x1004, 1, 2));

@@ -254,7 +254,8 @@ fn address_translation_sets_par() {
     vcpu.cp15 = cp15();
     let mut ask = |memory: &Machine, write| {
         let request = Translate { va: VA, write, privileged: true };
-        translate(&mut vcpu, request, |GuestPhys(address)| Some(memory.word(address)));
+        let walked = walk(&vcpu.cp15, VA, |GuestPhys(address)| Some(memory.word(address)));
+        translate(&mut vcpu, request, walked);
         vcpu.cp15.par
     };
     assert_eq!(ask(&second(0x8765_4002 | 1 << 4), true), 0x8765_4000);

@@ -1,0 +1,85 @@
+//! Copies and clears for the compiler, which calls them by the names of the run-time ABI.
+//!
+//! Small, for what is copied is: the library's take six times the text. Only words that are
+//! aligned are moved as such, two at a time.
+//!
+//! Manual: ARM IHI 0043, 5.3.4 (memory copying, clearing, and setting).
+
+use core::arch::naked_asm;
+
+/// Copies `len` bytes.
+///
+/// 1. All but the last words, if both ends are aligned; 2. bytes.
+///
+/// # Safety
+///
+/// As [`core::ptr::copy_nonoverlapping`].
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+pub(crate) unsafe extern "C" fn __aeabi_memcpy(to: *mut u8, from: *const u8, len: usize) {
+    naked_asm!(
+        // Functions, so that calls from T32 change the instruction set.
+        ".global __aeabi_memcpy4, __aeabi_memcpy8",
+        ".type __aeabi_memcpy4, %function",
+        ".type __aeabi_memcpy8, %function",
+        // 1.
+        "orr r3, r0, r1",
+        "tst r3, #3",
+        "bne 2f",
+        "__aeabi_memcpy4:",
+        "__aeabi_memcpy8:",
+        "subs r2, r2, #8",
+        "1: ldmhs r1!, {{r3, r12}}",
+        "stmhs r0!, {{r3, r12}}",
+        "subshs r2, r2, #8",
+        "bhs 1b",
+        "tst r2, #4",
+        "ldrne r3, [r1], #4",
+        "strne r3, [r0], #4",
+        "and r2, r2, #3",
+        // 2.
+        "2: subs r2, r2, #1",
+        "ldrbhs r3, [r1], #1",
+        "strbhs r3, [r0], #1",
+        "bhi 2b",
+        "bx lr",
+    )
+}
+
+/// Clears `len` bytes; as [`__aeabi_memcpy`].
+///
+/// # Safety
+///
+/// As [`core::ptr::write_bytes`].
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+pub(crate) unsafe extern "C" fn __aeabi_memclr(to: *mut u8, len: usize) {
+    naked_asm!(
+        // Functions, so that calls from T32 change the instruction set.
+        ".global __aeabi_memclr4, __aeabi_memclr8",
+        ".type __aeabi_memclr4, %function",
+        ".type __aeabi_memclr8, %function",
+        // 1.
+        "tst r0, #3",
+        "mov r3, #0",
+        "bne 2f",
+        "__aeabi_memclr4:",
+        "__aeabi_memclr8:",
+        "mov r3, #0",
+        "mov r12, #0",
+        "subs r1, r1, #8",
+        "1: stmhs r0!, {{r3, r12}}",
+        "subshs r1, r1, #8",
+        "bhs 1b",
+        "tst r1, #4",
+        "strne r3, [r0], #4",
+        "and r1, r1, #3",
+        // 2.
+        "2: subs r1, r1, #1",
+        "strbhs r3, [r0], #1",
+        "bhi 2b",
+        "bx lr",
+    )
+}
