@@ -27,6 +27,7 @@ impl Hypervisor {
                 if register == Context::Dacr {
                     guest.shadow.joint.wrote(old, cp15.dacr);
                     guest.promotion.due = None;
+                    guest.shadow.stubs.lazy |= cp15.sctlr & 1 != 0;
                     if old & !cp15.dacr != 0 && cp15.dacr & !old == 0 {
                         guest.fast.closes = cp15.dacr;
                     }

@@ -46,6 +46,9 @@ use entresol_vcpu::{Cp15, psr};
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Fast {
+    /// Its counters, and the machine's DACR when its kernel is entered.
+    calls: *mut VmCounters,
+    enter: u32,
     /// Not 0: only the handlers know how to change this guest's privilege. But [`JOINT`].
     slow: u32,
     /// Where its exception vectors are.
@@ -61,11 +64,10 @@ pub(crate) struct Fast {
     /// Its counters.
     pub(crate) counters: *mut VmCounters,
     /// What its DACR is when it returns to its application without more ado; what the machine's is
-    /// then; what its kernel finds enforced when it is entered, and what the machine's is then.
+    /// then; what its kernel finds enforced when it is entered.
     opened: u32,
     leave: u32,
     closed: u32,
-    enter: u32,
     /// What its kernel was seen to make of its DACR, taking rights away; managers if nothing.
     pub(crate) closes: u32,
     /// Bits of DACR that only the handlers may change: where entries depend on them.
@@ -90,6 +92,8 @@ const _: () =
 
 impl Fast {
     pub(crate) const EMPTY: Self = Self {
+        calls: core::ptr::null_mut(),
+        enter: 0,
         slow: 1,
         vectors: 0,
         kernel: View { base: 0, asid: 0 },
@@ -100,7 +104,6 @@ impl Fast {
         opened: 0,
         leave: 0,
         closed: 0,
-        enter: 0,
         closes: !0,
         fixed: !0,
         fixed_joint: !0,
@@ -234,6 +237,8 @@ impl Guest {
         let (fixed, fixed_joint) = self.shadow.fixed_domains(cp15);
         let Fast { opened, closes, .. } = self.fast;
         self.fast = Fast {
+            calls: counters,
+            enter: 0,
             slow: u32::from(!usual) | if self.shadow.joint.on { JOINT } else { 0 },
             vectors: if cp15.sctlr & SCTLR_V == 0 { cp15.vbar } else { HIGH_VECTORS },
             kernel: self.shadow.view(Side::Kernel),
@@ -244,7 +249,6 @@ impl Guest {
             opened: if self.vcpu.privileged() { opened } else { cp15.dacr },
             leave: 0,
             closed: 0,
-            enter: 0,
             closes,
             fixed,
             fixed_joint,
@@ -306,6 +310,7 @@ const USER: u32 = shared::USER;
 pub(crate) const SHARED: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, page);
 const COUNTDOWN: usize = offset_of!(Guest, promotion) + offset_of!(Promotion, countdown);
 const DACR: usize = cp15_at(offset_of!(Cp15, dacr));
+const SLOW: usize = offset_of!(Fast, slow);
 const OPENED: usize = offset_of!(Fast, opened);
 const LEAVE: usize = offset_of!(Fast, leave);
 const ENTER: usize = FAST + offset_of!(Fast, enter);
@@ -326,9 +331,11 @@ const _: () = assert!(offset_of!(Bank, sp) == 0 && offset_of!(Bank, lr) == 4);
 const _: () = assert!(bank_at(bank::COUNT) < 256, "LDRD reaches 255 bytes");
 const _: () =
     assert!(FAST < 1024 && FAST.is_multiple_of(4) && LAST < 1024 && LAST.is_multiple_of(4));
-const _: () = assert!(offset_of!(Fast, slow) == 0 && offset_of!(Fast, vectors) == 4);
-const _: () = assert!(offset_of!(Fast, kernel) == 8 && offset_of!(Fast, linear) == 16);
-const _: () = assert!(offset_of!(Fast, memory) == 24 && size_of::<GuestMemory>() == 12);
+const _: () = assert!(offset_of!(Fast, calls) == 0 && offset_of!(Fast, enter) == 4);
+const _: () = assert!(SLOW == 8 && offset_of!(Fast, vectors) == SLOW + 4);
+const _: () =
+    assert!(offset_of!(Fast, kernel) == SLOW + 8 && offset_of!(Fast, linear) == SLOW + 16);
+const _: () = assert!(offset_of!(Fast, memory) == SLOW + 24 && size_of::<GuestMemory>() == 12);
 const _: () = assert!(offset_of!(LastException, vector) == 0);
 const _: () = assert!(offset_of!(LastException, count) == 4);
 const _: () = assert!(offset_of!(LastException, from) == 8);

@@ -78,8 +78,8 @@ pub(crate) struct Stubs {
     users: Users,
     /// What a write of DACR that is to be promoted did, by what is known of the guest.
     pub(crate) domains: Wrote,
-    /// Whether there is a stub that writes DACR: what the machine enforces may not be what the guest
-    /// says.
+    /// Whether the guest wrote DACR with its MMU on: it may be in the shared page alone, and what
+    /// the machine enforces may be less.
     pub(crate) lazy: bool,
 }
 

@@ -8,15 +8,15 @@
 use super::device::Devices;
 use super::fill::{self, fill};
 use super::{
-    APPLICATION, BANK_ABORT, COUNTERS, DACR, DFAR, DFSR, DOMAINS, ENFORCED, ENTER, FAST, IFSR,
-    JOINT, KERNEL, LAST, OPENED, REFLECTED, SAVED, SHARED, SP_LR, STATUS, TTBR0, USER, VIEW, count,
-    resume,
+    APPLICATION, BANK_ABORT, BANK_USER, BANKS, COUNTERS, DACR, DFAR, DFSR, DOMAINS, ENFORCED,
+    ENTER, FAST, IFSR, JOINT, KERNEL, LAST, OPENED, REFLECTED, SAVED, SHARED, SLOW, SP_LR, SPSR,
+    STATUS, THREAD_READ_ONLY, TTBR0, USER, VIEW, count, resume,
 };
 use crate::entry;
-use crate::guest::Guest;
+use crate::guest::{Guest, LastException};
 use crate::hypervisor::CORE;
 use crate::maintenance::{switch_text, switch_to_return_text};
-use crate::shadow::Shadow;
+use crate::shadow::{self, Shadow};
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_rewrite::stub::shared;
@@ -44,7 +44,7 @@ macro_rules! reflected {
                 // 2.
                 "mrs r1, spsr",
                 "ldr r2, [sp, #{STATUS}]",
-                "add r12, sp, #{FAST}",
+                "add r12, sp, #{FAST} + {SLOW}",
                 "ldmia r12!, {{r3-r8}}",        // slow, vectors, the kernel's view, the linear view
                 $fault,
                 "and r11, r2, #0xf",
@@ -104,12 +104,10 @@ macro_rules! reflected {
                 "ldr r8, ={IT_T_E}",
                 "bic r1, r1, r8",
                 "msr spsr_cxsf, r1",
-                "add r4, r4, #{VECTOR}",
                 "mov r5, #0",
-                "add r12, sp, #{LAST}",
-                "stmia r12, {{r4, r5, lr}}",
+                "str r5, [sp, #{LAST_COUNT}]",
                 "clrex",
-                "mov lr, r4",
+                "add lr, r4, #{VECTOR}",
                 count!("REFLECTED"),
                 resume!(),
                 // 5. A page table in the guest's memory, else the handler finds out.
@@ -173,7 +171,8 @@ macro_rules! reflected {
                 SAVED = const SAVED,
                 SHARED_FAULT = const $shared,
                 IT_T_E = const psr::IT | psr::T | psr::E,
-                LAST = const LAST,
+                LAST_COUNT = const LAST + offset_of!(LastException, count),
+                SLOW = const SLOW,
                 SHARED = const SHARED,
                 COUNTERS = const COUNTERS,
                 REFLECTED = const REFLECTED,
@@ -209,7 +208,7 @@ reflected!(
         beq 4f                          @ so is a store",
     kernel "bne 9f",
     forbidden "tst r2, #0xf
-        bne 8f",
+        bne {own}",
     other "tst r2, #0xf
         bne 5f",
     view "tst r2, #0xf
@@ -243,7 +242,7 @@ reflected!(
     DEVICES = const offset_of!(Guest, devices) + Devices::FIRST,
     KERNEL = const KERNEL,
     KERNELS = const fill::KERNEL,
-    SCRATCH = const entry::SCRATCH, guarded = sym entry::guarded_abort, open = sym open,
+    SCRATCH = const entry::SCRATCH, guarded = sym entry::guarded_abort, open = sym open, own = sym own,
 );
 
 reflected!(
@@ -265,6 +264,107 @@ reflected!(
     fills fill::APPLICATION | fill::FETCH,
     kernels "",
 );
+
+/// A load or store of a kernel that its own tables do not map, to its vector. 61 instructions, as
+/// [`data_abort`] left it, in the linear view: `r9` is DFSR, `r10` DFAR.
+///
+/// (1.) Not in FIQ or System mode, not in a stub, not at the vector itself; 2. its view; 3. DFSR and
+/// DFAR; 4. the registers of its mode to their bank, those of Abort mode (B1.9.8); 5. status; 6. what
+/// stubs left undone, and DACR as at every entry if it is as applications have it; 7. count and go.
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+unsafe extern "C" fn own() {
+    naked_asm!(
+        // 1.
+        "and r3, r2, #0xf",
+        "ldr r7, ={banks}",
+        "ldrb r3, [r7, r3]",
+        "cmp r3, #{BANK_USER}",
+        "bls 8f",
+        "movw r7, #{HOLE}",
+        "ldr r7, [sp, r7]",
+        "cmp r7, lr, lsr #20",
+        "ldrne r7, [sp, #{LAST}]",
+        "cmpne r7, lr",
+        "beq 8f",
+        // 2.
+        switch_to_return_text!("r5", "r6", "r7"),
+        // 3.
+        "ldr r11, [sp, #{SHARED}]",
+        "str r9, [sp, #{DFSR}]",
+        "str r10, [sp, #{DFAR}]",
+        "str r9, [r11, #{SHARED_FAULT}]",
+        "str r10, [r11, #{SHARED_FAULT} + 4]",
+        // 4.
+        "add r3, sp, r3",
+        "ldrd r8, r9, [sp, #{SP_LR}]",
+        "strd r8, r9, [r3]",
+        "ldr r8, [r11, #{SAVED}]",
+        "str r8, [r3, #{SPSR}]",
+        "ldr r8, [sp, #{BANK_ABORT}]",
+        "add r9, lr, #8",
+        "strd r8, r9, [sp, #{SP_LR}]",
+        // 5.
+        "ldr r8, [r11]",
+        "lsr r8, r8, #7",
+        "bfi r2, r8, #7, #1",           // I
+        "orr r8, r1, r2",
+        "str r8, [r11, #{SAVED}]",
+        "mov r8, #0x17",                // Abort mode
+        "bfi r2, r8, #0, #5",
+        "orr r2, r2, #0x180",           // A, I
+        "str r2, [sp, #{STATUS}]",
+        "str r2, [r11]",
+        "ldr r8, ={IT_T_E}",
+        "bic r1, r1, r8",
+        "msr spsr_cxsf, r1",
+        // 6.
+        "ldr r8, [r11, #{THREAD_READ_ONLY}]",
+        "mcr p15, 0, r8, c13, c0, 3",   // TPIDRURO
+        "add r7, sp, #{FAST} + {OPENED}",
+        "ldmia r7, {{r5, r6, r7}}",     // opened, then closed
+        "ldr r8, [r11, #{DOMAINS}]",
+        "cmp r8, r5",
+        "ldreq r6, [sp, #{ENTER}]",
+        "mcreq p15, 0, r6, c3, c0, 0",  // DACR
+        "streq r7, [r11, #{ENFORCED}]",
+        // 7.
+        "add r4, r4, #0x10",
+        "mov r5, #0",
+        "add r7, sp, #{LAST}",
+        "stmia r7, {{r4, r5, lr}}",
+        "clrex",
+        "mov lr, r4",
+        count!("REFLECTED"),
+        resume!(),
+        "8:",
+        switch_text!("r5", "r6", "r7"),
+        "b {slow}",
+        BANK_USER = const BANK_USER,
+        HOLE = const offset_of!(Guest, shadow) + shadow::HOLE,
+        LAST = const LAST,
+        SHARED = const SHARED,
+        DFSR = const DFSR,
+        DFAR = const DFAR,
+        SHARED_FAULT = const shared::DATA_STATUS,
+        SP_LR = const SP_LR,
+        SAVED = const SAVED,
+        SPSR = const SPSR,
+        BANK_ABORT = const BANK_ABORT,
+        STATUS = const STATUS,
+        IT_T_E = const psr::IT | psr::T | psr::E,
+        THREAD_READ_ONLY = const THREAD_READ_ONLY,
+        FAST = const FAST,
+        OPENED = const OPENED,
+        DOMAINS = const DOMAINS,
+        ENTER = const ENTER,
+        ENFORCED = const ENFORCED,
+        COUNTERS = const COUNTERS,
+        REFLECTED = const REFLECTED,
+        banks = sym BANKS,
+        slow = sym entry::data_abort_saved,
+    )
+}
 
 /// A load or store of a kernel where the machine's DACR permits less than the guest's: opened if it
 /// may be, as `Hypervisor::opened` says. As [`data_abort`] left it.

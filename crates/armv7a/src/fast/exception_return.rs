@@ -6,7 +6,8 @@
 
 use super::{
     APPLICATION, BANK_SUPERVISOR, BANKS, COUNTERS, DOMAINS, ENFORCED, FAST, JOINT, LR, PENDING,
-    SAVED, SENSITIVE, SHARED, SP_LR, SPSR, STATUS, THREAD_READ_ONLY, USER, VIEW, count, resume,
+    SAVED, SENSITIVE, SHARED, SLOW, SP_LR, SPSR, STATUS, THREAD_READ_ONLY, USER, VIEW, count,
+    resume,
 };
 use crate::entry;
 use crate::hypervisor::CORE;
@@ -49,7 +50,7 @@ pub(super) unsafe extern "C" fn exception_return() {
         // when the kernel is entered.
         "add r12, sp, #{FAST} + {APPLICATION}",
         "ldmia r12, {{r0, r1, r2, r4, r5, r9}}",
-        "ldr r12, [r12, #-{APPLICATION}]", // slow
+        "ldr r12, [sp, #{FAST} + {SLOW}]",
         "teq r8, r4",
         "ldr r8, [sp, #{PENDING}]",
         "orrseq r12, r12, r8",
@@ -110,6 +111,7 @@ pub(super) unsafe extern "C" fn exception_return() {
         STATUS = const STATUS,
         APPLICATION = const APPLICATION,
         VIEW = const VIEW,
+        SLOW = const SLOW,
         JOINT = const JOINT,
         DOMAINS = const DOMAINS,
         ENFORCED = const ENFORCED,

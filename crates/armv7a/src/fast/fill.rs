@@ -12,7 +12,7 @@
 //! Manual: ARM DDI 0406C, B3.5.1 (descriptors), B3.7.1 (AP).
 
 use super::abort::WILD;
-use super::{COUNTERS, FAST, FILLS, count, resume};
+use super::{COUNTERS, FAST, FILLS, SLOW, count, resume};
 use crate::entry;
 use crate::guest::Guest;
 use crate::maintenance::switch_text;
@@ -84,7 +84,7 @@ pub(super) unsafe extern "C" fn fill() {
         "eor r1, r1, r8, lsl #2",       // shared in bit 13, nG in bit 11: one of them
         "tst r1, #0x2000",
         "beq 9f",
-        "ldr r0, [sp, #{FAST}]",
+        "ldr r0, [sp, #{FAST} + {SLOW}]",
         "cmp r0, #0",
         "bne 2f",
         // 3.
@@ -165,6 +165,7 @@ pub(super) unsafe extern "C" fn fill() {
         "bne 3b",                       // known to run code in that domain
         "b 9b",
         FAST = const FAST,
+        SLOW = const SLOW,
         NEVER = const NEVER,
         BOTH = const APPLICATION | NEVER,
         WILD = const WILD,

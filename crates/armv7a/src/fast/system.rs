@@ -10,8 +10,8 @@
 
 use super::domains::domains;
 use super::{
-    APPLICATION, COUNTERS, CP15, DACR, FAST, Fast, KERNEL, MACHINE_DACR, PC, PSR, SHARED, TTBR0,
-    VIEW, count, cp15_at, resume,
+    APPLICATION, COUNTERS, CP15, FAST, Fast, KERNEL, PC, PSR, SHARED, SLOW, TTBR0, VIEW, count,
+    cp15_at, resume,
 };
 use crate::entry;
 use crate::fast::device::Devices;
@@ -85,14 +85,23 @@ macro_rules! forget_devices {
     };
 }
 
-/// MRC of p15. 24 instructions.
+/// MRC of p15. 28 instructions.
 ///
-/// (1.) Is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it; 3.
+/// (0.) What kernels do most, around each access to user memory, is a write of DACR, and 4. when they
+/// are entered, of TPIDRURO; (1.) is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it; 3.
 /// DACR is what stubs say.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn system() {
     naked_asm!(
+        // 0.
+        "ldr r3, ={DOMAINS}",
+        "eor r5, r2, r3",
+        "bics r3, r5, #0xf000",
+        "beq {domains}",
+        "ldr r7, ={THREAD_FROM_DOMAINS}",
+        "cmp r3, r7",
+        "beq 4f",
         // 1.
         "tst r2, #0x100000",            // L
         "beq {write}",
@@ -125,6 +134,20 @@ pub(super) unsafe extern "C" fn system() {
         "ldr r3, [sp, #{SHARED}]",
         "ldr r5, [r3, #{SHARED_DOMAINS}]",
         "b 2b",
+        // 4.
+        "4: ubfx r0, r2, #12, #4",
+        "ldr r0, [sp, r0, lsl #2]",
+        "ldr r3, [sp, #{SHARED}]",
+        "str r0, [sp, #{THREAD}]",
+        "str r0, [r3, #{SHARED_THREAD_READ_ONLY}]",
+        "mcr p15, 0, r0, c13, c0, 3",   // TPIDRURO
+        count!("CP15"),
+        resume!(),
+        THREAD_FROM_DOMAINS = const write(13, 0, 3) ^ write(3, 0, 0),
+        THREAD = const cp15_at(offset_of!(Cp15, tpidruro)),
+        SHARED_THREAD_READ_ONLY = const shared::THREAD_READ_ONLY,
+        DOMAINS = const write(3, 0, 0),
+        domains = sym domains,
         MASK = const MASK,
         READ = const READ,
         SHARED = const SHARED,
@@ -141,8 +164,8 @@ pub(super) unsafe extern "C" fn system() {
 /// MCR of p15 by a kernel, by CRn; the value in `r0`, the word without Rt in `r2`.
 ///
 /// (1.) Which; 2. a line of a cache, if it is mapped; all instructions, unless a page is open: what
-/// was written there is to be scanned; 3. thread registers; 4. DACR, if shadow entries stay as
-/// they are; 5. TTBR0: the shadow is tagged by ASID alone; 6. entries of one address.
+/// was written there is to be scanned; 3. thread registers; 4. TTBR0: the shadow is tagged by ASID
+/// alone; 5. entries of one address.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 unsafe extern "C" fn system_write() {
@@ -157,7 +180,7 @@ unsafe extern "C" fn system_write() {
         "b {unusual}",
         "b {unusual}",
         "b 5f",
-        "b 4f",
+        "b {unusual}",
         "b {unusual}",
         "b {unusual}",
         "b {unusual}",
@@ -206,49 +229,24 @@ unsafe extern "C" fn system_write() {
         forget_instructions_text!("r0"),
         "b 9f",
         // 3.
-        "3: ldr r3, ={TPIDRURO}",
-        "cmp r6, r3",
-        "bne 31f",
-        "ldr r3, [sp, #{SHARED}]",
-        "str r0, [sp, #{THREAD}]",
-        "str r0, [r3, #{SHARED_THREAD_READ_ONLY}]",
-        "mcr p15, 0, r0, c13, c0, 3",   // TPIDRURO
-        "b 9f",
-        "31: ldr r3, ={TPIDRPRW}",
+        "3: ldr r3, ={TPIDRPRW}",
         "cmp r6, r3",
         "bne {context}",
         "str r0, [sp, #{KERNEL_THREAD}]",
         "ldr r3, [sp, #{SHARED}]",
         "str r0, [r3, #{SHARED_THREAD}]",
         "b 9f",
-        // 4.
-        "4: ldr r3, ={DOMAINS}",
-        "cmp r6, r3",
-        "bne {unusual}",
-        "ldr r3, [sp, #{DACR}]",
-        "ldr r7, [sp, #{FAST} + {FIXED}]",
-        "eor r5, r0, r3",
-        "orr r6, r0, #0x40000000",      // the window's domain is a client, others are or are shut
-        "orr r3, r5, r6",
-        "ands r3, r3, r7",
-        "bne {domains}",
-        "ldr r3, [sp, #{SHARED}]",
-        "str r0, [sp, #{DACR}]",
-        "str r0, [r3, #{SHARED_DOMAINS}]",
-        "str r0, [r3, #{SHARED_ENFORCED}]",
-        "str r6, [sp, #{MACHINE_DACR}]",
-        "mcr p15, 0, r6, c3, c0, 0",    // DACR; the return is a context synchronisation
         "9:",
         count!("CP15"),
         resume!(),
-        // 5.
+        // 4.
         "5: ldr r3, ={TABLE}",
         "cmp r6, r3",
         "bne {unusual}",
         "str r0, [sp, #{TTBR0}]",
         forget_devices!(),
         "b 9b",
-        // 6. MVA or MVAA, inner shareable or not, of the unified TLB.
+        // 5. MVA or MVAA, inner shareable or not, of the unified TLB.
         "6: bic r3, r6, #0x44",         // CRm 3 or 7, opc2 1 or 3
         "ldr r5, ={ADDRESS}",
         "cmp r3, r5",
@@ -261,31 +259,20 @@ unsafe extern "C" fn system_write() {
         INSTRUCTION = const write(7, 5, 1),
         INSTRUCTIONS = const write(7, 5, 0),
         BRANCHES = const write(7, 5, 6),
-        TPIDRURO = const write(13, 0, 3),
         TPIDRPRW = const write(13, 0, 4),
-        DOMAINS = const write(3, 0, 0),
         TABLE = const write(2, 0, 0),
         ADDRESS = const write(8, 3, 1),
-        THREAD = const cp15_at(offset_of!(Cp15, tpidruro)),
         KERNEL_THREAD = const cp15_at(offset_of!(Cp15, tpidrprw)),
-        DACR = const DACR,
         TTBR0 = const TTBR0,
         DEVICES = const DEVICES,
         DEVICE = const Devices::STRIDE,
-        FAST = const FAST,
-        FIXED = const offset_of!(Fast, fixed),
-        MACHINE_DACR = const MACHINE_DACR,
         SHARED = const SHARED,
         SHARED_THREAD = const shared::THREAD,
-        SHARED_THREAD_READ_ONLY = const shared::THREAD_READ_ONLY,
-        SHARED_DOMAINS = const shared::DOMAINS,
-        SHARED_ENFORCED = const shared::ENFORCED,
         COUNTERS = const COUNTERS,
         CP15 = const CP15,
         flush = sym guarded::flush_data_line,
         invalidate = sym guarded::invalidate_instruction_line,
         context = sym context,
-        domains = sym domains,
         drop_address = sym drop_address,
         unusual = sym unusual,
         slow = sym entry::undefined_saved,
@@ -429,7 +416,7 @@ unsafe extern "C" fn unusual() {
         "beq {slow}",
         "bic r2, r2, #0xf0000000",
         "orr r2, r2, #0xe0000000",
-        "b entresol_fast_class",
+        "b {system}",
         // 2.
         "2: ldr r3, ={MASK}",
         "and r3, r3, r2",
@@ -440,6 +427,7 @@ unsafe extern "C" fn unusual() {
         MASK = const COUNT_MASK,
         COUNT = const COUNT,
         conditions = sym CONDITIONS,
+        system = sym system,
         read_count = sym read_count,
         slow = sym entry::undefined_saved,
     )

@@ -3,14 +3,14 @@
 //! Budget `syscall.up`. Not here: T32 or big-endian exceptions, `svc` of a kernel.
 
 use super::{
-    BANK_SUPERVISOR, COUNTERS, ENTER, FAST, LAST, REFLECTED, SAVED, SHARED, SP_LR, STATUS, USER,
-    VIEW, count, resume,
+    BANK_SUPERVISOR, FAST, LAST, REFLECTED, SAVED, SHARED, SP_LR, STATUS, USER, VIEW, resume,
 };
 use crate::entry;
+use crate::guest::LastException;
 use crate::hypervisor::CORE;
 use crate::maintenance::switch_to_return_text;
 use core::arch::naked_asm;
-use entresol_vcpu::psr;
+use core::mem::offset_of;
 
 /// The vector for `svc`. 45 instructions from vector to vector with two tables, 38 with one.
 ///
@@ -28,48 +28,46 @@ macro_rules! supervisor_call {
                 "mrs r1, spsr",
                 "add r12, sp, #{FAST}",
                 "ldr r2, [sp, #{STATUS}]",
-                "ldmia r12, {{r3-r6}}",         // slow, vectors, the kernel's view
+                "ldmia r12, {{r3-r8}}",         // counters, DACR, slow, vectors, the kernel's view
                 // 2.
-                "and r8, r2, #0xf",             // User mode is 0x10
+                "and r9, r2, #0xf",             // User mode is 0x10
                 $usual,
+                "tsteq r1, #0x06000000",        // IT[1:0], which stay
                 "bne {slow}",
                 // 3.
-                "ldr r3, [sp, #{SHARED}]",
-                "ldrd r8, r9, [sp, #{SP_LR}]",
-                "strd r8, r9, [r3, #{USER}]",
-                "ldr r8, [sp, #{BANK_SUPERVISOR}]",
-                "mov r9, lr",
-                "strd r8, r9, [sp, #{SP_LR}]",
-                "orr r8, r1, r2",
-                "str r8, [r3, #{SAVED}]",
+                "ldr r5, [sp, #{SHARED}]",
+                "ldrd r10, r11, [sp, #{SP_LR}]",
+                "strd r10, r11, [r5, #{USER}]",
+                "ldr r10, [sp, #{BANK_SUPERVISOR}]",
+                "mov r11, lr",
+                "strd r10, r11, [sp, #{SP_LR}]",
+                "orr r10, r1, r2",
+                "str r10, [r5, #{SAVED}]",
                 // 4.
                 "orr r2, r2, #0x83",            // from 0x10 to 0x13, and I
                 "str r2, [sp, #{STATUS}]",
-                "str r2, [r3]",
-                "ldr r7, ={IT_T_E}",
-                "bic r2, r1, r7",
-                "msr spsr_cxsf, r2",
+                "str r2, [r5]",
+                "msr spsr_cx, #0x10",           // without IT, T, E
                 // 5.
                 $enter,
-                // 6. Vector, how often, from where: behind the call.
-                "add r4, r4, #8",
-                "mov r5, #0",
-                "add r12, sp, #{LAST}",
-                "stmia r12, {{r4, r5, lr}}",
+                "mcr p15, 0, r4, c3, c0, 0",    // DACR
+                // 6. Nothing was ever entered from where it is now.
+                "mov r9, #0",
+                "str r9, [sp, #{LAST_COUNT}]",
+                "add lr, r6, #8",
                 // 7.
-                count!("REFLECTED"),
-                "mov lr, r4",
+                "ldr r10, [r3, #{REFLECTED}]",
+                "add r10, r10, #1",
+                "str r10, [r3, #{REFLECTED}]",
                 resume!(),
                 FAST = const FAST,
                 STATUS = const STATUS,
-                IT_T_E = const psr::IT | psr::T | psr::E,
                 SP_LR = const SP_LR,
                 USER = const USER,
                 BANK_SUPERVISOR = const BANK_SUPERVISOR,
                 SAVED = const SAVED,
-                LAST = const LAST,
+                LAST_COUNT = const LAST + offset_of!(LastException, count),
                 SHARED = const SHARED,
-                COUNTERS = const COUNTERS,
                 REFLECTED = const REFLECTED,
                 slow = sym entry::supervisor_call_saved,
                 $($operand)*
@@ -80,17 +78,17 @@ macro_rules! supervisor_call {
 
 supervisor_call!(
     supervisor_call,
-    usual "orrs r7, r3, r8",
-    enter concat!("ldr r8, ={core} + {VIEW}\nstmia r8, {{r5, r6}}\n", switch_to_return_text!("r5", "r6", "r7"),
-        "\nldr r7, [sp, #{ENTER}]\nmcr p15, 0, r7, c3, c0, 0"),
-    ENTER = const ENTER,
+    usual "orrs r9, r9, r5",
+    enter concat!(
+        "ldr r9, ={core} + {VIEW}\nstmia r9, {{r7, r8}}\n",
+        switch_to_return_text!("r7", "r8", "r9")
+    ),
     core = sym CORE, VIEW = const VIEW,
 );
 
 // The return is a context synchronisation: DACR needs no barrier.
 supervisor_call!(
     supervisor_call_joint,
-    usual "orrs r7, r8, r3, lsl #1      @ all but JOINT",
-    enter "ldr r7, [sp, #{ENTER}]\nmcr p15, 0, r7, c3, c0, 0",
-    ENTER = const ENTER,
+    usual "orrs r9, r9, r5, lsl #1      @ all but JOINT",
+    enter "",
 );

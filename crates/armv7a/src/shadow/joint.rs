@@ -114,7 +114,7 @@ impl Shadow {
     pub(crate) fn fixed_domains(&self, cp15: &Cp15) -> (u32, u32) {
         let Joint { on, wild, closing, .. } = self.joint;
         // A manager is slow.
-        if cp15.sctlr & SCTLR_M == 0 || !Self::are_clients(cp15.dacr) {
+        if !self.stubs.lazy || cp15.sctlr & SCTLR_M == 0 || !Self::are_clients(cp15.dacr) {
             (!0, !0)
         } else if !on {
             (self.baked_domains | NOT_CLIENT, !0)
