@@ -144,7 +144,8 @@ impl Hypervisor {
     pub(crate) fn let_interrupt(&mut self, index: usize, open: bool) {
         let Some(platform) = &mut self.platform else { return };
         let guest = &mut self.guests[index % MAX_VMS];
-        for line in guest.interrupts.iter_mut().flatten() {
+        for line in &mut guest.interrupts {
+            let Some(line) = line else { continue };
             if line.paired && guest.shadow.passthrough.passive {
                 continue;
             }

@@ -173,6 +173,7 @@ impl Hypervisor {
         if pending {
             self.try_express();
             self.interrupted();
+            self.give_way();
         }
         pending
     }
@@ -204,6 +205,17 @@ impl Hypervisor {
             let counters = core::mem::replace(&mut guest.fast.counters, core::ptr::null_mut());
             self.try_express();
             self.guest().fast.counters = counters;
+        }
+    }
+
+    /// Arms the timer for the express, if it may come, until all is known that it is to be armed for.
+    #[inline]
+    pub(crate) fn arm_for_express(&mut self) {
+        let free = self.turns.gate.levels >> (self.express.priority % 32) == 0;
+        if free && !self.express.guest.is_null() {
+            self.armed = Some(self.express.deadline);
+            let armed = self.armed;
+            self.platform().arm(armed);
         }
     }
 

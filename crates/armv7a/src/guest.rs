@@ -73,17 +73,17 @@ pub(crate) struct Guest {
     pub(crate) run: Run,
     /// What is to become of it.
     pub(crate) due: Due,
+    /// Which of its VM's vCPUs it is, and what these share if there are two.
+    pub(crate) cpu: u32,
+    pub(crate) siblings: Option<&'static Siblings>,
+    /// There may be news from the other vCPU, for its turn.
+    pub(crate) called: bool,
     /// Its board.
     pub(crate) board: Board,
     /// Its shadow tables.
     pub(crate) shadow: Shadow,
     /// Its work; see [`Run`].
     pub(crate) unfinished: Unfinished,
-    /// Which of its VM's vCPUs it is, and what these share if there are two.
-    pub(crate) cpu: u32,
-    pub(crate) siblings: Option<&'static Siblings>,
-    /// There may be news from the other vCPU, for its turn.
-    pub(crate) called: bool,
     /// Its policy after faults.
     pub(crate) health: Health,
     /// Its description.

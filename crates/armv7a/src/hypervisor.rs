@@ -280,6 +280,7 @@ impl Hypervisor {
             if self.guest().board.has_virtual_time() {
                 self.guest().board.let_run(now);
             }
+            self.give_way();
             self.arm();
             // What is left out if the express is taken here is done before the guest runs again.
             if self.poll() {

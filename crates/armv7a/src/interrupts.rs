@@ -40,6 +40,7 @@ impl Hypervisor {
     #[inline]
     fn timer_fired(&mut self) {
         let armed = self.armed.take();
+        self.arm_for_express();
         let guest = self.guest();
         if armed.is_some() && guest.board.deadline() == armed && guest.board.ring() {
             if matches!(guest.run, Run::Waiting) {
@@ -143,7 +144,8 @@ impl Hypervisor {
         let index = self.loaded % MAX_VMS;
         let Some(platform) = &mut self.platform else { return };
         let guest = &mut self.guests[index];
-        for line in guest.interrupts.iter_mut().flatten() {
+        for line in &mut guest.interrupts {
+            let Some(line) = line else { continue };
             if line.delivered && !guest.board.gic.is_active(line.guest) {
                 line.delivered = false;
                 guest.board.gic.set_line(line.guest, false);

@@ -232,7 +232,10 @@ impl Hypervisor {
     fn put_line(&mut self) {
         let Line { bytes, len } = &self.guests[self.loaded % MAX_VMS].unfinished.line;
         self.console.put_line(Channel(0), bytes.get(..*len).unwrap_or_default());
-        self.pump();
+        // By the line's interrupt, not here, too.
+        if let Some(platform) = &mut self.platform {
+            platform.notify_sent(true);
+        }
     }
 
     /// Goes on with the loaded guest's work until it is done or interrupted; whether it is done.

@@ -355,10 +355,11 @@ impl Board {
             self.rtc.irq(),
             self.watchdog.irq(),
         ];
-        if driven != self.driven {
+        let old = core::mem::replace(&mut self.driven, driven);
+        if driven != old {
             let lines = [PHYSICAL_TIMER_IRQ, VIRTUAL_TIMER_IRQ, RTC_IRQ, WATCHDOG_IRQ];
-            for ((line, level), before) in lines.into_iter().zip(driven).zip(&mut self.driven) {
-                if core::mem::replace(before, level) != level {
+            for (line, (level, old)) in lines.into_iter().zip(driven.into_iter().zip(old)) {
+                if level != old {
                     self.gic.set_line(line, level);
                 }
             }

@@ -336,6 +336,9 @@ impl Distributor {
 
     fn set_level(&mut self, irq: u32, level: u32) {
         let old = self.level(irq);
+        if old == level % LEVELS {
+            return;
+        }
         let Some(slot) = self.level.get_mut(index(irq)) else { return };
         *slot = low_byte(level % LEVELS);
         if let Some(members) = self.members.get_mut(index(old)) {
