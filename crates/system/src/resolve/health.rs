@@ -124,6 +124,11 @@ impl Checks<'_> {
             let help = "give it one core";
             self.wrong("cores::pair", name.span(), "here", message, help);
         }
+        if let Some(vm) = [&*a, &*b].into_iter().find(|vm| vm.vcpus() > 1) {
+            let message = format!("`{}` has several vCPUs and cannot be one of a pair", vm.name);
+            let help = format!("give `{}` one core, or no backup", vm.name);
+            self.wrong("health::pair", name.span(), "here", message, help);
+        }
         if a.core != b.core {
             let message = format!("`{}` and its backup are on different cores", a.name);
             let help = format!("give `{}` the core {}", b.name, a.core);
