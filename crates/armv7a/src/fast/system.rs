@@ -10,8 +10,8 @@
 
 use super::domains::domains;
 use super::{
-    APPLICATION, COUNTERS, CP15, FAST, Fast, KERNEL, PC, PSR, SHARED, SLOW, TTBR0, VIEW, count,
-    cp15_at, resume,
+    APPLICATION, COUNTERS, CP15, FAST, Fast, KERNEL, PC, PSR, SHARED, TTBR0, VIEW, count, cp15_at,
+    resume,
 };
 use crate::entry;
 use crate::fast::device::Devices;
