@@ -67,7 +67,8 @@ impl Hypervisor {
             let Some(platform) = &mut self.platform else { return };
             self.console.pump(&mut SerialOf(*platform), 1);
             if cp15::interrupt_status() & psr::I != 0 {
-                platform.notify_sent(true);
+                // A line that is a link would interrupt for ever.
+                platform.notify_sent(self.console.pending());
                 self.gives_way();
             }
         }
