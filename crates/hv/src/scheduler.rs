@@ -266,6 +266,8 @@ impl Scheduler {
     /// Keeps a vCPU from running, or lets it run again.
     pub fn set_paused(&mut self, id: Id, paused: bool) {
         self.paused = self.paused & !id.bit() | u32::from(paused) << id.0;
+        // If it is the current one, less urgent ones' refills count from now on.
+        self.gate.until = 0;
         self.settle(id);
     }
 

@@ -238,6 +238,20 @@ proptest! {
     }
 }
 
+#[test]
+fn after_the_current_one_was_paused_the_gate_is_closed_until_refills_are_known() {
+    let mut scheduler = with(&[1, 1, 9]);
+    scheduler.set_budget(id(0), 20, 100);
+    scheduler.block(id(1));
+    scheduler.block(id(2));
+    assert_eq!(scheduler.pick(0), Some(id(0)));
+    scheduler.ready(id(2));
+    // Whose refill does not matter to the current one.
+    assert_eq!(scheduler.pick(20), Some(id(2)));
+    scheduler.set_paused(id(2), true);
+    assert!(!scheduler.gate.admits(id(1), 1, 20));
+}
+
 proptest! {
     #[test]
     fn whom_the_gate_admits_is_picked(
