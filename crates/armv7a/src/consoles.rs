@@ -67,8 +67,9 @@ impl Hypervisor {
             let Some(platform) = &mut self.platform else { return };
             self.console.pump(&mut SerialOf(*platform), 1);
             if cp15::interrupt_status() & psr::I != 0 {
-                // A line that is a link would interrupt for ever.
-                platform.notify_sent(self.console.pending());
+                // What is left undone if the express is taken; a line that is a link would interrupt
+                // for ever if nothing is.
+                platform.notify_sent(self.console.pending() || self.held != 0);
                 self.gives_way();
             }
         }

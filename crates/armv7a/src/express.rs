@@ -358,13 +358,14 @@ pub(crate) unsafe extern "C" fn express(loaded: *mut Guest, hypervisor: *mut Hyp
         "ldr r3, [r12, #{BIT}]",
         "tst r2, r3",
         "bxeq lr",
-        // 3. GICC_IAR, GICC_EOIR; what else comes is ended, and comes again: it is a level.
+        // 3. GICC_HPPIR, GICC_IAR, GICC_EOIR. The timer may be due before the controller knows: what
+        // is acknowledged then may be a software interrupt, which comes once.
         "ldr r3, [r12, #{INTERRUPTS}]",
-        "ldr r1, [r3, #0x0c]",
+        "ldr r1, [r3, #0x18]",
         "ldr r2, [r12, #{IRQ}]",
         "cmp r1, r2",
-        "strne r1, [r3, #0x10]",
         "bxne lr",
+        "ldr r1, [r3, #0x0c]",
         "ldrd r4, r5, [r12, #{NEXT}]",
         "ldr r2, [r12, #{TIMER}]",
         "cmp r2, #0",

@@ -16,7 +16,7 @@ use entresol_guest::{println, timer};
 
 /// Nanoseconds between two readings that mean a gap: longer than an interrupt of the
 /// hypervisor takes, shorter than anybody else's turn.
-const GAP: u32 = 10_000;
+const GAP: u32 = 3_000;
 
 /// The shortest and longest of some times in ticks.
 struct Extremes {
