@@ -81,7 +81,7 @@ saved!(supervisor_call_saved, trap::supervisor_call, "");
 saved!(data_abort_saved, trap::data_abort, "");
 saved!(prefetch_abort_saved, trap::prefetch_abort, "");
 
-/// An interrupt: the express, or the handler. As in [`saved!`].
+/// An interrupt: the express, the guest's own timer, or the handler. As in [`saved!`].
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn interrupt() {
@@ -95,12 +95,14 @@ pub(crate) unsafe extern "C" fn interrupt() {
         "cps #0x13",
         "ldr sp, [r0, #{STACK}]",
         "bl {express}",
+        "bl {own}",
         "bl {handler}",
         "b {resume}",
         PC = const PC,
         PSR = const PSR,
         STACK = const STACK,
         express = sym express,
+        own = sym fast::own::own,
         handler = sym trap::interrupt,
         resume = sym resume,
     )

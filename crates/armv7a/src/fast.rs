@@ -22,6 +22,7 @@ mod exception_return;
 mod fill;
 pub(crate) mod instruction;
 mod multiple;
+pub(crate) mod own;
 mod status;
 mod system;
 pub(crate) mod system_call;
