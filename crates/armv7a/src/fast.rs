@@ -244,7 +244,8 @@ impl Guest {
             vectors: if cp15.sctlr & SCTLR_V == 0 { cp15.vbar } else { HIGH_VECTORS },
             kernel: self.shadow.view(Side::Kernel),
             linear: linear::view(),
-            memory: self.shadow.memory,
+            // A walk whose result is filled in takes the lock of two vCPUs, which only handlers do.
+            memory: if self.siblings.is_some() { GuestMemory::EMPTY } else { self.shadow.memory },
             application: self.shadow.view(Side::Application),
             counters,
             opened: if self.vcpu.privileged() { opened } else { cp15.dacr },
