@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// Shorter stretches are counted, but not explained.
-const EXPLAINED: u64 = 700;
+const EXPLAINED: u64 = 400;
 /// So many are explained: the longest of each kind.
 const KINDS: usize = 24;
 /// So many places explain a stretch.
@@ -24,7 +24,7 @@ pub(crate) enum Effect {
     Enables,
     /// Disables them.
     Disables,
-    /// Looks for one, or waits for one.
+    /// Looks for one, waits for one, or returns from an exception.
     Polls,
 }
 
@@ -39,8 +39,9 @@ pub(crate) fn effect(word: u32) -> Option<Effect> {
         0xf108_0080 | 0xf8bd_0a00 => Some(Effect::Enables),
         // `cpsid i`; with a mode
         0xf10c_0080 | 0xf10e_0093 => Some(Effect::Disables),
-        // `wfi`
-        0xe320_f003 => Some(Effect::Polls),
+        // `wfi`; `movs pc, lr`: what is pending is taken before the guest's instruction, and before
+        // what that aborts by
+        0xe320_f003 | 0xe1b0_f00e => Some(Effect::Polls),
         _ if word & 0xffff_0fff == STATUS || wide & 0xffff_0fff == STATUS => Some(Effect::Polls),
         _ => None,
     }
@@ -215,5 +216,6 @@ mod tests {
         assert_eq!(effect(0xee1c_3f11), Some(Effect::Polls));
         assert_eq!(effect(0x3f11_ee1c), Some(Effect::Polls));
         assert_eq!(effect(0xe1a0_0000), None);
+        assert_eq!(effect(0xe1b0_f00e), Some(Effect::Polls));
     }
 }

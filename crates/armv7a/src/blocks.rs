@@ -1,7 +1,8 @@
 //! Copies and clears for the compiler, which calls them by the names of the run-time ABI.
 //!
 //! Small, for what is copied is: the library's take six times the text. Only words that are
-//! aligned are moved as such, two at a time.
+//! aligned are moved as such, two at a time, or put together: sentences go into a ring while
+//! interrupts are masked.
 //!
 //! Manual: ARM IHI 0043, 5.3.4 (memory copying, clearing, and setting).
 
@@ -9,7 +10,8 @@ use core::arch::naked_asm;
 
 /// Copies `len` bytes.
 ///
-/// 1. All but the last words, if both ends are aligned; 2. bytes.
+/// 1. All but the last words, if both ends are aligned; 2. bytes; 3. if there are some more and only the
+/// source is not aligned, words out of parts of two.
 ///
 /// # Safety
 ///
@@ -26,7 +28,7 @@ pub(crate) unsafe extern "C" fn __aeabi_memcpy(to: *mut u8, from: *const u8, len
         // 1.
         "orr r3, r0, r1",
         "tst r3, #3",
-        "bne 2f",
+        "bne 3f",
         "__aeabi_memcpy4:",
         "__aeabi_memcpy8:",
         "subs r2, r2, #8",
@@ -44,6 +46,39 @@ pub(crate) unsafe extern "C" fn __aeabi_memcpy(to: *mut u8, from: *const u8, len
         "strbhs r3, [r0], #1",
         "bhi 2b",
         "bx lr",
+        // 3.
+        "3: tst r0, #3",
+        "beq 4f",
+        "subs r2, r2, #1",
+        "ldrbhs r3, [r1], #1",
+        "strbhs r3, [r0], #1",
+        "bhi 3b",
+        "bx lr",
+        "4: ands r3, r1, #3",
+        "beq __aeabi_memcpy4",
+        "cmp r2, #12",
+        "blo 2b",
+        "push {{r4, r5, r6}}",
+        "lsl r3, r3, #3", // bits of the first word that are not wanted
+        "rsb r4, r3, #32",
+        "bic r1, r1, #3",
+        "ldr r5, [r1], #4",
+        "sub r2, r2, #8",
+        "5: ldr r6, [r1], #4",
+        "lsr r12, r5, r3",
+        "ldr r5, [r1], #4",
+        "orr r12, r12, r6, lsl r4",
+        "str r12, [r0], #4",
+        "lsr r12, r6, r3",
+        "orr r12, r12, r5, lsl r4",
+        "str r12, [r0], #4",
+        "subs r2, r2, #8",
+        "bhs 5b",
+        "add r2, r2, #8",
+        "sub r1, r1, #4",
+        "add r1, r1, r3, lsr #3",
+        "pop {{r4, r5, r6}}",
+        "b 2b",
     )
 }
 

@@ -65,13 +65,14 @@ impl Hypervisor {
     pub(crate) fn pump_at_last(&mut self) {
         for _ in 1..console::BURST {
             let Some(platform) = &mut self.platform else { return };
-            self.console.pump(&mut SerialOf(*platform), 1);
             if cp15::interrupt_status() & psr::I != 0 {
                 // What is left undone if the express is taken; a line that is a link would interrupt
                 // for ever if nothing is.
                 platform.notify_sent(self.console.pending() || self.held != 0);
                 self.gives_way();
             }
+            let Some(platform) = &mut self.platform else { return };
+            self.console.pump(&mut SerialOf(*platform), 1);
         }
         self.pump_bytes(1);
     }

@@ -3,6 +3,7 @@
 //! The instruction at pc is decoded and performed on a [`Memory`] that is one page wide.
 //! What an access sets in motion outside of the board is moved on here, too.
 
+use crate::cp15;
 use crate::guarded;
 use crate::hypervisor::Hypervisor;
 use crate::shadow::Attempt;
@@ -14,7 +15,7 @@ use entresol_hv::board::Board;
 use entresol_hv::bus;
 use entresol_isa::op::{Access, InstructionSet, Width};
 use entresol_isa::{a32, t32};
-use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr};
+use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr, psr};
 
 /// `GICC_EOIR`, `GICC_DIR` and `GICD_ICACTIVER`, which end an interrupt (ARM IHI 0048B, 4.3
 /// and 4.4).
@@ -36,7 +37,7 @@ impl Hypervisor {
             }
             return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         };
-        self.give_way();
+        self.give_way_called();
         self.counters().mmio += 1;
         if self.guest().cpu != 0 && Board::is_shared(at) {
             return self.ask_first(access, length, at, address);
@@ -46,6 +47,7 @@ impl Hypervisor {
             Outcome::Next | Outcome::Jumped => {
                 self.remember_device(address, at, attempt == Attempt::Write);
             }
+            Outcome::Retry => return,
             Outcome::Inject(exception) => {
                 self.tell_nothing(address, at, did(attempt));
                 self.inject(exception);
@@ -144,6 +146,10 @@ struct Bus<'a> {
 
 impl Bus<'_> {
     fn place(&self, address: u32, write: bool) -> Result<GuestPhys, Abort> {
+        // An instruction may make sixteen accesses: it is begun again.
+        if cp15::interrupt_status() & psr::I != 0 {
+            return Err(Abort::Retry);
+        }
         if address & !0xfff == self.page {
             Ok(GuestPhys(self.at | address & 0xfff))
         } else {

@@ -186,7 +186,7 @@ impl Hypervisor {
                 Err(exception) => return self.inject(exception),
             }
         }
-        self.give_way();
+        self.give_way_called();
         let was_privileged = self.guest_called().vcpu.privileged();
         let mut attempts = 0;
         loop {

@@ -89,8 +89,10 @@ pub(crate) struct Express {
 const STATE: usize = 6;
 /// No guest, in [`Express::displaced`].
 const NOBODY: usize = usize::MAX;
+/// Who made room is settled.
+const UNLOADED: usize = usize::MAX - 1;
 /// The scheduler was told who runs.
-const SCHEDULED: usize = usize::MAX - 1;
+const SCHEDULED: usize = usize::MAX - 2;
 
 impl Express {
     pub(crate) const NONE: Self = Self {
@@ -208,6 +210,12 @@ impl Hypervisor {
         }
     }
 
+    /// The same as a call, where nobody counts instructions.
+    #[inline(never)]
+    pub(crate) fn give_way_called(&mut self) {
+        self.give_way();
+    }
+
     #[cold]
     #[inline(never)]
     pub(crate) fn gives_way(&mut self) {
@@ -249,8 +257,8 @@ impl Hypervisor {
         self.express.displaced != NOBODY
     }
 
-    /// Makes up for what the express left out: first who runs, then, when the guest has trapped
-    /// again, what interrupts it. The guest to resume.
+    /// Makes up for what the express left out: who made room; then, each time that the guest has
+    /// trapped again, who runs, and what interrupts it. The guest to resume.
     #[cold]
     #[inline(never)]
     pub(crate) fn settle_express(&mut self) -> *mut Guest {
@@ -270,12 +278,12 @@ impl Hypervisor {
             self.arm();
             return self.guest();
         }
-        self.express.displaced = SCHEDULED;
         if displaced == index {
             // SAFETY: as above.
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vm_switches = observed.vm_switches.wrapping_sub(1);
-        } else {
+        } else if displaced != UNLOADED {
+            self.express.displaced = UNLOADED;
             self.loaded = displaced;
             self.pass_to_loaded(at);
             let guest = self.guest();
@@ -290,7 +298,9 @@ impl Hypervisor {
             // What it left undone may have changed the register, which is another's by now.
             // SAFETY: the register is only the loaded guest's.
             unsafe { cp15::set_thread_read_only(self.guest().vcpu.cp15.tpidruro) };
+            return self.guest();
         }
+        self.express.displaced = SCHEDULED;
         self.guest().run = Run::Running;
         if let Some(id) = Id::new(index) {
             self.turns.ready(id);

@@ -189,7 +189,9 @@ impl Hypervisor {
         let now = self.platform().now();
         let guest = self.guest();
         // A timer may have come to its end since the last interrupt of the machine.
-        guest.board.update(now);
+        if guest.board.deadline() <= now {
+            guest.board.update(now);
+        }
         if guest.board.irq() || guest.board.fiq() {
             return;
         }
@@ -278,7 +280,7 @@ impl Hypervisor {
             if self.guest().board.has_virtual_time() {
                 self.guest().board.let_run(now);
             }
-            self.give_way();
+            self.give_way_called();
             self.arm();
             // What is left out if the express is taken here is done before the guest runs again.
             if self.poll() {
@@ -300,7 +302,7 @@ impl Hypervisor {
         }
     }
 
-    /// Nothing can run: waits for an interrupt, or ends the machine if all is off.
+    /// Nothing can run: waits for an interrupt, which [`Hypervisor::poll`] settles, or ends the machine if all is off.
     fn idle(&mut self) {
         let all_off = |well: bool| {
             move |guest: &Guest| match guest.run {
@@ -315,8 +317,6 @@ impl Hypervisor {
         self.arm();
         cp15::dsb();
         cp15::wait_for_interrupt();
-        self.try_express();
-        self.interrupted();
     }
 
     /// All VMs of this core are off. When those of every core are, that is the machine's end.
@@ -416,6 +416,7 @@ impl Hypervisor {
         self.give_way();
         if core::mem::take(&mut self.rearm) {
             self.arm();
+            self.give_way_called();
         }
         if self.reschedule {
             self.guest().heed();
@@ -437,7 +438,8 @@ impl Hypervisor {
     /// The same for a trap that did not touch the guest's system registers and its shadow.
     #[inline(always)]
     pub(crate) fn leave_unchanged(&mut self) -> *mut Guest {
-        if self.reschedule {
+        if self.reschedule | self.rearm {
+            self.guest().heed();
             return self.leave();
         }
         self.give_way();

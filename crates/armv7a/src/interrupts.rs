@@ -48,9 +48,7 @@ impl Hypervisor {
         } else {
             self.update_boards();
             // Who is chosen anew is armed for, too.
-            if !self.reschedule {
-                self.arm();
-            }
+            self.rearm |= !self.reschedule;
         }
     }
 
@@ -82,10 +80,11 @@ impl Hypervisor {
     fn serial_fired(&mut self) {
         if let Some(platform) = &mut self.platform {
             platform.notify_sent(false);
-            self.console.receive(&mut SerialOf(*platform));
-        }
-        for index in 0..self.count {
-            self.deliver(index);
+            if self.console.receive(&mut SerialOf(*platform)) {
+                for index in 0..self.count {
+                    self.deliver(index);
+                }
+            }
         }
         if self.core != 0 {
             self.settle_locks();

@@ -4,6 +4,7 @@
 //! VM, so others run as if the VM ran.
 
 use crate::cores;
+use crate::cp15;
 use crate::fast::Fast;
 use crate::guest::{Due, Guest, LastException, Run};
 use crate::hypervisor::Hypervisor;
@@ -126,9 +127,10 @@ impl Hypervisor {
         let now = self.platform().now();
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         guest.board.start(now, hz, guest.vm.flags);
-        guest.board.promise(None, now);
         // What was the machine's when it was kept from being restored.
         guest.vcpu.cp15.tpidrurw = 0;
+        // SAFETY: the register is only the loaded guest's.
+        unsafe { cp15::set_thread_user(0) };
         guest.run = Run::Running;
         if self.float_holder == &raw const self.guests[self.loaded % MAX_VMS] {
             self.float_holder = core::ptr::null();
@@ -140,9 +142,10 @@ impl Hypervisor {
             let starts = self.counters().starts;
             self.locks.live(cores::board(), index, starts);
         }
-        self.make_current();
         self.let_interrupt(index, true);
-        self.deliver(self.loaded);
+        self.deliver(index);
+        self.give_way_called();
+        self.make_current();
     }
 }
 

@@ -44,13 +44,16 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
     if hypervisor.took_express() {
         return hypervisor.settle_express();
     }
-    match hypervisor.stopped() {
+    let stopped = hypervisor.stopped();
+    hypervisor.give_way_called();
+    match stopped {
         Stopped::Outside => {
             let vcpu = &hypervisor.guest_called().vcpu;
             // In an IT block nothing is promoted.
             let single = vcpu.psr & psr::IT == 0;
             let site = vcpu.pc | u32::from(vcpu.thumb());
             hypervisor.emulate(None);
+            hypervisor.give_way_called();
             // Unfinished work has its shadow.
             if single && matches!(hypervisor.guest_called().run, Run::Running) {
                 hypervisor.trapped_at(site);
@@ -149,7 +152,7 @@ pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     hypervisor.stopped_lightly();
     hypervisor.interrupted();
     if hypervisor.guest().promotion.on {
-        hypervisor.give_way();
+        hypervisor.give_way_called();
         hypervisor.prepare_samples();
     }
     hypervisor.leave_unchanged()

@@ -196,6 +196,7 @@ impl Hypervisor {
             _ => {
                 self.guest_called().run = Run::Running;
                 self.finish();
+                self.give_way_called();
                 // It may come back by a path that renews nothing.
                 self.renew();
             }

@@ -49,8 +49,8 @@ const EVENT: u32 = 1 << 0;
 /// Revisions from r2p0 on compare with "greater or equal": the event flag is set as long
 /// as the comparator is enabled and the count is past it. So the comparator is disabled
 /// before the flag is cleared, and before its halves are written one after the other.
-/// And the flag is cleared only after the comparator was moved out of reach: else it may
-/// be set a second time for the same match (erratum 740657).
+/// And the flag is cleared only after the comparator was written: else it may be set a second
+/// time for the same match (erratum 740657).
 #[derive(Debug)]
 pub struct A9Global {
     registers: Registers<A9_GLOBAL_BYTES>,
@@ -80,11 +80,13 @@ impl A9Global {
         self.registers.read(STATUS) & EVENT != 0
     }
 
-    /// Writes the comparator, which is disabled.
-    fn compare_with(&mut self, count: u64) {
+    /// Writes the comparator, which is disabled then, and clears the flag.
+    fn set(&mut self, count: u64) {
+        self.registers.write(CONTROL, TIMER_ENABLE);
         let [a, b, c, d, e, f, g, h] = count.to_le_bytes();
         self.registers.write(COMPARE_LOW, u32::from_le_bytes([a, b, c, d]));
         self.registers.write(COMPARE_HIGH, u32::from_le_bytes([e, f, g, h]));
+        self.registers.write(STATUS, EVENT);
     }
 }
 
@@ -102,15 +104,12 @@ impl Clock for A9Global {
     }
 
     fn arm(&mut self, deadline: u64) {
-        self.disarm();
-        self.compare_with(deadline);
+        self.set(deadline);
         self.registers.write(CONTROL, TIMER_ENABLE | COMPARE_ENABLE | INTERRUPT_ENABLE);
     }
 
     fn disarm(&mut self) {
-        self.registers.write(CONTROL, TIMER_ENABLE);
-        self.compare_with(u64::MAX);
-        self.registers.write(STATUS, EVENT);
+        self.set(u64::MAX);
     }
 
     fn acknowledge(&mut self) {

@@ -54,6 +54,13 @@ pub const PHYSICAL_TIMER_IRQ: u32 = 30;
 /// The virtual timer's interrupt: PPI 11.
 pub const VIRTUAL_TIMER_IRQ: u32 = 27;
 
+/// Interrupts whose lines change as time passes; those of the timers are the first two.
+const LINES: [u8; 4] =
+    [PHYSICAL_TIMER_IRQ as u8, VIRTUAL_TIMER_IRQ as u8, RTC_IRQ as u8, WATCHDOG_IRQ as u8];
+
+/// The timers' of [`LINES`].
+const TIMERS: u8 = 0b11;
+
 /// What a guest reads and writes once for every interrupt, decoded before all else.
 const ACKNOWLEDGE: GuestPhys = GuestPhys(GIC_INTERFACE.0 + 0x0c);
 const END: GuestPhys = GuestPhys(GIC_INTERFACE.0 + 0x10);
@@ -113,10 +120,12 @@ pub struct Board {
     clock: Clock,
     flags: u32,
     deadline: u64,
+    /// The VM's count at which anything but a timer changes; 0 until that is known.
+    others: u64,
     /// What the deadline is of.
     only: Only,
-    /// How the lines of the timers, the clock and the watchdog are driven.
-    driven: [bool; 4],
+    /// How the lines of the timers, the clock and the watchdog are driven, as bits of [`LINES`].
+    driven: u8,
     /// How the UART's line is driven.
     driven_uart: bool,
 }
@@ -135,8 +144,9 @@ impl Board {
             clock: Clock::PHYSICAL,
             flags: 0,
             deadline: NEVER,
+            others: 0,
             only: Only::Unknown,
-            driven: [false; 4],
+            driven: 0,
             driven_uart: false,
         }
     }
@@ -156,23 +166,27 @@ impl Board {
         self.gic.reset();
         self.uart.reset();
         self.only = Only::Unknown;
-        self.driven = [false; 4];
+        self.driven = 0;
         self.driven_uart = false;
     }
 
-    /// The rest of a reset.
+    /// The rest of a reset. The VM is alive.
     pub fn start(&mut self, now: u64, hz: u32, flags: u32) {
         self.rtc.reset(now, hz, 0);
         self.timer.reset(flags & flags::CATCH_UP != 0);
         let virtual_time = flags & flags::VIRTUAL_TIME != 0;
         self.clock = if virtual_time { Clock::VIRTUAL } else { Clock::PHYSICAL };
         self.flags = flags;
+        self.promises.beat(self.clock.count(now));
+        self.others = self.promises.first();
+        self.deadline = self.clock.when(self.others);
     }
 
     /// Nothing of it does anything any more: the VM's run has ended.
     pub fn silence(&mut self) {
         self.watchdog = Sp805::new();
         self.promises.forget();
+        self.others = 0;
         self.flags = 0;
         self.deadline = NEVER;
     }
@@ -190,14 +204,14 @@ impl Board {
             None => self.promises.beat(count),
             Some(ticks) => self.promises.promise(ticks, count),
         }
-        self.update(now);
+        self.update_all(now);
     }
 
     /// What the VM did not do in time; told once, and overdue until then.
     pub fn take_failure(&mut self, now: u64) -> Option<Event> {
         let failure = self.promises.take_broken(self.clock.count(now));
         if failure.is_some() {
-            self.update(now);
+            self.update_all(now);
         }
         failure
     }
@@ -246,12 +260,12 @@ impl Board {
             }
             Frame::Rtc(offset) => {
                 let value = self.rtc.read(offset, width, self.clock.count(now));
-                self.update(now);
+                self.update_all(now);
                 value
             }
             Frame::Watchdog(offset) => {
                 let value = self.watchdog.read(offset, width, self.clock.count(now));
-                self.update(now);
+                self.update_all(now);
                 value
             }
         })
@@ -284,11 +298,11 @@ impl Board {
             }
             Frame::Rtc(offset) => {
                 self.rtc.write(offset, width, value, self.clock.count(now));
-                self.update(now);
+                self.update_all(now);
             }
             Frame::Watchdog(offset) => {
                 self.watchdog.write(offset, width, value, self.clock.count(now));
-                self.update(now);
+                self.update_all(now);
             }
         }
         Ok(())
@@ -348,53 +362,63 @@ impl Board {
     /// Brings all lines and the deadline up to date.
     pub fn update(&mut self, now: u64) {
         let now = self.clock.count(now);
-        self.rtc.update(now);
-        self.watchdog.update(now);
-        let driven = [
-            self.timer.output_physical(now),
-            self.timer.output_virtual(now),
-            self.rtc.irq(),
-            self.watchdog.irq(),
-        ];
-        let old = core::mem::replace(&mut self.driven, driven);
-        if driven != old {
-            let lines = [PHYSICAL_TIMER_IRQ, VIRTUAL_TIMER_IRQ, RTC_IRQ, WATCHDOG_IRQ];
-            for (line, (level, old)) in lines.into_iter().zip(driven.into_iter().zip(old)) {
-                if level != old {
-                    self.gic.set_line(line, level);
-                }
-            }
+        if self.others <= now {
+            self.update_others(now);
         }
-        self.drive_uart();
-        if self.watchdog.take_bite() {
-            self.promises.broke(Event::Watchdog);
-        }
-        self.promises.update(now);
-        let (physical, virtual_) =
-            (self.timer.deadline_physical(now), self.timer.deadline_virtual(now));
-        let others = self.rtc.deadline().min(self.watchdog.deadline()).min(self.promises.first());
-        let first = physical.min(virtual_).min(others);
-        self.only = match (virtual_.min(others), physical.min(others)) {
+        let (physical, virtual_) = (self.timer.due_physical(), self.timer.due_virtual());
+        self.drive(TIMERS, u8::from(physical <= now) | u8::from(virtual_ <= now) << 1);
+        let physical = if physical <= now { NEVER } else { physical };
+        let virtual_ = if virtual_ <= now { NEVER } else { virtual_ };
+        self.only = match (virtual_.min(self.others), physical.min(self.others)) {
             (NEVER, _) => Only::Physical,
             (_, NEVER) => Only::Virtual,
             _ => Only::Unknown,
         };
-        self.deadline = self.clock.when(first);
+        self.deadline = self.clock.when(physical.min(virtual_).min(self.others));
+    }
+
+    /// The same when more than timers may have changed.
+    fn update_all(&mut self, now: u64) {
+        self.others = 0;
+        self.update(now);
+    }
+
+    /// Brings up to date what is not a timer's.
+    #[inline(never)]
+    fn update_others(&mut self, now: u64) {
+        self.rtc.update(now);
+        self.watchdog.update(now);
+        self.drive(!TIMERS, u8::from(self.rtc.irq()) << 2 | u8::from(self.watchdog.irq()) << 3);
+        if self.watchdog.take_bite() {
+            self.promises.broke(Event::Watchdog);
+        }
+        self.promises.update(now);
+        self.others = self.rtc.deadline().min(self.watchdog.deadline()).min(self.promises.first());
+    }
+
+    /// Drives the lines `which` as `driven` says.
+    fn drive(&mut self, which: u8, driven: u8) {
+        let mut changed = (self.driven ^ driven) & which;
+        self.driven ^= changed;
+        while let Some(line) = LINES.get(changed.trailing_zeros() as usize) {
+            let bit = changed & changed.wrapping_neg();
+            self.gic.set_line(u32::from(*line), driven & bit != 0);
+            changed ^= bit;
+        }
     }
 
     /// [`Board::update`] for when the deadline has come, if all it stands for is one timer;
     /// `false`, and nothing done, if not.
     #[inline]
     pub fn ring(&mut self) -> bool {
-        let [physical, virtual_, ..] = &mut self.driven;
         match core::mem::replace(&mut self.only, Only::Unknown) {
             Only::Unknown => return false,
             Only::Physical => {
-                *physical = true;
+                self.driven |= 1;
                 self.gic.raise_line::<PHYSICAL_TIMER_IRQ>();
             }
             Only::Virtual => {
-                *virtual_ = true;
+                self.driven |= 2;
                 self.gic.raise_line::<VIRTUAL_TIMER_IRQ>();
             }
         }

@@ -215,15 +215,17 @@ impl Console {
         self.framed.is_some() || self.waiting != 0
     }
 
-    /// Takes what has arrived, up to [`RECEIVED`] bytes, to be fetched by [`Console::get`].
-    pub fn receive(&mut self, serial: &mut impl Serial) {
-        for _ in 0..RECEIVED {
-            let Some(byte) = serial.get() else { return };
+    /// Takes what has arrived, up to [`RECEIVED`] bytes, to be fetched by [`Console::get`]. Returns
+    /// whether that was anything.
+    pub fn receive(&mut self, serial: &mut impl Serial) -> bool {
+        for nth in 0..RECEIVED {
+            let Some(byte) = serial.get() else { return nth != 0 };
             let Some((channel, byte)) = self.demultiplexer.push(byte) else { continue };
             if let Some(ring) = self.input.get_mut(usize::from(channel.0)) {
                 ring.push(byte);
             }
         }
+        true
     }
 
     /// The next byte for a channel.

@@ -69,10 +69,6 @@ impl Comparator {
         self.control & ENABLE != 0 && count >= self.compare
     }
 
-    fn output(&self, count: u64) -> bool {
-        self.control & MASK == 0 && self.met(count) && count >= self.held
-    }
-
     fn read(&self, field: Field, count: u64) -> u64 {
         match field {
             Field::Control => {
@@ -103,11 +99,16 @@ impl Comparator {
         }
     }
 
-    /// The count at which the output becomes asserted, if it is not yet.
-    fn deadline(&self, count: u64) -> u64 {
+    /// The count from which on the output is asserted.
+    fn due(&self) -> u64 {
         let armed = self.control & (ENABLE | MASK) == ENABLE;
-        let due = self.compare.max(self.held);
-        if armed && count < due { due } else { NEVER }
+        if armed { self.compare.max(self.held) } else { NEVER }
+    }
+
+    /// The same if it is later than `count`.
+    fn deadline(&self, count: u64) -> u64 {
+        let due = self.due();
+        if count < due { due } else { NEVER }
     }
 }
 
@@ -158,16 +159,16 @@ impl Timer {
         comparator.write(field, value, now, catch_up);
     }
 
-    /// Level of the physical timer's interrupt.
+    /// From when on the physical timer's interrupt is asserted.
     #[must_use]
-    pub fn output_physical(&self, now: u64) -> bool {
-        self.physical.output(now)
+    pub fn due_physical(&self) -> u64 {
+        self.physical.due()
     }
 
-    /// Level of the virtual timer's interrupt.
+    /// The same for the virtual timer's.
     #[must_use]
-    pub fn output_virtual(&self, now: u64) -> bool {
-        self.virtual_.output(now)
+    pub fn due_virtual(&self) -> u64 {
+        self.virtual_.due()
     }
 
     /// The machine's count at which the next output becomes asserted that is not
@@ -217,9 +218,9 @@ mod tests {
         assert_eq!(timer.read(Register::VirtualControl, 10), 0);
         timer.write(Register::VirtualControl, 3, 10);
         assert_eq!(timer.read(Register::VirtualControl, 10), 7);
-        assert!(!timer.output_virtual(10));
+        assert_eq!(timer.due_virtual(), NEVER);
         timer.write(Register::VirtualControl, 1, 10);
-        assert!(timer.output_virtual(10) && !timer.output_virtual(9));
+        assert_eq!(timer.due_virtual(), 10);
     }
 
     #[test]
@@ -252,7 +253,7 @@ mod tests {
     fn ticks(timer: &mut Timer, period: u64, from: u64, to: u64) -> Vec<u64> {
         let mut ticks = Vec::new();
         for now in from..to {
-            if timer.output_physical(now) {
+            if timer.due_physical() <= now {
                 ticks.push(now);
                 let next = timer.read(Register::PhysicalCompare, now) + period;
                 timer.write(Register::PhysicalCompare, next, now);
@@ -283,7 +284,6 @@ mod tests {
     fn what_is_held_back_is_a_deadline() {
         let mut timer = ticking();
         timer.write(Register::PhysicalCompare, 400, 500);
-        assert!(!timer.output_physical(500));
         assert_eq!(timer.deadline(500), 550);
         // The condition is met nevertheless.
         assert_eq!(timer.read(Register::PhysicalControl, 500), 5);
@@ -294,6 +294,6 @@ mod tests {
         let mut timer = ticking();
         timer.write(Register::PhysicalCompare, 460, 450);
         assert_eq!(timer.deadline(450), 460);
-        assert!(timer.output_physical(460));
+        assert_eq!(timer.due_physical(), 460);
     }
 }

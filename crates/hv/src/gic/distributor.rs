@@ -424,7 +424,15 @@ fn bytes(registers: &[u8], offset: u32) -> u32 {
 
 /// The byte registers that a write of `mask` at `offset` reaches, with their values.
 fn lanes(offset: u32, mask: u32, value: u32) -> impl Iterator<Item = (u32, u8)> {
-    (offset..)
-        .zip(mask.to_le_bytes().into_iter().zip(value.to_le_bytes()))
-        .filter_map(|(register, (mask, byte))| (mask != 0).then_some((register, byte)))
+    let mut rest = (offset, mask, value);
+    core::iter::from_fn(move || {
+        while rest.1 != 0 {
+            let (register, mask, value) = rest;
+            rest = (register + 1, mask >> 8, value >> 8);
+            if mask & 0xff != 0 {
+                return Some((register, low_byte(value)));
+            }
+        }
+        None
+    })
 }
