@@ -29,6 +29,7 @@ use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_abi::health::Event;
 use entresol_abi::image::MAX_VMS;
+use entresol_hv::NEVER;
 use entresol_hv::gic::Gic;
 use entresol_hv::scheduler::{Gate, Id, Scheduler};
 use entresol_rewrite::stub::shared;
@@ -138,7 +139,10 @@ impl Hypervisor {
             && guest.siblings.is_none()
             && guest.vcpu.mode() != Mode::FIQ
             && guest.vcpu.privileged();
-        let Some(deadline) = guest.board.rings().filter(|_| usual) else { return };
+        let deadline = guest.board.rings();
+        if !usual || deadline == NEVER {
+            return;
+        }
         if !self.express.guest.is_null() && self.express.priority > priority {
             return;
         }
@@ -213,7 +217,7 @@ impl Hypervisor {
     pub(crate) fn arm_for_express(&mut self) {
         let free = self.turns.gate.levels >> (self.express.priority % 32) == 0;
         if free && !self.express.guest.is_null() {
-            self.armed = Some(self.express.deadline);
+            self.armed = self.express.deadline;
             let armed = self.armed;
             self.platform().arm(armed);
         }
@@ -225,7 +229,7 @@ impl Hypervisor {
         let guest = &raw mut self.guests[index % MAX_VMS];
         let waits = matches!(self.guests[index % MAX_VMS].run, Run::Waiting);
         if guest == self.express.guest
-            && (!waits || self.guests[index % MAX_VMS].board.rings().is_none())
+            && (!waits || self.guests[index % MAX_VMS].board.rings() == NEVER)
         {
             self.express.guest = core::ptr::null_mut();
         }
@@ -254,7 +258,7 @@ impl Hypervisor {
             guest.board.ring();
             guest.note_pending();
             self.update_float();
-            self.armed = Some(next);
+            self.armed = next;
             self.arm();
             return self.guest();
         }

@@ -27,6 +27,7 @@ use entresol_abi::HostPhys;
 use entresol_abi::health::Event;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_abi::observe::{Observed, VmCounters};
+use entresol_hv::NEVER;
 use entresol_hv::console::Console;
 use entresol_hv::health::{Fault, Notice};
 use entresol_hv::link::{Relay, State};
@@ -71,7 +72,7 @@ pub(crate) struct Hypervisor {
     /// Whether the scheduler must be asked before a guest runs again.
     pub(crate) reschedule: bool,
     /// Deadline the timer is armed for.
-    pub(crate) armed: Option<u64>,
+    pub(crate) armed: u64,
     /// Whether that is the only deadline there is.
     pub(crate) armed_alone: bool,
     /// Whether the timer must be armed anew before a guest runs again.
@@ -118,7 +119,7 @@ impl Hypervisor {
         float_open: false,
         held: 0,
         reschedule: true,
-        armed: None,
+        armed: NEVER,
         armed_alone: false,
         rearm: false,
         express: Express::NONE,

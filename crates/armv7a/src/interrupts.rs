@@ -12,12 +12,10 @@ use crate::cores;
 use crate::guest::Run;
 use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor};
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
+use entresol_hv::NEVER;
 use entresol_hv::console::channel;
 use entresol_hv::platform::Interrupt;
 use entresol_hv::scheduler::Id;
-
-/// No deadline.
-const NEVER: u64 = u64::MAX;
 
 impl Hypervisor {
     /// Settles one interrupt of the machine.
@@ -39,10 +37,10 @@ impl Hypervisor {
     /// The armed deadline has come.
     #[inline]
     fn timer_fired(&mut self) {
-        let armed = self.armed.take();
+        let armed = core::mem::replace(&mut self.armed, NEVER);
         self.arm_for_express();
         let guest = self.guest();
-        if armed.is_some() && guest.board.deadline() == armed && guest.board.ring() {
+        if armed != NEVER && guest.board.deadline() == armed && guest.board.ring() {
             if matches!(guest.run, Run::Waiting) {
                 self.wake(self.loaded);
             }
@@ -61,7 +59,7 @@ impl Hypervisor {
         let now = self.platform().now();
         for index in 0..self.count {
             let Some(guest) = self.guests.get_mut(index) else { continue };
-            if guest.board.deadline().is_some_and(|deadline| deadline <= now) {
+            if guest.board.deadline() <= now {
                 // The short way is for one timer and real time.
                 if guest.board.has_virtual_time() || !guest.board.ring() {
                     guest.board.update(now);
@@ -72,10 +70,10 @@ impl Hypervisor {
                 self.wake(index);
             }
         }
-        if self.scheduler().deadline().is_some_and(|deadline| deadline <= now) {
+        if self.scheduler().deadline() <= now {
             self.reschedule = true;
         }
-        if self.locks.deadline().is_some_and(|deadline| deadline <= now) {
+        if self.locks.deadline() <= now {
             self.settle_locks();
         }
         self.armed_alone = false;
@@ -159,14 +157,17 @@ impl Hypervisor {
     /// what its guest may run.
     #[inline(never)]
     pub(crate) fn arm(&mut self) {
-        let turns = self.scheduler().deadline().unwrap_or(NEVER);
-        let waits = self.locks.deadline().unwrap_or(NEVER);
+        let turns = self.scheduler().deadline();
+        let waits = self.locks.deadline();
         let (mut first, mut next) = (turns.min(waits), waits);
         let mut alone = first == NEVER;
         let running = self.turns.current().map_or(0, |id| self.turns.priority(id));
         for index in 0..self.count {
             let board = &self.guests[index % MAX_VMS].board;
-            let (Some(deadline), Some(id)) = (board.deadline(), Id::new(index)) else { continue };
+            let (deadline, Some(id)) = (board.deadline(), Id::new(index)) else { continue };
+            if deadline == NEVER {
+                continue;
+            }
             // What interrupts the less urgent can wait until they may run.
             let priority = if board.may_ring_late() { self.turns.priority(id) } else { u32::MAX };
             let own = self.express.bit >> index & 1 == 1;
@@ -182,7 +183,6 @@ impl Hypervisor {
         }
         self.express.next = next.min(self.turns.gate.until);
         self.armed_alone = alone;
-        let first = Some(first).filter(|first| *first != NEVER);
         if first != self.armed {
             self.armed = first;
             self.platform().arm(first);

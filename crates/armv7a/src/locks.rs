@@ -40,7 +40,7 @@ impl Hypervisor {
             return;
         };
         guest.vcpu.regs[0] = AGAIN;
-        if guest.board.deadline().is_some_and(|deadline| deadline <= now) {
+        if guest.board.deadline() <= now {
             guest.board.update(now);
         }
         guest.note_pending();

@@ -15,6 +15,7 @@
 //! are as these devices drive them at the machine's count `now`, and `deadline` is the
 //! earliest later change. Whoever uses the public fields directly calls `update` afterwards.
 
+use crate::NEVER;
 use crate::bus::{Device, Width};
 use crate::clock::Clock;
 use crate::gic::Gic;
@@ -111,7 +112,7 @@ pub struct Board {
     /// What they count.
     clock: Clock,
     flags: u32,
-    deadline: Option<u64>,
+    deadline: u64,
     /// What the deadline is of.
     only: Only,
     /// How the lines of the timers, the clock and the watchdog are driven.
@@ -133,7 +134,7 @@ impl Board {
             promises: Promises::new(0),
             clock: Clock::PHYSICAL,
             flags: 0,
-            deadline: None,
+            deadline: NEVER,
             only: Only::Unknown,
             driven: [false; 4],
             driven_uart: false,
@@ -173,7 +174,7 @@ impl Board {
         self.watchdog = Sp805::new();
         self.promises.forget();
         self.flags = 0;
-        self.deadline = None;
+        self.deadline = NEVER;
     }
 
     /// The VM is to show every `period` ticks that it is alive, from its next start on.
@@ -365,24 +366,20 @@ impl Board {
             }
         }
         self.drive_uart();
-        let earlier = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
         if self.watchdog.take_bite() {
             self.promises.broke(Event::Watchdog);
         }
         self.promises.update(now);
-        let others = earlier(self.rtc.deadline(), self.watchdog.deadline());
-        let others = earlier(others, self.promises.first());
-        self.only =
-            match (self.timer.deadline_physical(now), self.timer.deadline_virtual(now), others) {
-                (Some(_), None, None) => Only::Physical,
-                (None, Some(_), None) => Only::Virtual,
-                _ => Only::Unknown,
-            };
-        let first = earlier(self.timer.deadline(now), others);
-        self.deadline = first.and_then(|count| self.clock.when(count));
+        let (physical, virtual_) =
+            (self.timer.deadline_physical(now), self.timer.deadline_virtual(now));
+        let others = self.rtc.deadline().min(self.watchdog.deadline()).min(self.promises.first());
+        let first = physical.min(virtual_).min(others);
+        self.only = match (virtual_.min(others), physical.min(others)) {
+            (NEVER, _) => Only::Physical,
+            (_, NEVER) => Only::Virtual,
+            _ => Only::Unknown,
+        };
+        self.deadline = self.clock.when(first);
     }
 
     /// [`Board::update`] for when the deadline has come, if all it stands for is one timer;
@@ -401,7 +398,7 @@ impl Board {
                 self.gic.raise_line::<VIRTUAL_TIMER_IRQ>();
             }
         }
-        self.deadline = None;
+        self.deadline = NEVER;
         true
     }
 
@@ -413,15 +410,16 @@ impl Board {
     }
 
     /// When [`Board::ring`] will interrupt a vCPU that has nothing pending, if all that the deadline
-    /// stands for is one timer that does so.
+    /// stands for is one timer that does so; [`NEVER`] if not.
     #[must_use]
-    pub fn rings(&self) -> Option<u64> {
+    pub fn rings(&self) -> u64 {
         let irq = match self.only {
             Only::Physical => PHYSICAL_TIMER_IRQ,
             Only::Virtual => VIRTUAL_TIMER_IRQ,
-            Only::Unknown => return None,
+            Only::Unknown => return NEVER,
         };
-        self.deadline.filter(|_| self.may_ring_late() && self.gic.would_interrupt(irq))
+        let rings = self.may_ring_late() && self.gic.would_interrupt(irq);
+        if rings { self.deadline } else { NEVER }
     }
 
     /// Brings the UART's line up to date.
@@ -449,7 +447,7 @@ impl Board {
     /// The count at which an output changes next without the guest's doing, as of the
     /// last update.
     #[must_use]
-    pub const fn deadline(&self) -> Option<u64> {
+    pub const fn deadline(&self) -> u64 {
         self.deadline
     }
 
@@ -465,12 +463,12 @@ impl Board {
         let has_uart = self.flags & flags::UART != 0;
         self.irq()
             || self.fiq()
-            || timer.deadline_physical(now).is_some() && gic.would_assert(PHYSICAL_TIMER_IRQ)
-            || timer.deadline_virtual(now).is_some() && gic.would_assert(VIRTUAL_TIMER_IRQ)
-            || self.rtc.deadline().is_some() && gic.would_assert(RTC_IRQ)
+            || timer.deadline_physical(now) != NEVER && gic.would_assert(PHYSICAL_TIMER_IRQ)
+            || timer.deadline_virtual(now) != NEVER && gic.would_assert(VIRTUAL_TIMER_IRQ)
+            || self.rtc.deadline() != NEVER && gic.would_assert(RTC_IRQ)
             // It interrupts or bites.
-            || self.watchdog.deadline().is_some()
-            || self.promises.first().is_some()
+            || self.watchdog.deadline() != NEVER
+            || self.promises.first() != NEVER
             || has_uart && self.uart.listens() && gic.would_assert(UART_IRQ)
     }
 

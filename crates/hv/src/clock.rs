@@ -11,49 +11,50 @@
 //!
 //! - The count never goes back, and never runs ahead of the machine's.
 
+use crate::NEVER;
+
 /// The clock of one VM. Counts of the machine are `now`.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     stands_when_kept: bool,
     /// How far the count is behind the machine's.
     behind: u64,
-    /// Since when it stands.
-    stopped: Option<u64>,
+    /// Since when it stands; [`NEVER`] while it goes.
+    stopped: u64,
 }
 
 impl Clock {
     /// Physical time.
-    pub const PHYSICAL: Self = Self { stands_when_kept: false, behind: 0, stopped: None };
+    pub const PHYSICAL: Self = Self { stands_when_kept: false, behind: 0, stopped: NEVER };
 
     /// Virtual time that is the machine's now.
-    pub const VIRTUAL: Self = Self { stands_when_kept: true, behind: 0, stopped: None };
+    pub const VIRTUAL: Self = Self { stands_when_kept: true, behind: 0, stopped: NEVER };
 
     /// The VM's count.
     #[must_use]
     pub fn count(&self, now: u64) -> u64 {
-        self.stopped.unwrap_or(now).wrapping_sub(self.behind)
+        let now = if self.stopped == NEVER { now } else { self.stopped };
+        now.wrapping_sub(self.behind)
     }
 
     /// When a count is reached, as far as is known: not while the clock stands.
     #[must_use]
-    pub fn when(&self, count: u64) -> Option<u64> {
-        match self.stopped {
-            Some(_) => None,
-            None => Some(count.saturating_add(self.behind)),
-        }
+    pub const fn when(&self, count: u64) -> u64 {
+        if self.stopped == NEVER { count.saturating_add(self.behind) } else { NEVER }
     }
 
     /// The VM is kept from running.
     pub fn stop(&mut self, now: u64) {
-        if self.stands_when_kept && self.stopped.is_none() {
-            self.stopped = Some(now);
+        if self.stands_when_kept && self.stopped == NEVER {
+            self.stopped = now;
         }
     }
 
     /// The VM runs, or waits of its own accord.
     pub fn start(&mut self, now: u64) {
-        if let Some(since) = self.stopped.take() {
-            self.behind += now - since;
+        if self.stopped != NEVER {
+            self.behind += now - self.stopped;
+            self.stopped = NEVER;
         }
     }
 }
@@ -67,7 +68,7 @@ mod tests {
     fn physical_time_is_the_machines_whether_or_not_the_vm_runs() {
         let mut clock = Clock::PHYSICAL;
         clock.stop(10);
-        assert_eq!((clock.count(25), clock.when(40)), (25, Some(40)));
+        assert_eq!((clock.count(25), clock.when(40)), (25, 40));
     }
 
     #[test]
@@ -75,11 +76,11 @@ mod tests {
         let mut clock = Clock::VIRTUAL;
         clock.stop(10);
         clock.stop(12);
-        assert_eq!((clock.count(25), clock.when(40)), (10, None));
+        assert_eq!((clock.count(25), clock.when(40)), (10, NEVER));
         clock.start(30);
         clock.start(31);
-        assert_eq!((clock.count(35), clock.when(40)), (15, Some(60)));
-        assert_eq!(clock.when(u64::MAX), Some(u64::MAX));
+        assert_eq!((clock.count(35), clock.when(40)), (15, 60));
+        assert_eq!(clock.when(NEVER), NEVER);
     }
 
     proptest! {
@@ -93,7 +94,8 @@ mod tests {
                 now += length;
                 ran += if runs { length } else { 0 };
                 prop_assert_eq!(clock.count(now), ran);
-                if let Some(when) = clock.when(ran + 7) {
+                let when = clock.when(ran + 7);
+                if when != NEVER {
                     prop_assert_eq!(clock.count(when), ran + 7);
                 }
             }

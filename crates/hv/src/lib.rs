@@ -43,3 +43,6 @@ pub mod sentence;
 pub mod siblings;
 pub mod sp805;
 pub mod timer;
+
+/// The moment that does not come: the deadline of what has none.
+pub const NEVER: u64 = u64::MAX;

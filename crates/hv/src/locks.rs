@@ -28,6 +28,7 @@
 #[cfg_attr(test, path = "locks/cell_model.rs")]
 mod cell;
 
+use crate::NEVER;
 use crate::bus::{index, low_byte};
 use cell::Cell;
 use entresol_abi::image::MAX_VMS;
@@ -186,7 +187,7 @@ pub struct Locks {
     /// Those of them that wait.
     waiting: u32,
     /// When the first of their waits is over.
-    deadline: Option<u64>,
+    deadline: u64,
     /// Another core must look.
     call: bool,
 }
@@ -197,7 +198,7 @@ impl Locks {
     pub const fn new() -> Self {
         let claim = Claim { lock: 0, holders: 0, revocable: false, deadline: 0 };
         let vms = [Vm { priority: 0, rank: 0, claim }; MAX_VMS];
-        Self { vms, count: 0, own: 0, waiting: 0, deadline: None, call: false }
+        Self { vms, count: 0, own: 0, waiting: 0, deadline: NEVER, call: false }
     }
 
     #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
@@ -221,7 +222,7 @@ impl Locks {
 
     /// When the first wait is over.
     #[must_use]
-    pub const fn deadline(&self) -> Option<u64> {
+    pub const fn deadline(&self) -> u64 {
         self.deadline
     }
 
@@ -373,12 +374,11 @@ impl Locks {
                 break;
             }
         }
-        self.deadline = None;
+        self.deadline = NEVER;
         for vm in 0..self.count {
             if self.is_waiting(vm) {
                 let &mut Vm { rank, claim: Claim { deadline, holders, .. }, .. } = self.vm(vm);
-                let first = self.deadline.unwrap_or(u64::MAX);
-                self.deadline = Some(deadline.min(first));
+                self.deadline = self.deadline.min(deadline);
                 if board.waits(vm).is_some_and(|(_, before, _)| before != rank) {
                     board.seat(vm).rank.store(u32::from(rank) | holders << 8);
                     self.changed(holders);

@@ -8,6 +8,7 @@
 //!
 //! Manual: ARM DDI 0224C, chapter 3.
 
+use crate::NEVER;
 use crate::bus::{Device, Lanes, Width, identification, low_word};
 use crate::quotient::quotient;
 
@@ -73,10 +74,10 @@ impl Pl031 {
         self.raised && self.unmasked
     }
 
-    /// When the interrupt is next asserted, if it is not and will be.
+    /// When the interrupt is next asserted, if it is not.
     #[must_use]
-    pub fn deadline(&self) -> Option<u64> {
-        (self.unmasked && !self.raised && self.alarm != u64::MAX).then_some(self.alarm)
+    pub const fn deadline(&self) -> u64 {
+        if self.unmasked && !self.raised { self.alarm } else { NEVER }
     }
 
     fn seconds(&self, now: u64) -> u32 {
@@ -183,17 +184,17 @@ mod tests {
     fn the_alarm_is_raised_in_its_second_and_stays_until_cleared() {
         let mut clock = clock(100);
         write(&mut clock, MR, 103, 5 * HZ);
-        assert_eq!(clock.deadline(), None, "masked");
+        assert_eq!(clock.deadline(), NEVER, "masked");
         write(&mut clock, IMSC, 1, 5 * HZ);
-        assert_eq!(clock.deadline(), Some(8 * HZ));
+        assert_eq!(clock.deadline(), 8 * HZ);
         clock.update(8 * HZ - 1);
         assert!(!clock.irq());
         clock.update(8 * HZ);
         assert!(clock.irq());
-        assert_eq!(clock.deadline(), None);
+        assert_eq!(clock.deadline(), NEVER);
         write(&mut clock, ICR, 1, 8 * HZ);
         assert!(!clock.irq(), "the same second does not match twice");
-        assert_eq!(clock.deadline(), Some((8 + (1 << 32)) * HZ));
+        assert_eq!(clock.deadline(), (8 + (1 << 32)) * HZ);
     }
 
     #[test]
@@ -211,7 +212,7 @@ mod tests {
         write(&mut clock, IMSC, 1, 5 * HZ);
         write(&mut clock, MR, 200, 5 * HZ);
         write(&mut clock, LR, 199, 10 * HZ);
-        assert_eq!(clock.deadline(), Some(11 * HZ));
+        assert_eq!(clock.deadline(), 11 * HZ);
     }
 
     #[test]

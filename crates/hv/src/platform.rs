@@ -30,8 +30,8 @@ pub trait Platform: Serial {
     /// Ticks per second.
     fn hz(&self) -> u32;
 
-    /// Arms the one-shot timer for a count, or disarms it.
-    fn arm(&mut self, deadline: Option<u64>);
+    /// Arms the one-shot timer for a count.
+    fn arm(&mut self, deadline: u64);
 
     /// Acknowledges the most urgent pending interrupt, once. A device's stays masked until
     /// [`Platform::unmask`]; the others are settled.

@@ -6,10 +6,8 @@
 //!
 //! - What was broken is overdue until somebody takes it.
 
+use crate::NEVER;
 use entresol_abi::health::Event;
-
-/// No promise.
-const NEVER: u64 = u64::MAX;
 
 /// The promises of one VM. Counts are those of its clock.
 #[derive(Clone, Copy, Debug)]
@@ -75,12 +73,8 @@ impl Promises {
     /// When the first is broken.
     #[inline]
     #[must_use]
-    pub const fn first(&self) -> Option<u64> {
-        if self.broken.is_some() {
-            return Some(0);
-        }
-        let first = if self.deadline < self.heartbeat { self.deadline } else { self.heartbeat };
-        if first == NEVER { None } else { Some(first) }
+    pub fn first(&self) -> u64 {
+        if self.broken.is_some() { 0 } else { self.deadline.min(self.heartbeat) }
     }
 }
 
@@ -94,7 +88,7 @@ mod tests {
         for now in (0..10_000).step_by(99) {
             promises.beat(now);
             promises.update(now + 99);
-            assert_eq!(promises.first(), Some(now + 100));
+            assert_eq!(promises.first(), now + 100);
         }
     }
 
@@ -104,10 +98,10 @@ mod tests {
         promises.beat(0);
         promises.update(100);
         promises.update(130);
-        assert_eq!(promises.first(), Some(0));
+        assert_eq!(promises.first(), 0);
         assert_eq!(promises.take_broken(140), Some(Event::Heartbeat));
-        assert_eq!(promises.first(), Some(240));
-        assert_eq!((promises.take_broken(200), promises.first()), (None, Some(240)));
+        assert_eq!(promises.first(), 240);
+        assert_eq!((promises.take_broken(200), promises.first()), (None, 240));
     }
 
     #[test]
@@ -117,11 +111,11 @@ mod tests {
         promises.promise(50, 0);
         promises.promise(0, 10);
         promises.update(60);
-        assert_eq!(promises.first(), None);
+        assert_eq!(promises.first(), NEVER);
         promises.promise(10, 60);
         promises.update(70);
         assert_eq!(promises.take_broken(70), Some(Event::Deadline));
-        assert_eq!((promises.take_broken(70), promises.first()), (None, None));
+        assert_eq!((promises.take_broken(70), promises.first()), (None, NEVER));
     }
 
     #[test]
@@ -131,8 +125,8 @@ mod tests {
         promises.promise(10, 0);
         promises.forget();
         promises.update(1000);
-        assert_eq!(promises.first(), None);
+        assert_eq!(promises.first(), NEVER);
         promises.beat(2000);
-        assert_eq!(promises.first(), Some(2100), "the period stays");
+        assert_eq!(promises.first(), 2100, "the period stays");
     }
 }

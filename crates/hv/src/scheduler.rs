@@ -25,6 +25,7 @@
 mod server;
 mod slots;
 
+use crate::NEVER;
 use core::ops::{Index, IndexMut};
 use entresol_abi::image::MAX_VMS;
 use server::Server;
@@ -161,7 +162,7 @@ pub struct Scheduler {
     /// When `current` began to use up its slice and budget.
     since: u64,
     /// When the first vCPU that would take part gets budget back.
-    refill: Option<u64>,
+    refill: u64,
     exhausted: Option<Exhausted>,
     heads: [Option<Id>; 32],
     vcpus: PerVcpu<Vcpu>,
@@ -196,7 +197,7 @@ impl Scheduler {
             turn: 0,
             current: None,
             since: 0,
-            refill: None,
+            refill: NEVER,
             exhausted: None,
         }
     }
@@ -265,6 +266,8 @@ impl Scheduler {
     /// Keeps a vCPU from running, or lets it run again.
     pub fn set_paused(&mut self, id: Id, paused: bool) {
         self.paused = self.paused & !id.bit() | u32::from(paused) << id.0;
+        // If it is the current one, less urgent ones' refills count from now on.
+        self.gate.until = 0;
         self.settle(id);
     }
 
@@ -305,7 +308,7 @@ impl Scheduler {
             server.gather(now);
         }
         self.refill = self.first_refill();
-        self.gate.until = first(self.slots.end(), self.refill).unwrap_or(u64::MAX);
+        self.gate.until = self.slots.end().min(self.refill);
         self.current
     }
 
@@ -318,7 +321,7 @@ impl Scheduler {
     /// For how long a vCPU that begins to run may do so, at least.
     #[must_use]
     pub fn allowance(&self, id: Id) -> u64 {
-        self.vcpus[id].server.as_ref().map_or(u64::MAX, |server| server.head().amount)
+        self.vcpus[id].server.as_ref().map_or(NEVER, |server| server.head().amount)
     }
 
     /// Ends the current vCPU's turn early: its equals run first. The caller picks.
@@ -356,17 +359,16 @@ impl Scheduler {
     /// as urgent gets budget back.
     #[must_use]
     #[inline(never)]
-    pub fn deadline(&self) -> Option<u64> {
-        let mut deadline = first(self.slots.end(), self.refill);
+    pub fn deadline(&self) -> u64 {
+        let mut deadline = self.slots.end().min(self.refill);
         if let Some(id) = self.current {
             let vcpu = &self.vcpus[id];
             let after = |left: u64| self.since.saturating_add(left);
             if vcpu.queued && vcpu.next != id {
-                deadline = first(deadline, Some(after(vcpu.left)));
+                deadline = deadline.min(after(vcpu.left));
             }
-            if vcpu.queued {
-                let budget = vcpu.server.as_ref().map(|server| after(server.head().amount));
-                deadline = first(deadline, budget);
+            if let Some(server) = vcpu.server.as_ref().filter(|_| vcpu.queued) {
+                deadline = deadline.min(after(server.head().amount));
             }
         }
         deadline
@@ -402,12 +404,13 @@ impl Scheduler {
 
     /// When the first vCPU without budget, but else able to run before or in turn with
     /// the current one, gets some.
-    fn first_refill(&self) -> Option<u64> {
+    fn first_refill(&self) -> u64 {
         let least = self.current.map_or(0, |id| self.vcpus[id].priority.0);
         members(self.broke & self.wanting & self.open & !self.paused)
             .filter(|id| self.vcpus[*id].priority.0 >= least)
             .filter_map(|id| self.vcpus[id].server.as_ref().map(|server| server.head().at))
             .min()
+            .unwrap_or(NEVER)
     }
 
     /// Changes who may run.
@@ -506,14 +509,6 @@ impl Scheduler {
             Some(_) => self.gate.levels |= priority.bit(),
             None => self.gate.levels &= !priority.bit(),
         }
-    }
-}
-
-/// The earlier of two moments.
-fn first(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Manual: ARM DDI 0270B, chapter 3.
 
+use crate::NEVER;
 use crate::bus::{Device, Lanes, Width, identification, low_word};
 use crate::quotient::quotient;
 
@@ -44,9 +45,9 @@ pub struct Sp805 {
     locked: bool,
     raised: bool,
     bitten: bool,
-    /// When the count is 0 next, while it counts.
-    zero: Option<u64>,
-    /// The count while it does not.
+    /// When the count is 0 next; [`NEVER`] while it does not count.
+    zero: u64,
+    /// The count then.
     stopped: u32,
 }
 
@@ -61,7 +62,7 @@ impl Sp805 {
             locked: false,
             raised: false,
             bitten: false,
-            zero: None,
+            zero: NEVER,
             stopped: u32::MAX,
         }
     }
@@ -74,15 +75,17 @@ impl Sp805 {
 
     /// Raises the interrupt or bites if it is time.
     pub fn update(&mut self, now: u64) {
-        let Some(zero) = self.zero.filter(|zero| *zero <= now) else { return };
-        let again = zero.saturating_add(self.period());
+        if self.zero > now || self.zero == NEVER {
+            return;
+        }
+        let again = self.zero.saturating_add(self.period());
         let twice = self.raised || again <= now;
         self.raised = true;
         if twice && self.control & RESEN != 0 {
             self.bitten = true;
-            self.zero = None;
+            self.zero = NEVER;
         } else {
-            self.zero = Some(if again > now { again } else { now.saturating_add(self.period()) });
+            self.zero = if again > now { again } else { now.saturating_add(self.period()) };
         }
     }
 
@@ -99,7 +102,7 @@ impl Sp805 {
 
     /// When it raises its interrupt or bites next.
     #[must_use]
-    pub const fn deadline(&self) -> Option<u64> {
+    pub const fn deadline(&self) -> u64 {
         self.zero
     }
 
@@ -109,18 +112,17 @@ impl Sp805 {
     }
 
     fn count(&self, now: u64) -> u32 {
-        match self.zero {
-            Some(zero) => {
-                let left = zero.saturating_sub(now).min(u64::from(u32::MAX) << 8);
-                low_word(quotient(left << 16, u64::from(self.factor)).min(u64::from(u32::MAX)))
-            }
-            None => self.stopped,
+        if self.zero == NEVER {
+            return self.stopped;
         }
+        let left = self.zero.saturating_sub(now).min(u64::from(u32::MAX) << 8);
+        low_word(quotient(left << 16, u64::from(self.factor)).min(u64::from(u32::MAX)))
     }
 
     /// Counts from the load value.
     fn restart(&mut self, now: u64) {
-        self.zero = (self.control & INTEN != 0).then(|| now.saturating_add(self.period()));
+        let counts = self.control & INTEN != 0;
+        self.zero = if counts { now.saturating_add(self.period()) } else { NEVER };
         self.stopped = self.load;
     }
 }
@@ -196,15 +198,15 @@ mod tests {
     #[test]
     fn it_interrupts_first_and_bites_if_nobody_answers() {
         let mut watchdog = watchdog(1000, INTEN | RESEN);
-        assert_eq!(watchdog.deadline(), Some(2000));
+        assert_eq!(watchdog.deadline(), 2000);
         watchdog.update(1999);
         assert!(!watchdog.irq());
         watchdog.update(2000);
         assert!(watchdog.irq() && !watchdog.take_bite());
-        assert_eq!(watchdog.deadline(), Some(4000));
+        assert_eq!(watchdog.deadline(), 4000);
         watchdog.update(4000);
         assert!(watchdog.take_bite());
-        assert_eq!(watchdog.deadline(), None);
+        assert_eq!(watchdog.deadline(), NEVER);
     }
 
     #[test]
@@ -236,7 +238,7 @@ mod tests {
         assert_eq!(watchdog.read(VALUE, Width::Word, 500), 750);
         watchdog.write(CONTROL, Width::Word, 0, 500);
         assert_eq!(watchdog.read(VALUE, Width::Word, 900), 750);
-        assert_eq!(watchdog.deadline(), None);
+        assert_eq!(watchdog.deadline(), NEVER);
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //!
 //! Manual: ARM DDI 0406C, chapter B8 (generic timer), B8.1.5 (timers).
 
+use crate::NEVER;
 use crate::bus::low_word;
 
 /// A register of the timer, named as in ARM DDI 0406C B8.2.
@@ -102,11 +103,11 @@ impl Comparator {
         }
     }
 
-    /// The count at which the output becomes asserted, if it is not yet and will.
-    fn deadline(&self, count: u64) -> Option<u64> {
+    /// The count at which the output becomes asserted, if it is not yet.
+    fn deadline(&self, count: u64) -> u64 {
         let armed = self.control & (ENABLE | MASK) == ENABLE;
         let due = self.compare.max(self.held);
-        (armed && count < due).then_some(due)
+        if armed && count < due { due } else { NEVER }
     }
 }
 
@@ -170,24 +171,21 @@ impl Timer {
     }
 
     /// The machine's count at which the next output becomes asserted that is not
-    /// asserted at `now`; `None` when that takes a guest's write first.
+    /// asserted at `now`; [`NEVER`] when that takes a guest's write first.
     #[must_use]
-    pub fn deadline(&self, now: u64) -> Option<u64> {
-        match (self.deadline_physical(now), self.deadline_virtual(now)) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+    pub fn deadline(&self, now: u64) -> u64 {
+        self.deadline_physical(now).min(self.deadline_virtual(now))
     }
 
     /// The same for the physical timer's output alone.
     #[must_use]
-    pub fn deadline_physical(&self, now: u64) -> Option<u64> {
+    pub fn deadline_physical(&self, now: u64) -> u64 {
         self.physical.deadline(now)
     }
 
     /// The same for the virtual timer's output alone.
     #[must_use]
-    pub fn deadline_virtual(&self, now: u64) -> Option<u64> {
+    pub fn deadline_virtual(&self, now: u64) -> u64 {
         self.virtual_.deadline(now)
     }
 }
@@ -227,16 +225,16 @@ mod tests {
     #[test]
     fn a_deadline_is_the_earliest_output_not_yet_asserted() {
         let mut timer = Timer::new();
-        assert_eq!(timer.deadline(1000), None);
+        assert_eq!(timer.deadline(1000), NEVER);
         timer.write(Register::VirtualCompare, 1500, 1000);
         timer.write(Register::VirtualControl, 1, 1000);
         timer.write(Register::PhysicalCompare, 1200, 1000);
         timer.write(Register::PhysicalControl, 1, 1000);
-        assert_eq!(timer.deadline(1000), Some(1200));
-        assert_eq!(timer.deadline(1200), Some(1500));
-        assert_eq!(timer.deadline(1500), None);
+        assert_eq!(timer.deadline(1000), 1200);
+        assert_eq!(timer.deadline(1200), 1500);
+        assert_eq!(timer.deadline(1500), NEVER);
         timer.write(Register::PhysicalControl, 3, 1000);
-        assert_eq!(timer.deadline(1000), Some(1500));
+        assert_eq!(timer.deadline(1000), 1500);
     }
 
     #[test]
@@ -247,7 +245,7 @@ mod tests {
         timer.write(Register::VirtualValue, 50, 1000);
         timer.write(Register::VirtualControl, 1, 1000);
         assert_eq!(timer.read(Register::VirtualCompare, 1000), 1050);
-        assert_eq!(timer.deadline(1000), Some(1050));
+        assert_eq!(timer.deadline(1000), 1050);
     }
 
     /// A guest that handles each tick at once, late or not. Returns when it was interrupted.
@@ -275,7 +273,7 @@ mod tests {
     #[test]
     fn missed_ticks_come_one_by_one_until_all_have_come() {
         let mut timer = ticking();
-        assert_eq!(timer.deadline(250), Some(300));
+        assert_eq!(timer.deadline(250), 300);
         // Kept from running until 770: those of 300 to 700 were missed.
         let late = ticks(&mut timer, 100, 770, 1301);
         assert_eq!(late, [770, 820, 870, 920, 970, 1020, 1070, 1120, 1170, 1220, 1300]);
@@ -286,7 +284,7 @@ mod tests {
         let mut timer = ticking();
         timer.write(Register::PhysicalCompare, 400, 500);
         assert!(!timer.output_physical(500));
-        assert_eq!(timer.deadline(500), Some(550));
+        assert_eq!(timer.deadline(500), 550);
         // The condition is met nevertheless.
         assert_eq!(timer.read(Register::PhysicalControl, 500), 5);
     }
@@ -295,7 +293,7 @@ mod tests {
     fn a_timer_set_anew_each_time_is_not_held_back() {
         let mut timer = ticking();
         timer.write(Register::PhysicalCompare, 460, 450);
-        assert_eq!(timer.deadline(450), Some(460));
+        assert_eq!(timer.deadline(450), 460);
         assert!(timer.output_physical(460));
     }
 }

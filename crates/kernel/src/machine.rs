@@ -160,12 +160,10 @@ impl Platform for Machine {
         self.description.timer_hz
     }
 
-    fn arm(&mut self, deadline: Option<u64>) {
-        match (&mut self.timer, deadline) {
-            (Timer::Generic(timer), Some(deadline)) => timer.arm(deadline),
-            (Timer::Generic(timer), None) => timer.disarm(),
-            (Timer::A9Global(timer), Some(deadline)) => timer.arm(deadline),
-            (Timer::A9Global(timer), None) => timer.disarm(),
+    fn arm(&mut self, deadline: u64) {
+        match &mut self.timer {
+            Timer::Generic(timer) => timer.arm(deadline),
+            Timer::A9Global(timer) => timer.arm(deadline),
         }
     }
 

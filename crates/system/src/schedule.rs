@@ -84,7 +84,7 @@ fn run(system: &System, core: u32, repeats: u64, pieces: &mut Vec<Piece>) -> u64
     let (first, mut now) = (pieces.len(), 0);
     while now < repeats && pieces.len() - first < MOST_PIECES {
         let vm = scheduler.pick(now).map(Id::index);
-        let end = scheduler.deadline().unwrap_or(repeats).min(repeats);
+        let end = scheduler.deadline().min(repeats);
         match pieces.last_mut() {
             Some(last) if now > 0 && last.vm == vm => last.end = end,
             _ => pieces.push(Piece { vm, start: now, end }),

@@ -8,6 +8,7 @@
 //!
 //! - No slot has length 0; `frame` is the sum of the lengths.
 
+use crate::NEVER;
 use crate::quotient::quotient;
 use entresol_abi::image::MAX_SLOTS;
 
@@ -40,7 +41,7 @@ impl Table {
         count: 0,
         frame: 0,
         current: 0,
-        end: 0,
+        end: NEVER,
     };
 
     /// The slots that have a length, as many as there is room for, from `now` on.
@@ -51,7 +52,9 @@ impl Table {
             table.count += 1;
             table.frame += slot.length;
         }
-        table.end = now + table.slot().length;
+        if table.frame > 0 {
+            table.end = now + table.slot().length;
+        }
         table
     }
 
@@ -74,8 +77,8 @@ impl Table {
     }
 
     /// When the slot ends.
-    pub(super) fn end(&self) -> Option<u64> {
-        (self.frame > 0).then_some(self.end)
+    pub(super) const fn end(&self) -> u64 {
+        self.end
     }
 
     fn slot(&self) -> Slot {
@@ -96,7 +99,7 @@ mod tests {
     fn without_slots_all_is_open_for_ever() {
         let mut table = Table::new(&[slot(0, 1)], 0);
         assert_eq!(table.open(u64::MAX), ALL);
-        assert_eq!(table.end(), None);
+        assert_eq!(table.end(), NEVER);
     }
 
     proptest! {
@@ -123,7 +126,7 @@ mod tests {
                     })
                     .unwrap();
                 prop_assert_eq!(table.open(now), expected.open);
-                prop_assert_eq!(table.end(), Some(now - inside + expected.length));
+                prop_assert_eq!(table.end(), now - inside + expected.length);
             }
         }
     }

@@ -31,7 +31,7 @@ fn there_is_no_vcpu_past_the_last() {
 fn nothing_ready_is_idle() {
     let mut scheduler = Scheduler::new(SLICE);
     assert_eq!(scheduler.pick(0), None);
-    assert_eq!(scheduler.deadline(), None);
+    assert_eq!(scheduler.deadline(), NEVER);
     scheduler.expire();
     assert_eq!(scheduler.current(), None);
 }
@@ -59,7 +59,7 @@ fn a_turn_passed_unasked_is_as_if_expired() {
     // From 0 to 1 to 3.
     scheduler.turned(id(3), 30);
     assert_eq!(scheduler.current(), Some(id(3)));
-    assert_eq!(scheduler.deadline(), Some(30 + SLICE));
+    assert_eq!(scheduler.deadline(), 30 + SLICE);
     assert_eq!(scheduler.pick(50), Some(id(3)));
     // 0 passed its turn before 1 did.
     assert_eq!(scheduler.pick(30 + SLICE), Some(id(0)));
@@ -75,11 +75,11 @@ fn a_turn_passed_unasked_is_as_if_expired() {
 fn equals_take_turns_of_one_slice() {
     let mut scheduler = with(&[5, 5, 5]);
     assert_eq!(scheduler.pick(0), Some(id(0)));
-    assert_eq!(scheduler.deadline(), Some(100));
+    assert_eq!(scheduler.deadline(), 100);
     assert_eq!(scheduler.pick(99), Some(id(0)));
-    assert_eq!(scheduler.deadline(), Some(100));
+    assert_eq!(scheduler.deadline(), 100);
     assert_eq!(scheduler.pick(100), Some(id(1)));
-    assert_eq!(scheduler.deadline(), Some(200));
+    assert_eq!(scheduler.deadline(), 200);
     assert_eq!(scheduler.pick(200), Some(id(2)));
     assert_eq!(scheduler.pick(300), Some(id(0)));
 }
@@ -88,7 +88,7 @@ fn equals_take_turns_of_one_slice() {
 fn one_without_equals_needs_no_timer() {
     let mut scheduler = with(&[5, 6]);
     scheduler.pick(0);
-    assert_eq!(scheduler.deadline(), None);
+    assert_eq!(scheduler.deadline(), NEVER);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_preempted_vcpu_keeps_its_turn_and_the_rest_of_its_slice() {
     assert_eq!(scheduler.pick(60), Some(id(2)));
     scheduler.block(id(2));
     assert_eq!(scheduler.pick(70), Some(id(0)));
-    assert_eq!(scheduler.deadline(), Some(110));
+    assert_eq!(scheduler.deadline(), 110);
     assert_eq!(scheduler.pick(110), Some(id(1)));
 }
 
@@ -110,7 +110,7 @@ fn yielding_lets_every_equal_run_first() {
     scheduler.pick(0);
     scheduler.expire();
     assert_eq!(scheduler.pick(10), Some(id(1)));
-    assert_eq!(scheduler.deadline(), Some(110));
+    assert_eq!(scheduler.deadline(), 110);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_late_pick_does_not_take_from_the_next_slice() {
     let mut scheduler = with(&[5, 5]);
     scheduler.pick(0);
     assert_eq!(scheduler.pick(1000), Some(id(1)));
-    assert_eq!(scheduler.deadline(), Some(1100));
+    assert_eq!(scheduler.deadline(), 1100);
 }
 
 /// What the scheduler does, with lists.
@@ -260,7 +260,7 @@ proptest! {
                 Step::Pick(passed) => {
                     now += passed;
                     prop_assert_eq!(scheduler.pick(now).map(Id::index), lists.pick(now));
-                    prop_assert!(scheduler.deadline().is_none_or(|end| end > now));
+                    prop_assert!(scheduler.deadline() > now);
                 }
             }
             check(&scheduler);
@@ -281,7 +281,7 @@ proptest! {
         let mut now = 0;
         for passed in preemptions {
             let Some(vcpu) = scheduler.pick(now) else { break };
-            let run = scheduler.deadline().map_or(passed, |end| passed.min(end - now));
+            let run = passed.min(scheduler.deadline() - now);
             ran[vcpu.index()] += run;
             now += run;
             scheduler.ready(urgent);
