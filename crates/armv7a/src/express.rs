@@ -107,6 +107,12 @@ impl Express {
         },
         displaced: NOBODY,
     };
+
+    /// Whether it was taken and not settled.
+    #[inline(always)]
+    pub(crate) const fn is_unsettled(&self) -> bool {
+        self.displaced != NOBODY
+    }
 }
 
 const _: () = assert!(offset_of!(Vcpu, pending) - SP == (STATE - 1) * 4 && SP == 13 * 4);
@@ -238,7 +244,7 @@ impl Hypervisor {
     /// Whether the express was taken and not settled.
     #[inline(always)]
     pub(crate) fn took_express(&self) -> bool {
-        self.express.displaced != NOBODY
+        self.express.is_unsettled()
     }
 
     /// Makes up for what the express left out: first who runs, then, when the guest has trapped

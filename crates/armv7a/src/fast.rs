@@ -25,6 +25,7 @@ mod multiple;
 mod status;
 mod system;
 pub(crate) mod system_call;
+mod timer;
 pub(crate) mod turn;
 
 use crate::guest::{Guest, LastException};

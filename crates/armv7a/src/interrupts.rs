@@ -142,8 +142,7 @@ impl Hypervisor {
         let index = self.loaded % MAX_VMS;
         let Some(platform) = &mut self.platform else { return };
         let guest = &mut self.guests[index];
-        for line in &mut guest.interrupts {
-            let Some(line) = line else { continue };
+        for line in guest.interrupts.iter_mut().map_while(Option::as_mut) {
             if line.delivered && !guest.board.gic.is_active(line.guest) {
                 line.delivered = false;
                 guest.board.gic.set_line(line.guest, false);

@@ -115,10 +115,10 @@ pub struct Board {
     deadline: u64,
     /// What the deadline is of.
     only: Only,
-    /// How the lines of the timers, the clock and the watchdog are driven.
-    driven: [bool; 4],
-    /// How the UART's line is driven.
-    driven_uart: bool,
+    /// What comes first of all but the timers, as a count of the VM's.
+    others: u64,
+    /// How the lines are driven: a bit each, by number but for the sixth bit of that.
+    driven: u32,
 }
 
 impl Board {
@@ -136,8 +136,8 @@ impl Board {
             flags: 0,
             deadline: NEVER,
             only: Only::Unknown,
-            driven: [false; 4],
-            driven_uart: false,
+            others: NEVER,
+            driven: 0,
         }
     }
 
@@ -156,8 +156,7 @@ impl Board {
         self.gic.reset();
         self.uart.reset();
         self.only = Only::Unknown;
-        self.driven = [false; 4];
-        self.driven_uart = false;
+        self.driven = 0;
     }
 
     /// The rest of a reset.
@@ -174,7 +173,7 @@ impl Board {
         self.watchdog = Sp805::new();
         self.promises.forget();
         self.flags = 0;
-        self.deadline = NEVER;
+        (self.others, self.deadline) = (NEVER, NEVER);
     }
 
     /// The VM is to show every `period` ticks that it is alive, from its next start on.
@@ -316,8 +315,10 @@ impl Board {
 
     /// A guest writes a timer register by coprocessor.
     pub fn write_timer(&mut self, register: timer::Register, value: u64, now: u64) {
-        self.timer.write(register, value, self.clock.count(now));
-        self.update(now);
+        let now = self.clock.count(now);
+        if self.timer.write(register, value, now) {
+            self.update_timers(now);
+        }
     }
 
     /// The VM's count.
@@ -350,29 +351,24 @@ impl Board {
         let now = self.clock.count(now);
         self.rtc.update(now);
         self.watchdog.update(now);
-        let driven = [
-            self.timer.output_physical(now),
-            self.timer.output_virtual(now),
-            self.rtc.irq(),
-            self.watchdog.irq(),
-        ];
-        let old = core::mem::replace(&mut self.driven, driven);
-        if driven != old {
-            let lines = [PHYSICAL_TIMER_IRQ, VIRTUAL_TIMER_IRQ, RTC_IRQ, WATCHDOG_IRQ];
-            for (line, (level, old)) in lines.into_iter().zip(driven.into_iter().zip(old)) {
-                if level != old {
-                    self.gic.set_line(line, level);
-                }
-            }
-        }
+        self.drive(RTC_IRQ, self.rtc.irq());
+        self.drive(WATCHDOG_IRQ, self.watchdog.irq());
         self.drive_uart();
         if self.watchdog.take_bite() {
             self.promises.broke(Event::Watchdog);
         }
         self.promises.update(now);
-        let (physical, virtual_) =
-            (self.timer.deadline_physical(now), self.timer.deadline_virtual(now));
-        let others = self.rtc.deadline().min(self.watchdog.deadline()).min(self.promises.first());
+        self.others = self.rtc.deadline().min(self.watchdog.deadline()).min(self.promises.first());
+        self.update_timers(now);
+    }
+
+    /// Brings the timers' lines and the deadline up to date, at a count of the VM's.
+    fn update_timers(&mut self, now: u64) {
+        let (physical, virtual_) = (self.timer.physical(now), self.timer.virtual_(now));
+        self.drive(PHYSICAL_TIMER_IRQ, physical.asserted);
+        self.drive(VIRTUAL_TIMER_IRQ, virtual_.asserted);
+        let (physical, virtual_) = (physical.next, virtual_.next);
+        let others = self.others;
         let first = physical.min(virtual_).min(others);
         self.only = match (virtual_.min(others), physical.min(others)) {
             (NEVER, _) => Only::Physical,
@@ -382,19 +378,27 @@ impl Board {
         self.deadline = self.clock.when(first);
     }
 
+    /// Drives a line.
+    #[inline]
+    fn drive(&mut self, line: u32, level: bool) {
+        if (self.driven >> (line % 32) & 1 == 1) != level {
+            self.driven ^= 1 << (line % 32);
+            self.gic.set_line(line, level);
+        }
+    }
+
     /// [`Board::update`] for when the deadline has come, if all it stands for is one timer;
     /// `false`, and nothing done, if not.
     #[inline]
     pub fn ring(&mut self) -> bool {
-        let [physical, virtual_, ..] = &mut self.driven;
         match core::mem::replace(&mut self.only, Only::Unknown) {
             Only::Unknown => return false,
             Only::Physical => {
-                *physical = true;
+                self.driven |= 1 << PHYSICAL_TIMER_IRQ;
                 self.gic.raise_line::<PHYSICAL_TIMER_IRQ>();
             }
             Only::Virtual => {
-                *virtual_ = true;
+                self.driven |= 1 << VIRTUAL_TIMER_IRQ;
                 self.gic.raise_line::<VIRTUAL_TIMER_IRQ>();
             }
         }
@@ -425,11 +429,7 @@ impl Board {
     /// Brings the UART's line up to date.
     #[inline]
     fn drive_uart(&mut self) {
-        let level = self.uart.irq();
-        if level != self.driven_uart {
-            self.driven_uart = level;
-            self.gic.set_line(UART_IRQ, level);
-        }
+        self.drive(UART_IRQ, self.uart.irq());
     }
 
     /// Whether the vCPU's IRQ input is asserted.
@@ -463,8 +463,8 @@ impl Board {
         let has_uart = self.flags & flags::UART != 0;
         self.irq()
             || self.fiq()
-            || timer.deadline_physical(now) != NEVER && gic.would_assert(PHYSICAL_TIMER_IRQ)
-            || timer.deadline_virtual(now) != NEVER && gic.would_assert(VIRTUAL_TIMER_IRQ)
+            || timer.physical(now).next != NEVER && gic.would_assert(PHYSICAL_TIMER_IRQ)
+            || timer.virtual_(now).next != NEVER && gic.would_assert(VIRTUAL_TIMER_IRQ)
             || self.rtc.deadline() != NEVER && gic.would_assert(RTC_IRQ)
             // It interrupts or bites.
             || self.watchdog.deadline() != NEVER
