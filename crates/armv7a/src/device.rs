@@ -31,6 +31,9 @@ impl Hypervisor {
         }
         let mut length = 4;
         let Some(access) = self.access_at_pc(&mut length) else {
+            if self.is_taken_away() {
+                return;
+            }
             return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         };
         self.give_way();

@@ -134,6 +134,9 @@ impl Hypervisor {
     /// its second half is on a page that is not mapped yet or is not what it was.
     #[inline(never)]
     fn meaningless(&mut self) {
+        if self.is_taken_away() {
+            return;
+        }
         let vcpu = &self.guest_called().vcpu;
         let (pc, thumb) = (vcpu.pc, vcpu.thumb());
         if !thumb || pc & 0xfff != code::LAST_HALF || self.straddling(pc).is_none() {
@@ -148,6 +151,13 @@ impl Hypervisor {
         if let Ok(mapping) = memory.walk(&linear, &guest.vcpu.cp15, pc) {
             code::forget_straddling(&mut guest.shadow, &mut linear, mapping.gpa);
         }
+    }
+
+    /// Whether the page of the instruction at pc was taken away by the other vCPU since it trapped: it
+    /// is to be fetched again.
+    pub(crate) fn is_taken_away(&mut self) -> bool {
+        let guest = self.guest_called();
+        guest.siblings.is_some() && guarded::half(guest.vcpu.pc).is_none()
     }
 
     /// Emulates the instruction at pc, which is `known` if it is promoted.

@@ -85,7 +85,7 @@ saved!(prefetch_abort_saved, trap::prefetch_abort, "");
 saved!(timer_saved, Hypervisor::timed, "");
 saved!(device_saved, trap::device, "mov r2, r9\nmov r3, r10");
 
-/// An interrupt: the express, or the handler. As in [`saved!`].
+/// An interrupt: the express, the guest's own timer, or the handler. As in [`saved!`].
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(crate) unsafe extern "C" fn interrupt() {
@@ -99,12 +99,14 @@ pub(crate) unsafe extern "C" fn interrupt() {
         "cps #0x13",
         "ldr sp, [r0, #{STACK}]",
         "bl {express}",
+        "bl {own}",
         "bl {handler}",
         "b {resume}",
         PC = const PC,
         PSR = const PSR,
         STACK = const STACK,
         express = sym express,
+        own = sym fast::own::own,
         handler = sym trap::interrupt,
         resume = sym resume,
     )

@@ -59,6 +59,12 @@ pub(crate) struct Express {
     pub(crate) deadline: u64,
     /// What the timer is armed for then.
     pub(crate) next: u64,
+    /// What it is armed for when the loaded guest's own timer has come.
+    pub(crate) rest: u64,
+    /// The guest whose own timer that is, if the entry code may settle it ([`own`]); or null.
+    ///
+    /// [`own`]: crate::fast::own
+    pub(crate) own: *mut Guest,
     /// When it was taken.
     at: u64,
     /// Of the interrupted guest: `r13`, `r14`, `pc`, `psr`, `status`, `pending`.
@@ -91,6 +97,8 @@ impl Express {
         guest: core::ptr::null_mut(),
         deadline: 0,
         next: 0,
+        rest: NEVER,
+        own: core::ptr::null_mut(),
         at: 0,
         state: [0; STATE],
         spsr: 0,
@@ -302,6 +310,22 @@ impl Hypervisor {
     }
 }
 
+/// Arms the timer, which has come, for what is in `r4` and `r5`; in `r2` are the registers of the
+/// Cortex-A9's or null; changes `r6`.
+macro_rules! arm {
+    () => {
+        // In the order of `devices::timer`; CNTP_CVAL.
+        concat!(
+            "cmp r2, #0\nbeq 4f\n",
+            "mov r6, #1\nstr r6, [r2, #0x08]\nstr r4, [r2, #0x10]\nstr r5, [r2, #0x14]\n",
+            "str r6, [r2, #0x0c]\nmov r6, #7\nstr r6, [r2, #0x08]\nb 5f\n",
+            "4: mcrr p15, 2, r4, r5, c14\nisb\n5:"
+        )
+    };
+}
+
+pub(crate) use arm;
+
 /// Takes the timer's interrupt if it is the one prepared for; returns if not, and leaves `r0` as
 /// it is. `loaded` is the guest that is loaded, whose registers are saved. About 100 instructions,
 /// the return to the guest included.
@@ -374,20 +398,8 @@ pub(crate) unsafe extern "C" fn express(loaded: *mut Guest, hypervisor: *mut Hyp
         "ldr r1, [r3, #0x0c]",
         "ldrd r4, r5, [r12, #{NEXT}]",
         "ldr r2, [r12, #{TIMER}]",
-        "cmp r2, #0",
-        "beq 4f",
-        // In the order of `devices::timer`.
-        "mov r6, #1",
-        "str r6, [r2, #0x08]",
-        "str r4, [r2, #0x10]",
-        "str r5, [r2, #0x14]",
-        "str r6, [r2, #0x0c]",
-        "mov r6, #7",
-        "str r6, [r2, #0x08]",
-        "b 5f",
-        "4: mcrr p15, 2, r4, r5, c14",  // CNTP_CVAL
-        "isb",
-        "5: str r1, [r3, #0x10]",
+        arm!(),
+        "str r1, [r3, #0x10]",
         // 4.
         "ldr r8, [r12, #{GUEST}]",
         "ldr r1, ={core} + {LOADED}",
@@ -395,6 +407,7 @@ pub(crate) unsafe extern "C" fn express(loaded: *mut Guest, hypervisor: *mut Hyp
         "str r1, [r12, #{DISPLACED}]",
         "mov r1, #0",
         "str r1, [r12, #{GUEST}]",
+        "str r1, [r12, #{OWN}]",
         "add r9, r12, #{STATE}",
         "ldmia r9, {{r1-r7}}",          // STATE, then SPSR
         "add r9, r8, #{SP}",
@@ -418,6 +431,7 @@ pub(crate) unsafe extern "C" fn express(loaded: *mut Guest, hypervisor: *mut Hyp
         GUEST = const offset_of!(Express, guest),
         DEADLINE = const offset_of!(Express, deadline),
         NEXT = const offset_of!(Express, next),
+        OWN = const offset_of!(Express, own),
         AT = const offset_of!(Express, at),
         STATE = const offset_of!(Express, state),
         VECTORS = const offset_of!(Express, vectors),

@@ -22,6 +22,7 @@ mod exception_return;
 mod fill;
 pub(crate) mod instruction;
 mod multiple;
+pub(crate) mod own;
 mod status;
 mod system;
 pub(crate) mod system_call;
@@ -244,7 +245,8 @@ impl Guest {
             vectors: if cp15.sctlr & SCTLR_V == 0 { cp15.vbar } else { HIGH_VECTORS },
             kernel: self.shadow.view(Side::Kernel),
             linear: linear::view(),
-            memory: self.shadow.memory,
+            // A walk whose result is filled in takes the lock of two vCPUs, which only handlers do.
+            memory: if self.siblings.is_some() { GuestMemory::EMPTY } else { self.shadow.memory },
             application: self.shadow.view(Side::Application),
             counters,
             opened: if self.vcpu.privileged() { opened } else { cp15.dacr },

@@ -73,8 +73,6 @@ pub(crate) struct Hypervisor {
     pub(crate) reschedule: bool,
     /// Deadline the timer is armed for.
     pub(crate) armed: u64,
-    /// Whether that is the only deadline there is.
-    pub(crate) armed_alone: bool,
     /// Whether the timer must be armed anew before a guest runs again.
     pub(crate) rearm: bool,
     /// What the timer's interrupt will do.
@@ -120,7 +118,6 @@ impl Hypervisor {
         held: 0,
         reschedule: true,
         armed: NEVER,
-        armed_alone: false,
         rearm: false,
         express: Express::NONE,
     };

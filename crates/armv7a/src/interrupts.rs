@@ -9,7 +9,7 @@
 
 use crate::consoles::SerialOf;
 use crate::cores;
-use crate::guest::Run;
+use crate::guest::{Guest, Run};
 use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor};
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_hv::NEVER;
@@ -44,12 +44,13 @@ impl Hypervisor {
             if matches!(guest.run, Run::Waiting) {
                 self.wake(self.loaded);
             }
+            self.arm_at(self.express.rest);
         } else {
             self.update_boards();
-        }
-        // Who is chosen anew is armed for, too.
-        if !core::mem::take(&mut self.armed_alone) && !self.reschedule {
-            self.arm();
+            // Who is chosen anew is armed for, too.
+            if !self.reschedule {
+                self.arm();
+            }
         }
     }
 
@@ -76,7 +77,6 @@ impl Hypervisor {
         if self.locks.deadline() <= now {
             self.settle_locks();
         }
-        self.armed_alone = false;
     }
 
     fn serial_fired(&mut self) {
@@ -152,14 +152,13 @@ impl Hypervisor {
     }
 
     /// Arms the timer for what comes first: a board's deadline or the scheduler's; and says what it
-    /// is armed for if the express is taken: what others wait for that are as urgent, and the end of
-    /// what its guest may run.
+    /// is armed for when the loaded guest's own timer has come, and if the express is taken: what
+    /// others wait for that are as urgent, and the end of what its guest may run.
     #[inline(never)]
     pub(crate) fn arm(&mut self) {
         let turns = self.scheduler().deadline();
         let waits = self.locks.deadline();
-        let (mut first, mut next) = (turns.min(waits), waits);
-        let mut alone = first == NEVER;
+        let (mut own, mut rest, mut next) = (NEVER, turns.min(waits), waits);
         let running = self.turns.current().map_or(0, |id| self.turns.priority(id));
         for index in 0..self.count {
             let board = &self.guests[index % MAX_VMS].board;
@@ -169,22 +168,32 @@ impl Hypervisor {
             }
             // What interrupts the less urgent can wait until they may run.
             let priority = if board.may_ring_late() { self.turns.priority(id) } else { u32::MAX };
-            let own = self.express.bit >> index & 1 == 1;
-            if own {
+            if self.express.bit >> index & 1 == 1 {
                 next = next.min(self.express.deadline.saturating_add(self.turns.allowance(id)));
             } else if priority >= self.express.priority {
                 next = next.min(deadline);
             }
-            if priority >= running {
-                alone &= index == self.loaded;
-                first = first.min(deadline);
+            if index == self.loaded && priority != u32::MAX {
+                own = deadline;
+            } else if priority >= running {
+                rest = rest.min(deadline);
             }
         }
+        let guest: *mut Guest = self.guest();
+        // The entry code knows nothing of stubs, nor of a clock that stands.
+        let simple = own != NEVER && !self.guest().promotion.on;
+        self.express.own = if simple { guest } else { core::ptr::null_mut() };
+        self.express.rest = rest;
         self.express.next = next.min(self.turns.gate.until);
-        self.armed_alone = alone;
-        if first != self.armed {
-            self.armed = first;
-            self.platform().arm(first);
+        self.arm_at(rest.min(own));
+    }
+
+    /// Arms the timer, unless it is armed for that.
+    #[inline]
+    fn arm_at(&mut self, deadline: u64) {
+        if deadline != self.armed {
+            self.armed = deadline;
+            self.platform().arm(deadline);
         }
     }
 }

@@ -195,13 +195,12 @@ impl Hypervisor {
         } else if news & news::ACCESS != 0
             && let Some(access) = siblings.asked()
         {
-            siblings.answer(self.access_for_other(access));
-            cp15::let_others_go_on();
+            self.access_for_other(siblings, access);
         }
     }
 
     /// Makes an access to the board for vCPU 1.
-    fn access_for_other(&mut self, access: siblings::Access) -> Option<u32> {
+    fn access_for_other(&mut self, siblings: &Siblings, access: siblings::Access) {
         let now = self.platform().now();
         let at = GuestPhys(access.at);
         let width = match access.bytes {
@@ -214,8 +213,10 @@ impl Hypervisor {
             None => board.read(at, width, now),
             Some(value) => board.write(at, width, value, now).map(|()| 0),
         };
+        siblings.answer(loaded.ok());
+        cp15::let_others_go_on();
+        // Last, because the express may leave it out.
         self.after_board(at);
-        loaded.ok()
     }
 
     /// The loaded vCPU 1 makes an access to what is vCPU 0's.

@@ -5,9 +5,9 @@
 //! ARM DDI 0406C: B8.1 (generic timer), B8.2 (registers).
 
 use super::run_all;
-use crate::a32;
 use crate::case::{Case, Mode, Set};
 use crate::harness::Phase;
+use crate::{a32, t32};
 use entresol_guest::board;
 
 /// Timers that are due interrupt; PL0 reads the counters only if it may.
@@ -135,4 +135,37 @@ pub(crate) fn run(phase: Phase) {
     let set = &[Set::TimerInterrupt];
     let modes = &Mode::PRIVILEGED;
     run_all(phase, &[Case { name: "cntv_interrupt", code, modes, set, conditional: false }]);
+    // While nothing traps: a loop of one instruction.
+    let code = a32!(
+        "mov r0, #0x2000",
+        "mcr p15, 0, r0, c14, c3, 0",
+        "mov r0, #1",
+        "mcr p15, 0, r0, c14, c3, 1",
+        "cpsie i",
+        "1: b 1b"
+    );
+    run_all(phase, &[Case { name: "cntv_strikes", code, modes, set, conditional: false }]);
+    let code = t32!(
+        "mov.w r0, #0x2000",
+        "mcr p15, 0, r0, c14, c3, 0",
+        "mov.w r0, #1",
+        "mcr p15, 0, r0, c14, c3, 1",
+        "cpsie i",
+        "1: b 1b"
+    );
+    run_all(phase, &[Case { name: "cntv_strikes_t32", code, modes, set, conditional: false }]);
+    if phase == Phase::Hot {
+        // Applications may not execute it.
+        return;
+    }
+    let code = a32!(
+        "mov r0, #0x2000",
+        "mcr p15, 0, r0, c14, c3, 0",
+        "mov r0, #1",
+        "mcr p15, 0, r0, c14, c3, 1",
+        "cpsie i, #0x10",
+        "1: b 1b"
+    );
+    let modes = &Mode::SUPERVISOR;
+    run_all(phase, &[Case { name: "cntv_strikes_user", code, modes, set, conditional: false }]);
 }
