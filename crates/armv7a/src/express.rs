@@ -61,6 +61,8 @@ pub(crate) struct Express {
     pub(crate) next: u64,
     /// What it is armed for when the loaded guest's own timer has come.
     pub(crate) rest: u64,
+    /// Which guest that was.
+    pub(crate) rest_of: usize,
     /// The guest whose own timer that is, if the entry code may settle it ([`own`]); or null.
     ///
     /// [`own`]: crate::fast::own
@@ -98,6 +100,7 @@ impl Express {
         deadline: 0,
         next: 0,
         rest: NEVER,
+        rest_of: NOBODY,
         own: core::ptr::null_mut(),
         at: 0,
         state: [0; STATE],

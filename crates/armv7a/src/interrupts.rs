@@ -183,7 +183,7 @@ impl Hypervisor {
         // The entry code knows nothing of stubs, nor of a clock that stands.
         let simple = own != NEVER && !self.guest().promotion.on;
         self.express.own = if simple { guest } else { core::ptr::null_mut() };
-        self.express.rest = rest;
+        (self.express.rest, self.express.rest_of) = (rest, self.loaded);
         self.express.next = next.min(self.turns.gate.until);
         self.arm_at(rest.min(own));
     }

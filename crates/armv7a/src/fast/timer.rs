@@ -126,15 +126,21 @@ impl Hypervisor {
             return guest;
         }
         let value = u64::from(registers[high]) << 32 | u64::from(registers[low]);
+        // What else the timer is armed for is known, if it was for this guest and its board's deadline
+        // is no part of it.
+        let express = &mut hypervisor.express;
         let before = guest.board.deadline();
+        let apart = before == NEVER || guest.board.may_ring_late();
         guest.board.write_timer(register, value, now);
         let deadline = guest.board.deadline();
         if deadline != before {
-            let (armed, alone) = (hypervisor.armed, hypervisor.armed_alone);
-            if armed == NEVER || alone && armed == before {
-                // That is all that the machine's timer is armed for.
-                (hypervisor.armed, hypervisor.armed_alone) = (deadline, true);
-                platform.arm(deadline);
+            if apart && express.rest_of == hypervisor.loaded && guest.board.may_ring_late() {
+                express.own = if guest.promotion.on { core::ptr::null_mut() } else { guest };
+                let first = deadline.min(express.rest);
+                if first != hypervisor.armed {
+                    hypervisor.armed = first;
+                    platform.arm(first);
+                }
             } else {
                 hypervisor.arm();
             }
