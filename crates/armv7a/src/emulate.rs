@@ -392,8 +392,10 @@ impl Timer for Machine<'_> {
 const fn board_register(register: Register) -> board_timer::Register {
     match register {
         Register::PhysicalControl => board_timer::Register::PhysicalControl,
+        Register::PhysicalValue => board_timer::Register::PhysicalValue,
         Register::PhysicalCompare => board_timer::Register::PhysicalCompare,
         Register::VirtualControl => board_timer::Register::VirtualControl,
+        Register::VirtualValue => board_timer::Register::VirtualValue,
         Register::VirtualCompare => board_timer::Register::VirtualCompare,
     }
 }

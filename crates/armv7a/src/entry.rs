@@ -29,6 +29,7 @@ use crate::express::express;
 use crate::fast;
 use crate::guarded;
 use crate::guest::Guest;
+use crate::hypervisor::Hypervisor;
 use crate::trap;
 use crate::work;
 use core::arch::naked_asm;
@@ -80,6 +81,9 @@ saved!(undefined_saved, trap::undefined, "");
 saved!(supervisor_call_saved, trap::supervisor_call, "");
 saved!(data_abort_saved, trap::data_abort, "");
 saved!(prefetch_abort_saved, trap::prefetch_abort, "");
+// These get the word that trapped; DFSR and DFAR.
+saved!(timer_saved, Hypervisor::timed, "");
+saved!(device_saved, trap::device, "mov r2, r9\nmov r3, r10");
 
 /// An interrupt: the express, the guest's own timer, or the handler. As in [`saved!`].
 #[unsafe(naked)]

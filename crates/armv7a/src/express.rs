@@ -61,6 +61,8 @@ pub(crate) struct Express {
     pub(crate) next: u64,
     /// What it is armed for when the loaded guest's own timer has come.
     pub(crate) rest: u64,
+    /// Which guest that was.
+    pub(crate) rest_of: usize,
     /// The guest whose own timer that is, if the entry code may settle it ([`own`]); or null.
     ///
     /// [`own`]: crate::fast::own
@@ -100,6 +102,7 @@ impl Express {
         deadline: 0,
         next: 0,
         rest: NEVER,
+        rest_of: NOBODY,
         own: core::ptr::null_mut(),
         at: 0,
         state: [0; STATE],
@@ -117,6 +120,12 @@ impl Express {
         },
         displaced: NOBODY,
     };
+
+    /// Whether it was taken and not settled.
+    #[inline(always)]
+    pub(crate) const fn is_unsettled(&self) -> bool {
+        self.displaced != NOBODY
+    }
 }
 
 const _: () = assert!(offset_of!(Vcpu, pending) - SP == (STATE - 1) * 4 && SP == 13 * 4);
@@ -254,7 +263,7 @@ impl Hypervisor {
     /// Whether the express was taken and not settled.
     #[inline(always)]
     pub(crate) fn took_express(&self) -> bool {
-        self.express.displaced != NOBODY
+        self.express.is_unsettled()
     }
 
     /// Makes up for what the express left out: who made room; then, each time that the guest has

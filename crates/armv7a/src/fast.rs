@@ -26,6 +26,7 @@ pub(crate) mod own;
 mod status;
 mod system;
 pub(crate) mod system_call;
+mod timer;
 pub(crate) mod turn;
 
 use crate::guest::{Guest, LastException};

@@ -90,7 +90,7 @@ pub(crate) struct Guest {
     pub(crate) vm: Vm,
     /// Which notices may be given.
     pub(crate) notices: Notices,
-    /// Interrupts of passed-through devices: machine's number, guest's number, masked.
+    /// Interrupts of passed-through devices: none behind a gap.
     pub(crate) interrupts: [Option<Interrupt>; 8],
     /// Samples of its traps. Last, because it is large: offsets of the rest stay short.
     pub(crate) heat: HeatMap,

@@ -413,13 +413,13 @@ impl Hypervisor {
     /// the guest to resume.
     #[inline]
     pub(crate) fn leave(&mut self) -> *mut Guest {
-        self.give_way();
+        self.give_way_called();
+        self.guest().heed();
         if core::mem::take(&mut self.rearm) {
             self.arm();
             self.give_way_called();
         }
         if self.reschedule {
-            self.guest().heed();
             // It may come back by a path that renews nothing.
             self.renew();
             self.choose();
@@ -439,7 +439,6 @@ impl Hypervisor {
     #[inline(always)]
     pub(crate) fn leave_unchanged(&mut self) -> *mut Guest {
         if self.reschedule | self.rearm {
-            self.guest().heed();
             return self.leave();
         }
         self.give_way();

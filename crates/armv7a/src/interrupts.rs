@@ -141,8 +141,7 @@ impl Hypervisor {
         let index = self.loaded % MAX_VMS;
         let Some(platform) = &mut self.platform else { return };
         let guest = &mut self.guests[index];
-        for line in &mut guest.interrupts {
-            let Some(line) = line else { continue };
+        for line in guest.interrupts.iter_mut().map_while(Option::as_mut) {
             if line.delivered && !guest.board.gic.is_active(line.guest) {
                 line.delivered = false;
                 guest.board.gic.set_line(line.guest, false);
@@ -183,7 +182,7 @@ impl Hypervisor {
         // The entry code knows nothing of stubs, nor of a clock that stands.
         let simple = own != NEVER && !self.guest().promotion.on;
         self.express.own = if simple { guest } else { core::ptr::null_mut() };
-        self.express.rest = rest;
+        (self.express.rest, self.express.rest_of) = (rest, self.loaded);
         self.express.next = next.min(self.turns.gate.until);
         self.arm_at(rest.min(own));
     }

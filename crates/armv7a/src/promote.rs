@@ -40,9 +40,10 @@ const MISSES: u32 = 64;
 const DEAR: u32 = 8;
 /// Traps between two samples of a series, after one that said nothing new.
 const SKIPPED: u32 = 5;
-/// Each sample of a site that cannot be promoted, or is already, makes this longer, up to the
-/// longest; a promotion makes it short again.
-const LONGEST: u32 = 256;
+/// Each series makes this longer, up to the longest; a promotion makes it short again.
+const LONGEST: u32 = 64;
+/// An interrupt is as good as so many calls: an application that does nothing else has no others.
+const INTERRUPT: u32 = 4;
 /// Most traps from a handler to the sample: else it would always see what follows one.
 const MOST_TRAPS: u32 = 16;
 /// Spreads the clock over them: 2^32 by the golden ratio.
@@ -195,7 +196,6 @@ impl Promotion {
         }
         let threshold = threshold.max(1);
         if heat.samples >= threshold {
-            self.period = (self.period + 1).min(LONGEST);
             self.left = self.left.saturating_sub(DEAR);
             return false;
         }
@@ -427,6 +427,17 @@ impl Guest {
         self.promotion.pulled = false;
     }
 
+    /// The guest goes on as it stopped, unless its board interrupts it: `false` then.
+    #[inline]
+    pub(crate) fn undisturbed(&mut self) -> bool {
+        self.note_pending();
+        let undisturbed = self.vcpu.pending & !self.status() == 0;
+        if undisturbed {
+            self.goes_on();
+        }
+        undisturbed
+    }
+
     /// `vcpu` was changed while it did not run: what is in the shared page is old.
     pub(crate) fn renewed(&mut self) {
         self.promotion.pulled = true;
@@ -478,10 +489,24 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn prepare_samples(&mut self) {
         let guest = self.guest();
-        guest.promotion.calls = guest.promotion.period;
-        guest.promotion.left = MISSES;
+        let promotion = &mut guest.promotion;
+        promotion.calls = promotion.period;
+        promotion.period = (promotion.period + promotion.period / 4 + 1).min(LONGEST);
+        promotion.left = MISSES;
         if guest.vm.flags & flags::EAGER == 0 {
             self.prepare_sample();
+        }
+    }
+
+    /// An interrupt came.
+    #[inline]
+    pub(crate) fn interrupt_samples(&mut self) {
+        let promotion = &mut self.guest().promotion;
+        if promotion.calls > INTERRUPT {
+            promotion.calls -= INTERRUPT;
+        } else {
+            self.give_way();
+            self.prepare_samples();
         }
     }
 

@@ -94,9 +94,13 @@ impl Hypervisor {
                 ..image::Passthrough::default()
             });
             let given = image::table::<image::Passthrough>(image, vm.passthrough).unwrap_or(&[]);
-            for (device, line) in given.iter().zip(guest.interrupts.iter_mut()) {
+            let mut lines = guest.interrupts.iter_mut();
+            for device in given {
                 guest.shadow.passthrough.add(device);
-                if device.host_irq != 0 && cpu == 0 {
+                if device.host_irq != 0
+                    && cpu == 0
+                    && let Some(line) = lines.next()
+                {
                     *line = Some(Line {
                         machine: device.host_irq,
                         guest: device.guest_irq,

@@ -33,6 +33,8 @@ pub(crate) const ATTEMPTS: u32 = 6;
 
 /// FSR for a place where nothing is: synchronous external abort, not translation.
 const EXTERNAL: u32 = 0x008;
+/// DFSR.WnR.
+const WROTE: u32 = 1 << 11;
 
 /// An undefined instruction: something sensitive, or the guest's own.
 pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
@@ -116,17 +118,40 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
 
 /// A load or store failed.
 pub(crate) extern "C" fn data_abort(loaded: *mut Guest) -> *mut Guest {
+    aborted(loaded, cp15::data_fault_status(), cp15::data_fault_address())
+}
+
+/// A load or store of a kernel failed on a page of its board that it touched lately.
+pub(crate) extern "C" fn device(
+    loaded: *mut Guest,
+    _: u32,
+    status: u32,
+    address: u32,
+) -> *mut Guest {
+    // SAFETY: the one handler that runs.
+    let hypervisor = unsafe { core() };
+    let guest = hypervisor.guest();
+    let in_stub = guest.vcpu.pc >> 20 == guest.shadow.stubs.hole();
+    guest.heed();
+    if !hypervisor.took_express()
+        && !in_stub
+        && let Some(guest) = hypervisor.usual_device(address, status & WROTE != 0)
+    {
+        return guest;
+    }
+    aborted(loaded, status, address)
+}
+
+fn aborted(loaded: *mut Guest, status: u32, address: u32) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     if hypervisor.took_express() {
         return hypervisor.settle_express();
     }
     hypervisor.stopped_lightly();
-    let status = cp15::data_fault_status();
-    let address = cp15::data_fault_address();
     hypervisor.guest().heed();
     if is_mapping_fault(status) {
-        let store = status & 1 << 11 != 0;
+        let store = status & WROTE != 0;
         if let Some(guest) = hypervisor.usual_device(address, store) {
             return guest;
         }
@@ -152,8 +177,7 @@ pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     hypervisor.stopped_lightly();
     hypervisor.interrupted();
     if hypervisor.guest().promotion.on {
-        hypervisor.give_way_called();
-        hypervisor.prepare_samples();
+        hypervisor.interrupt_samples();
     }
     hypervisor.leave_unchanged()
 }

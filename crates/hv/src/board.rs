@@ -54,13 +54,6 @@ pub const PHYSICAL_TIMER_IRQ: u32 = 30;
 /// The virtual timer's interrupt: PPI 11.
 pub const VIRTUAL_TIMER_IRQ: u32 = 27;
 
-/// Interrupts whose lines change as time passes; those of the timers are the first two.
-const LINES: [u8; 4] =
-    [PHYSICAL_TIMER_IRQ as u8, VIRTUAL_TIMER_IRQ as u8, RTC_IRQ as u8, WATCHDOG_IRQ as u8];
-
-/// The timers' of [`LINES`].
-const TIMERS: u8 = 0b11;
-
 /// What a guest reads and writes once for every interrupt, decoded before all else.
 const ACKNOWLEDGE: GuestPhys = GuestPhys(GIC_INTERFACE.0 + 0x0c);
 const END: GuestPhys = GuestPhys(GIC_INTERFACE.0 + 0x10);
@@ -120,14 +113,12 @@ pub struct Board {
     clock: Clock,
     flags: u32,
     deadline: u64,
-    /// The VM's count at which anything but a timer changes; 0 until that is known.
-    others: u64,
     /// What the deadline is of.
     only: Only,
-    /// How the lines of the timers, the clock and the watchdog are driven, as bits of [`LINES`].
-    driven: u8,
-    /// How the UART's line is driven.
-    driven_uart: bool,
+    /// What comes first of all but the timers, as a count of the VM's.
+    others: u64,
+    /// How the lines are driven: a bit each, by number but for the sixth bit of that.
+    driven: u32,
 }
 
 impl Board {
@@ -144,10 +135,9 @@ impl Board {
             clock: Clock::PHYSICAL,
             flags: 0,
             deadline: NEVER,
-            others: 0,
             only: Only::Unknown,
+            others: NEVER,
             driven: 0,
-            driven_uart: false,
         }
     }
 
@@ -167,7 +157,6 @@ impl Board {
         self.uart.reset();
         self.only = Only::Unknown;
         self.driven = 0;
-        self.driven_uart = false;
     }
 
     /// The rest of a reset. The VM is alive.
@@ -186,9 +175,8 @@ impl Board {
     pub fn silence(&mut self) {
         self.watchdog = Sp805::new();
         self.promises.forget();
-        self.others = 0;
         self.flags = 0;
-        self.deadline = NEVER;
+        (self.others, self.deadline) = (NEVER, NEVER);
     }
 
     /// The VM is to show every `period` ticks that it is alive, from its next start on.
@@ -204,14 +192,14 @@ impl Board {
             None => self.promises.beat(count),
             Some(ticks) => self.promises.promise(ticks, count),
         }
-        self.update_all(now);
+        self.update(now);
     }
 
     /// What the VM did not do in time; told once, and overdue until then.
     pub fn take_failure(&mut self, now: u64) -> Option<Event> {
         let failure = self.promises.take_broken(self.clock.count(now));
         if failure.is_some() {
-            self.update_all(now);
+            self.update(now);
         }
         failure
     }
@@ -260,12 +248,12 @@ impl Board {
             }
             Frame::Rtc(offset) => {
                 let value = self.rtc.read(offset, width, self.clock.count(now));
-                self.update_all(now);
+                self.update(now);
                 value
             }
             Frame::Watchdog(offset) => {
                 let value = self.watchdog.read(offset, width, self.clock.count(now));
-                self.update_all(now);
+                self.update(now);
                 value
             }
         })
@@ -298,11 +286,11 @@ impl Board {
             }
             Frame::Rtc(offset) => {
                 self.rtc.write(offset, width, value, self.clock.count(now));
-                self.update_all(now);
+                self.update(now);
             }
             Frame::Watchdog(offset) => {
                 self.watchdog.write(offset, width, value, self.clock.count(now));
-                self.update_all(now);
+                self.update(now);
             }
         }
         Ok(())
@@ -330,8 +318,10 @@ impl Board {
 
     /// A guest writes a timer register by coprocessor.
     pub fn write_timer(&mut self, register: timer::Register, value: u64, now: u64) {
-        self.timer.write(register, value, self.clock.count(now));
-        self.update(now);
+        let now = self.clock.count(now);
+        if self.timer.write(register, value, now) {
+            self.update_timers(now);
+        }
     }
 
     /// The VM's count.
@@ -362,48 +352,41 @@ impl Board {
     /// Brings all lines and the deadline up to date.
     pub fn update(&mut self, now: u64) {
         let now = self.clock.count(now);
-        if self.others <= now {
-            self.update_others(now);
-        }
-        let (physical, virtual_) = (self.timer.due_physical(), self.timer.due_virtual());
-        self.drive(TIMERS, u8::from(physical <= now) | u8::from(virtual_ <= now) << 1);
-        let physical = if physical <= now { NEVER } else { physical };
-        let virtual_ = if virtual_ <= now { NEVER } else { virtual_ };
-        self.only = match (virtual_.min(self.others), physical.min(self.others)) {
-            (NEVER, _) => Only::Physical,
-            (_, NEVER) => Only::Virtual,
-            _ => Only::Unknown,
-        };
-        self.deadline = self.clock.when(physical.min(virtual_).min(self.others));
-    }
-
-    /// The same when more than timers may have changed.
-    fn update_all(&mut self, now: u64) {
-        self.others = 0;
-        self.update(now);
-    }
-
-    /// Brings up to date what is not a timer's.
-    #[inline(never)]
-    fn update_others(&mut self, now: u64) {
         self.rtc.update(now);
         self.watchdog.update(now);
-        self.drive(!TIMERS, u8::from(self.rtc.irq()) << 2 | u8::from(self.watchdog.irq()) << 3);
+        self.drive(RTC_IRQ, self.rtc.irq());
+        self.drive(WATCHDOG_IRQ, self.watchdog.irq());
+        self.drive_uart();
         if self.watchdog.take_bite() {
             self.promises.broke(Event::Watchdog);
         }
         self.promises.update(now);
         self.others = self.rtc.deadline().min(self.watchdog.deadline()).min(self.promises.first());
+        self.update_timers(now);
     }
 
-    /// Drives the lines `which` as `driven` says.
-    fn drive(&mut self, which: u8, driven: u8) {
-        let mut changed = (self.driven ^ driven) & which;
-        self.driven ^= changed;
-        while let Some(line) = LINES.get(changed.trailing_zeros() as usize) {
-            let bit = changed & changed.wrapping_neg();
-            self.gic.set_line(u32::from(*line), driven & bit != 0);
-            changed ^= bit;
+    /// Brings the timers' lines and the deadline up to date, at a count of the VM's.
+    fn update_timers(&mut self, now: u64) {
+        let (physical, virtual_) = (self.timer.physical(now), self.timer.virtual_(now));
+        self.drive(PHYSICAL_TIMER_IRQ, physical.asserted);
+        self.drive(VIRTUAL_TIMER_IRQ, virtual_.asserted);
+        let (physical, virtual_) = (physical.next, virtual_.next);
+        let others = self.others;
+        let first = physical.min(virtual_).min(others);
+        self.only = match (virtual_.min(others), physical.min(others)) {
+            (NEVER, _) => Only::Physical,
+            (_, NEVER) => Only::Virtual,
+            _ => Only::Unknown,
+        };
+        self.deadline = self.clock.when(first);
+    }
+
+    /// Drives a line.
+    #[inline]
+    fn drive(&mut self, line: u32, level: bool) {
+        if (self.driven >> (line % 32) & 1 == 1) != level {
+            self.driven ^= 1 << (line % 32);
+            self.gic.set_line(line, level);
         }
     }
 
@@ -414,11 +397,11 @@ impl Board {
         match core::mem::replace(&mut self.only, Only::Unknown) {
             Only::Unknown => return false,
             Only::Physical => {
-                self.driven |= 1;
+                self.driven |= 1 << PHYSICAL_TIMER_IRQ;
                 self.gic.raise_line::<PHYSICAL_TIMER_IRQ>();
             }
             Only::Virtual => {
-                self.driven |= 2;
+                self.driven |= 1 << VIRTUAL_TIMER_IRQ;
                 self.gic.raise_line::<VIRTUAL_TIMER_IRQ>();
             }
         }
@@ -449,11 +432,7 @@ impl Board {
     /// Brings the UART's line up to date.
     #[inline]
     fn drive_uart(&mut self) {
-        let level = self.uart.irq();
-        if level != self.driven_uart {
-            self.driven_uart = level;
-            self.gic.set_line(UART_IRQ, level);
-        }
+        self.drive(UART_IRQ, self.uart.irq());
     }
 
     /// Whether the vCPU's IRQ input is asserted.
@@ -487,8 +466,8 @@ impl Board {
         let has_uart = self.flags & flags::UART != 0;
         self.irq()
             || self.fiq()
-            || timer.deadline_physical(now) != NEVER && gic.would_assert(PHYSICAL_TIMER_IRQ)
-            || timer.deadline_virtual(now) != NEVER && gic.would_assert(VIRTUAL_TIMER_IRQ)
+            || timer.physical(now).next != NEVER && gic.would_assert(PHYSICAL_TIMER_IRQ)
+            || timer.virtual_(now).next != NEVER && gic.would_assert(VIRTUAL_TIMER_IRQ)
             || self.rtc.deadline() != NEVER && gic.would_assert(RTC_IRQ)
             // It interrupts or bites.
             || self.watchdog.deadline() != NEVER

@@ -1,7 +1,7 @@
 //! A guest's generic timer: the physical and the virtual timer of one vCPU.
 //!
 //! Not responsible for how a guest reaches it (CP15, in the layer below) nor for the
-//! machine's timer, which the hypervisor arms for the earliest [`Timer::deadline`].
+//! machine's timer, which the hypervisor arms for the earliest [`Output::next`].
 //!
 //! Both counts are the VM's ([`clock`](crate::clock)), as on a machine that was reset without losing
 //! power: what the guest reads by CP15 and what the timers compare with must be one count.
@@ -54,6 +54,16 @@ struct Comparator {
     step: u64,
 }
 
+/// The line of a timer's interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Its level.
+    pub asserted: bool,
+    /// The count at which it becomes asserted; [`NEVER`] if it is already, or that takes a guest's
+    /// write first.
+    pub next: u64,
+}
+
 #[derive(Clone, Copy)]
 enum Field {
     Control,
@@ -67,6 +77,23 @@ impl Comparator {
     /// Whether the condition is met; ISTATUS is zero while the timer is disabled.
     fn met(&self, count: u64) -> bool {
         self.control & ENABLE != 0 && count >= self.compare
+    }
+
+    /// Whether it may interrupt.
+    const fn is_on(&self) -> bool {
+        self.control & (ENABLE | MASK) == ENABLE
+    }
+
+    #[inline]
+    fn output(&self, count: u64) -> Output {
+        let due = self.compare.max(self.held);
+        match count >= due {
+            _ if self.control & (ENABLE | MASK) != ENABLE => {
+                Output { asserted: false, next: NEVER }
+            }
+            true => Output { asserted: true, next: NEVER },
+            false => Output { asserted: false, next: due },
+        }
     }
 
     fn read(&self, field: Field, count: u64) -> u64 {
@@ -97,18 +124,6 @@ impl Comparator {
             }
             Field::Compare => self.compare = value,
         }
-    }
-
-    /// The count from which on the output is asserted.
-    fn due(&self) -> u64 {
-        let armed = self.control & (ENABLE | MASK) == ENABLE;
-        if armed { self.compare.max(self.held) } else { NEVER }
-    }
-
-    /// The same if it is later than `count`.
-    fn deadline(&self, count: u64) -> u64 {
-        let due = self.due();
-        if count < due { due } else { NEVER }
     }
 }
 
@@ -145,8 +160,9 @@ impl Timer {
         }
     }
 
-    /// Writes a register; bits above a 32-bit register are ignored.
-    pub fn write(&mut self, register: Register, value: u64, now: u64) {
+    /// Writes a register; bits above a 32-bit register are ignored. Whether an output may have changed,
+    /// or when one will.
+    pub fn write(&mut self, register: Register, value: u64, now: u64) -> bool {
         let catch_up = self.catch_up;
         let (comparator, field) = match register {
             Register::PhysicalControl => (&mut self.physical, Field::Control),
@@ -156,38 +172,23 @@ impl Timer {
             Register::VirtualValue => (&mut self.virtual_, Field::Value),
             Register::VirtualCompare => (&mut self.virtual_, Field::Compare),
         };
+        let before = comparator.is_on();
         comparator.write(field, value, now, catch_up);
+        before || comparator.is_on()
     }
 
-    /// From when on the physical timer's interrupt is asserted.
+    /// The physical timer's interrupt.
     #[must_use]
-    pub fn due_physical(&self) -> u64 {
-        self.physical.due()
+    #[inline]
+    pub fn physical(&self, now: u64) -> Output {
+        self.physical.output(now)
     }
 
-    /// The same for the virtual timer's.
+    /// The virtual timer's interrupt.
     #[must_use]
-    pub fn due_virtual(&self) -> u64 {
-        self.virtual_.due()
-    }
-
-    /// The machine's count at which the next output becomes asserted that is not
-    /// asserted at `now`; [`NEVER`] when that takes a guest's write first.
-    #[must_use]
-    pub fn deadline(&self, now: u64) -> u64 {
-        self.deadline_physical(now).min(self.deadline_virtual(now))
-    }
-
-    /// The same for the physical timer's output alone.
-    #[must_use]
-    pub fn deadline_physical(&self, now: u64) -> u64 {
-        self.physical.deadline(now)
-    }
-
-    /// The same for the virtual timer's output alone.
-    #[must_use]
-    pub fn deadline_virtual(&self, now: u64) -> u64 {
-        self.virtual_.deadline(now)
+    #[inline]
+    pub fn virtual_(&self, now: u64) -> Output {
+        self.virtual_.output(now)
     }
 }
 
@@ -200,6 +201,10 @@ impl Default for Timer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn deadline(timer: &Timer, now: u64) -> u64 {
+        timer.physical(now).next.min(timer.virtual_(now).next)
+    }
 
     #[test]
     fn a_timer_value_is_a_signed_distance() {
@@ -218,24 +223,35 @@ mod tests {
         assert_eq!(timer.read(Register::VirtualControl, 10), 0);
         timer.write(Register::VirtualControl, 3, 10);
         assert_eq!(timer.read(Register::VirtualControl, 10), 7);
-        assert_eq!(timer.due_virtual(), NEVER);
+        assert!(!timer.virtual_(10).asserted);
         timer.write(Register::VirtualControl, 1, 10);
-        assert_eq!(timer.due_virtual(), 10);
+        assert!(timer.virtual_(10).asserted && !timer.virtual_(9).asserted);
     }
 
     #[test]
     fn a_deadline_is_the_earliest_output_not_yet_asserted() {
         let mut timer = Timer::new();
-        assert_eq!(timer.deadline(1000), NEVER);
+        assert_eq!(deadline(&timer, 1000), NEVER);
         timer.write(Register::VirtualCompare, 1500, 1000);
         timer.write(Register::VirtualControl, 1, 1000);
         timer.write(Register::PhysicalCompare, 1200, 1000);
         timer.write(Register::PhysicalControl, 1, 1000);
-        assert_eq!(timer.deadline(1000), 1200);
-        assert_eq!(timer.deadline(1200), 1500);
-        assert_eq!(timer.deadline(1500), NEVER);
+        assert_eq!(deadline(&timer, 1000), 1200);
+        assert_eq!(deadline(&timer, 1200), 1500);
+        assert_eq!(deadline(&timer, 1500), NEVER);
         timer.write(Register::PhysicalControl, 3, 1000);
-        assert_eq!(timer.deadline(1000), 1500);
+        assert_eq!(deadline(&timer, 1000), 1500);
+    }
+
+    #[test]
+    fn a_write_to_a_masked_timer_changes_no_output() {
+        let mut timer = Timer::new();
+        assert!(timer.write(Register::VirtualControl, 1, 0));
+        assert!(timer.write(Register::VirtualCompare, 10, 0));
+        assert!(timer.write(Register::VirtualControl, 3, 10));
+        assert!(!timer.write(Register::VirtualCompare, 20, 10));
+        assert!(!timer.write(Register::VirtualControl, 2, 10));
+        assert!(timer.write(Register::VirtualControl, 1, 10));
     }
 
     #[test]
@@ -246,14 +262,14 @@ mod tests {
         timer.write(Register::VirtualValue, 50, 1000);
         timer.write(Register::VirtualControl, 1, 1000);
         assert_eq!(timer.read(Register::VirtualCompare, 1000), 1050);
-        assert_eq!(timer.deadline(1000), 1050);
+        assert_eq!(deadline(&timer, 1000), 1050);
     }
 
     /// A guest that handles each tick at once, late or not. Returns when it was interrupted.
     fn ticks(timer: &mut Timer, period: u64, from: u64, to: u64) -> Vec<u64> {
         let mut ticks = Vec::new();
         for now in from..to {
-            if timer.due_physical() <= now {
+            if timer.physical(now).asserted {
                 ticks.push(now);
                 let next = timer.read(Register::PhysicalCompare, now) + period;
                 timer.write(Register::PhysicalCompare, next, now);
@@ -274,7 +290,7 @@ mod tests {
     #[test]
     fn missed_ticks_come_one_by_one_until_all_have_come() {
         let mut timer = ticking();
-        assert_eq!(timer.deadline(250), 300);
+        assert_eq!(deadline(&timer, 250), 300);
         // Kept from running until 770: those of 300 to 700 were missed.
         let late = ticks(&mut timer, 100, 770, 1301);
         assert_eq!(late, [770, 820, 870, 920, 970, 1020, 1070, 1120, 1170, 1220, 1300]);
@@ -284,7 +300,8 @@ mod tests {
     fn what_is_held_back_is_a_deadline() {
         let mut timer = ticking();
         timer.write(Register::PhysicalCompare, 400, 500);
-        assert_eq!(timer.deadline(500), 550);
+        assert!(!timer.physical(500).asserted);
+        assert_eq!(deadline(&timer, 500), 550);
         // The condition is met nevertheless.
         assert_eq!(timer.read(Register::PhysicalControl, 500), 5);
     }
@@ -293,7 +310,7 @@ mod tests {
     fn a_timer_set_anew_each_time_is_not_held_back() {
         let mut timer = ticking();
         timer.write(Register::PhysicalCompare, 460, 450);
-        assert_eq!(timer.deadline(450), 460);
-        assert_eq!(timer.due_physical(), 460);
+        assert_eq!(deadline(&timer, 450), 460);
+        assert!(timer.physical(460).asserted);
     }
 }

@@ -1,6 +1,7 @@
 //! Interrupt storms: the guest interrupts itself as fast as it can.
 
 use crate::arena::{self, CODE, SVC, Tally, USR};
+use core::arch::asm;
 use entresol_guest::{board, cp15, gic, interrupt, print, println, sandbox, timer, trap, vectors};
 
 /// Interrupts of a storm that ends.
@@ -47,8 +48,42 @@ pub(crate) fn timer() {
         tally.add(&found);
         gic::end(gic::acknowledge());
     }
+    registers();
     timer::disarm();
     print!("{tally}");
+}
+
+/// Words of compare values and distances, at the edges.
+const EDGES: [u32; 6] = [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, 0xffff_ffff];
+
+/// Anything in all registers of both timers, in every order of on and masked.
+fn registers() {
+    for (high, low) in EDGES.into_iter().flat_map(|high| EDGES.map(|low| (high, low))) {
+        for control in 0..8_u32 {
+            // SAFETY: IRQ is masked, and the timers are nobody else's.
+            unsafe {
+                asm!(
+                    "mcr p15, 0, {control}, c14, c3, 1",
+                    "mcrr p15, 3, {low}, {high}, c14",
+                    "mcr p15, 0, {low}, c14, c2, 0",
+                    "mcr p15, 0, {control}, c14, c2, 1",
+                    "mrc p15, 0, {read}, c14, c3, 1",
+                    "mcrr p15, 2, {low}, {high}, c14",
+                    "mcr p15, 0, {high}, c14, c3, 0",
+                    "mrrc p15, 3, {read}, {other}, c14",
+                    "mrc p15, 0, {read}, c14, c2, 0",
+                    control = in(reg) control,
+                    low = in(reg) low,
+                    high = in(reg) high,
+                    read = out(reg) _,
+                    other = out(reg) _,
+                    options(nomem, nostack, preserves_flags),
+                );
+            }
+        }
+    }
+    // SAFETY: turns the physical timer off.
+    unsafe { asm!("mcr p15, 0, {}, c14, c2, 1", in(reg) 0, options(nomem, nostack)) };
 }
 
 vectors! {

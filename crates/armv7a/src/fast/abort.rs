@@ -233,7 +233,7 @@ reflected!(
         ldr r11, [r11, #{DEVICES}]
         eor r11, r11, r10
         lsrs r11, r11, #12
-        beq {slow}
+        beq {device}
         b 3b
         5: movw r4, #{KERNELS} & 0xffff
         movt r4, #{KERNELS} >> 16
@@ -243,6 +243,7 @@ reflected!(
     KERNEL = const KERNEL,
     KERNELS = const fill::KERNEL,
     SCRATCH = const entry::SCRATCH, guarded = sym entry::guarded_abort, open = sym open, own = sym own,
+    device = sym entry::device_saved,
 );
 
 reflected!(

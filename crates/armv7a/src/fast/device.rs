@@ -13,9 +13,14 @@ use crate::guarded;
 use crate::guest::Guest;
 use crate::hypervisor::Hypervisor;
 use entresol_abi::GuestPhys;
+use entresol_abi::image::MAX_VMS;
 use entresol_hv::board::{GIC_INTERFACE, RTC, UART};
 use entresol_hv::bus::Width;
 use entresol_vcpu::psr;
+
+/// Frames of the board, by address.
+const INTERFACE: u32 = GIC_INTERFACE.0 >> 16;
+const CONSOLE: u32 = UART.0 >> 16;
 
 /// How many pages are remembered.
 const PAGES: usize = 4;
@@ -87,10 +92,13 @@ impl Hypervisor {
 
     /// Performs the access at pc, which aborted at `address`, if it is of the usual kind.
     /// Returns the guest to resume.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn usual_device(&mut self, address: u32, store: bool) -> Option<*mut Guest> {
-        let guest = self.guest();
-        let vcpu = &guest.vcpu;
+        self.give_way();
+        let counters = self.counters();
+        let index = self.loaded % MAX_VMS;
+        let guest = &mut self.guests[index];
+        let vcpu = &mut guest.vcpu;
         let at = guest.devices.find(address, store, vcpu.cp15.dacr)?;
         if !vcpu.privileged() || vcpu.psr & (psr::T | psr::E) != 0 {
             return None;
@@ -100,23 +108,31 @@ impl Hypervisor {
         if (word & LOAD == 0) != store || register == 15 {
             return None;
         }
-        self.give_way();
         // Only the clock and the watchdog behind it ask for the time.
-        let now = if at.0 >= RTC.0 { self.platform().now() } else { 0 };
-        let guest = self.guest();
+        let now = match &self.platform {
+            Some(platform) if at.0 >= RTC.0 => platform.now(),
+            _ => 0,
+        };
         if store {
-            guest.board.write(at, width, guest.vcpu.regs[register], now).ok()?;
+            guest.board.write(at, width, vcpu.regs[register], now).ok()?;
         } else {
-            guest.vcpu.regs[register] = guest.board.read(at, width, now).ok()?;
+            vcpu.regs[register] = guest.board.read(at, width, now).ok()?;
         }
-        guest.vcpu.pc = guest.vcpu.pc.wrapping_add(4);
-        self.counters().mmio += 1;
-        if !store && at.0 >> 16 == UART.0 >> 16 && at.0 & 0xfff != 0 {
-            // Only taking data changes anything.
-            self.guest().goes_on();
-            return Some(self.guest());
+        vcpu.pc = vcpu.pc.wrapping_add(4);
+        counters.mmio += 1;
+        // Of a UART only taking data changes anything else; of the GIC's interface the end of what is
+        // passed through.
+        let done = match at.0 >> 16 {
+            INTERFACE => guest.interrupts[0].is_none(),
+            CONSOLE => !store && at.0 & 0xfff != 0,
+            _ => false,
+        };
+        if done && !self.reschedule && guest.undisturbed() {
+            return Some(guest);
         }
-        self.after_board(at);
+        if !done {
+            self.after_board(at);
+        }
         Some(self.leave_unchanged())
     }
 }

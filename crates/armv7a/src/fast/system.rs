@@ -9,6 +9,7 @@
 //! - Each path does what the handler would ([`effect`](crate::effect)), or nothing.
 
 use super::domains::domains;
+use super::timer::timer;
 use super::{
     APPLICATION, COUNTERS, CP15, FAST, Fast, KERNEL, PC, PSR, SHARED, TTBR0, VIEW, count, cp15_at,
     resume,
@@ -33,9 +34,6 @@ use entresol_vcpu::state::{Vcpu, Vfp};
 /// MRC and MCR of p15 with AL, opc1 0 and CRm 0; Rt, CRn and opc2 left out.
 const MASK: u32 = 0xfff0_0f1f;
 const READ: u32 = 0xee10_0f10;
-/// MRRC of CNTPCT or CNTVCT, without Rt2, Rt and which.
-const COUNT: u32 = 0xec50_0f0e;
-const COUNT_MASK: u32 = 0xfff0_0fef;
 
 /// MCR with AL and opc1 0, Rt left out.
 const fn write(crn: u32, crm: u32, opc2: u32) -> u32 {
@@ -395,10 +393,10 @@ unsafe extern "C" fn context() {
 const SHADOW: usize = offset_of!(Guest, shadow);
 const DEVICES: usize = offset_of!(Guest, devices) + Devices::FIRST;
 
-/// What is neither of these: the counter, or an instruction with a condition.
+/// What is neither of these: a register of the generic timer, or an instruction with a condition.
 ///
-/// (1.) A condition that holds does not matter, and one that does not is the handler's; 2. the
-/// counter.
+/// (1.) A condition that holds does not matter, and one that does not is the handler's; 2. CRn of
+/// MRC and MCR, CRm of MRRC and MCRR.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 unsafe extern "C" fn unusual() {
@@ -418,17 +416,15 @@ unsafe extern "C" fn unusual() {
         "orr r2, r2, #0xe0000000",
         "b {system}",
         // 2.
-        "2: ldr r3, ={MASK}",
-        "and r3, r3, r2",
-        "ldr r5, ={COUNT}",
-        "cmp r3, r5",
-        "bne {slow}",
-        "b {read_count}",
-        MASK = const COUNT_MASK,
-        COUNT = const COUNT,
+        "2: tst r2, #0x02000000",
+        "andeq r3, r2, #0xf",
+        "ubfxne r3, r2, #16, #4",
+        "cmp r3, #14",
+        "beq {timer}",
+        "b {slow}",
         conditions = sym CONDITIONS,
         system = sym system,
-        read_count = sym read_count,
+        timer = sym timer,
         slow = sym entry::undefined_saved,
     )
 }
@@ -543,7 +539,6 @@ macro_rules! handled {
 }
 
 handled!(drop_address, Hypervisor::invalidated);
-handled!(read_count, Hypervisor::counted);
 
 impl Hypervisor {
     /// The guest invalidated the entries of `value`, by a word whose opc2 is 1 for one ASID.
@@ -566,23 +561,6 @@ impl Hypervisor {
         }
         linear.leave();
         guest.unlock();
-        hypervisor.counters().cp15 += 1;
-        true
-    }
-
-    /// The guest reads its counter.
-    extern "C" fn counted(_value: u32, word: u32) -> bool {
-        // SAFETY: the one handler that runs.
-        let hypervisor = unsafe { core() };
-        let (low, high) = (word >> 12 & 0xf, word >> 16 & 0xf);
-        if low == 15 || high == 15 || low == high {
-            return false;
-        }
-        let now = hypervisor.platform().now();
-        let guest = hypervisor.guest();
-        let now = guest.board.count(now);
-        guest.vcpu.regs[low as usize] = now as u32;
-        guest.vcpu.regs[high as usize] = (now >> 32) as u32;
         hypervisor.counters().cp15 += 1;
         true
     }

@@ -25,65 +25,31 @@ impl Vcpu {
 
     /// c0.
     fn read_identity(&self, register: u32) -> Read {
-        const MIDR: u32 = key(0, 0, 0, 0);
-        const CTR: u32 = key(0, 0, 0, 1);
-        const TCMTR: u32 = key(0, 0, 0, 2);
-        const TLBTR: u32 = key(0, 0, 0, 3);
-        const MIDR_ALIAS_4: u32 = key(0, 0, 0, 4);
-        const MPIDR: u32 = key(0, 0, 0, 5);
-        const REVIDR: u32 = key(0, 0, 0, 6);
-        const MIDR_ALIAS_7: u32 = key(0, 0, 0, 7);
-        const PFR0: u32 = key(0, 0, 1, 0);
-        const PFR1: u32 = key(0, 0, 1, 1);
-        const DFR0: u32 = key(0, 0, 1, 2);
-        const AFR0: u32 = key(0, 0, 1, 3);
-        const MMFR0: u32 = key(0, 0, 1, 4);
-        const MMFR1: u32 = key(0, 0, 1, 5);
-        const MMFR2: u32 = key(0, 0, 1, 6);
-        const MMFR3: u32 = key(0, 0, 1, 7);
-        const ISAR0: u32 = key(0, 0, 2, 0);
-        const ISAR1: u32 = key(0, 0, 2, 1);
-        const ISAR2: u32 = key(0, 0, 2, 2);
-        const ISAR3: u32 = key(0, 0, 2, 3);
-        const ISAR4: u32 = key(0, 0, 2, 4);
-        const ISAR5: u32 = key(0, 0, 2, 5);
-        const RESERVED: u32 = key(0, 0, 2, 6);
-        const RESERVED_END: u32 = key(0, 0, 7, 7);
         const CCSIDR: u32 = key(0, 1, 0, 0);
         const CLIDR: u32 = key(0, 1, 0, 1);
         const AIDR: u32 = key(0, 1, 0, 7);
 
-        let identity = &self.cp15.identity;
-        let [mmfr0, mmfr1, mmfr2, mmfr3] = identity.mmfr;
-        let [isar0, isar1, isar2, isar3, isar4, isar5] = identity.isar;
+        let id = &self.cp15.identity;
+        if register <= key(0, 0, 7, 7) {
+            let [mmfr0, mmfr1, mmfr2, mmfr3] = id.mmfr;
+            let [isar0, isar1, isar2, isar3, isar4, isar5] = id.isar;
+            // By CRm and opc2. What is reserved reads as zero; two are aliases of MIDR.
+            let words = [
+                [id.midr, id.ctr, id.tcmtr, id.tlbtr, id.midr, id.mpidr, id.revidr, id.midr],
+                [id.pfr0, id.pfr1, id.dfr0, id.afr0, mmfr0, mmfr1, mmfr2, mmfr3],
+                [isar0, isar1, isar2, isar3, isar4, isar5, 0, 0],
+            ];
+            let [low, ..] = register.to_le_bytes();
+            let word = words.as_flattened().get(usize::from(low >> 1 & 0x38 | low & 7));
+            return Read::Value(word.copied().unwrap_or_default());
+        }
         Read::Value(match register {
-            MIDR | MIDR_ALIAS_4 | MIDR_ALIAS_7 => identity.midr,
-            CTR => identity.ctr,
-            TCMTR => identity.tcmtr,
-            TLBTR => identity.tlbtr,
-            MPIDR => identity.mpidr,
-            REVIDR => identity.revidr,
-            PFR0 => identity.pfr0,
-            PFR1 => identity.pfr1,
-            DFR0 => identity.dfr0,
-            AFR0 => identity.afr0,
-            MMFR0 => mmfr0,
-            MMFR1 => mmfr1,
-            MMFR2 => mmfr2,
-            MMFR3 => mmfr3,
-            ISAR0 => isar0,
-            ISAR1 => isar1,
-            ISAR2 => isar2,
-            ISAR3 => isar3,
-            ISAR4 => isar4,
-            ISAR5 => isar5,
-            RESERVED..=RESERVED_END => 0,
             CCSIDR => {
                 let [index, ..] = self.cp15.csselr.to_le_bytes();
-                identity.ccsidr.get(usize::from(index)).copied().unwrap_or_default()
+                id.ccsidr.get(usize::from(index)).copied().unwrap_or_default()
             }
-            CLIDR => identity.clidr,
-            AIDR => identity.aidr,
+            CLIDR => id.clidr,
+            AIDR => id.aidr,
             reg::CSSELR => self.cp15.csselr,
             _ => return Read::Unknown,
         })

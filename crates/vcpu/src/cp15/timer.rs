@@ -1,8 +1,7 @@
 //! The generic timer as a guest sees it through CP15 c14.
 //!
-//! Counting and interrupting are the caller's, behind [`Timer`]; this is the registers:
-//! what is derived from what, and what an application may touch. Virtual and physical
-//! count are the same.
+//! What the registers mean is the caller's, behind [`Timer`]; this is which there are, and what an
+//! application may touch. Virtual and physical count are the same.
 //!
 //! Manual: ARM DDI 0406C, B8.1 and B8.2.
 
@@ -14,22 +13,27 @@ pub trait Timer {
     fn frequency(&self) -> u32;
     /// Counts since the guest's power-on; never goes back.
     fn count(&self) -> u64;
-    /// Value of a register as last written.
+    /// Reads a register; those of 32 bits have anything above.
     fn read(&self, register: Register) -> u64;
-    /// Sets a register; the timer's interrupt line follows.
+    /// Sets a register, of which the high word means nothing if it has 32 bits; the timer's interrupt
+    /// line follows.
     fn write(&mut self, register: Register, value: u64);
 }
 
-/// State of the two timers. All else is computed from it.
+/// A register of a timer, named as in ARM DDI 0406C B8.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Register {
-    /// Control of the physical timer: bit 0 enable, bit 1 masked. Bit 2 is not kept.
+    /// `CNTP_CTL`.
     PhysicalControl,
-    /// Compare value of the physical timer.
+    /// `CNTP_TVAL`.
+    PhysicalValue,
+    /// `CNTP_CVAL`.
     PhysicalCompare,
-    /// Control of the virtual timer.
+    /// `CNTV_CTL`.
     VirtualControl,
-    /// Compare value of the virtual timer.
+    /// `CNTV_TVAL`.
+    VirtualValue,
+    /// `CNTV_CVAL`.
     VirtualCompare,
 }
 
@@ -47,12 +51,6 @@ const PL0VTEN: u32 = 1 << 8;
 const PL0PTEN: u32 = 1 << 9;
 /// Bits of CNTKCTL that exist.
 const CNTKCTL_BITS: u32 = 0x3ff;
-
-/// Bits of a control register that are written.
-const CONTROL: u64 = 3;
-/// Bits of a control register.
-const ENABLE: u64 = 1;
-const ISTATUS: u32 = 1 << 2;
 
 /// Whether a 32-bit register is one of the timer's.
 #[inline]
@@ -74,11 +72,13 @@ pub(super) fn read(timer: &dyn Timer, cntkctl: u32, key: u32) -> Read {
     Read::Value(match key {
         CNTFRQ => timer.frequency(),
         CNTKCTL => cntkctl,
-        CNTP_TVAL => remaining(timer, Register::PhysicalCompare),
-        CNTP_CTL => control(timer, Register::PhysicalControl, Register::PhysicalCompare),
-        CNTV_TVAL => remaining(timer, Register::VirtualCompare),
-        CNTV_CTL => control(timer, Register::VirtualControl, Register::VirtualCompare),
-        _ => return Read::Unknown,
+        _ => match register(key) {
+            Some(register) => {
+                let [low, _] = words(timer.read(register));
+                low
+            }
+            None => return Read::Unknown,
+        },
     })
 }
 
@@ -87,33 +87,22 @@ pub(super) fn write(timer: &mut dyn Timer, cntkctl: &mut u32, key: u32, value: u
         // Only Secure software may set it; loaders written for it do no harm.
         CNTFRQ => {}
         CNTKCTL => *cntkctl = value & CNTKCTL_BITS,
-        CNTP_TVAL => set_remaining(timer, Register::PhysicalCompare, value),
-        CNTP_CTL => timer.write(Register::PhysicalControl, u64::from(value) & CONTROL),
-        CNTV_TVAL => set_remaining(timer, Register::VirtualCompare, value),
-        CNTV_CTL => timer.write(Register::VirtualControl, u64::from(value) & CONTROL),
-        _ => return Written::Unknown,
+        _ => match register(key) {
+            Some(register) => timer.write(register, u64::from(value)),
+            None => return Written::Unknown,
+        },
     }
     Written::Done
 }
 
-/// TVAL: the low word of what is left.
-fn remaining(timer: &dyn Timer, compare: Register) -> u32 {
-    let [low, _] = words(timer.read(compare).wrapping_sub(timer.count()));
-    low
-}
-
-/// Writing TVAL sets the compare value that far from now, signed.
-fn set_remaining(timer: &mut dyn Timer, compare: Register, value: u32) {
-    let signed = i64::from(value.cast_signed()).cast_unsigned();
-    timer.write(compare, timer.count().wrapping_add(signed));
-}
-
-/// A control register: ISTATUS is computed.
-fn control(timer: &dyn Timer, control: Register, compare: Register) -> u32 {
-    let state = timer.read(control);
-    let [low, _] = words(state & CONTROL);
-    let met = state & ENABLE != 0 && timer.count() >= timer.read(compare);
-    if met { low | ISTATUS } else { low }
+const fn register(key: u32) -> Option<Register> {
+    Some(match key {
+        CNTP_TVAL => Register::PhysicalValue,
+        CNTP_CTL => Register::PhysicalControl,
+        CNTV_TVAL => Register::VirtualValue,
+        CNTV_CTL => Register::VirtualControl,
+        _ => return None,
+    })
 }
 
 /// The 64-bit registers.

@@ -12,7 +12,7 @@ pub(crate) struct Machine {
     pub(crate) fail: Option<(u32, Abort)>,
     pub(crate) accesses: Vec<(u32, bool)>,
     pub(crate) count: u64,
-    pub(crate) registers: [u64; 4],
+    pub(crate) registers: [u64; 6],
 }
 
 impl Machine {
@@ -82,9 +82,11 @@ impl Memory for Machine {
 const fn slot(register: Register) -> usize {
     match register {
         Register::PhysicalControl => 0,
-        Register::PhysicalCompare => 1,
-        Register::VirtualControl => 2,
-        Register::VirtualCompare => 3,
+        Register::PhysicalValue => 1,
+        Register::PhysicalCompare => 2,
+        Register::VirtualControl => 3,
+        Register::VirtualValue => 4,
+        Register::VirtualCompare => 5,
     }
 }
 

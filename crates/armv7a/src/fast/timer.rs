@@ -1,0 +1,155 @@
+//! A guest kernel's accesses to the generic timer: its counter, its two timers.
+//!
+//! Budget `linux.tick`: Linux makes five for each tick, and reads the counter as often. The counter is
+//! read in assembly; the rest needs the board, but little else of what a handler knows: an access
+//! changes at most the level of the timer's line and the deadline.
+//!
+//! # Invariants
+//!
+//! - Nothing is done here while an express is to be settled: what it does to the timer comes first.
+
+use super::{COUNTERS, CP15, count, resume};
+use crate::entry;
+use crate::express::{Express, Wires};
+use crate::guest::Guest;
+use crate::hypervisor::{CORE, Hypervisor, core};
+use crate::trap;
+use core::arch::naked_asm;
+use core::mem::offset_of;
+use entresol_abi::image::{MAX_VMS, Vm, flags};
+use entresol_hv::NEVER;
+use entresol_hv::timer::Register;
+
+/// MRRC of CNTPCT or CNTVCT, without Rt2, Rt and which.
+const COUNT: u32 = 0xec50_0f0e;
+const COUNT_MASK: u32 = 0xfff0_0fef;
+
+/// The generic timer's registers. 20 instructions for the counter.
+///
+/// (1.) Its counter, to two registers that are not pc, in real time; 2. of a Cortex-A9. Anything else
+/// is [`Hypervisor::timed`].
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+pub(super) unsafe extern "C" fn timer() {
+    naked_asm!(
+        // 1.
+        "ldr r3, ={MASK}",
+        "and r3, r3, r2",
+        "ldr r5, ={COUNT}",
+        "cmp r3, r5",
+        "bne {timed}",
+        "ubfx r6, r2, #12, #4",
+        "ubfx r7, r2, #16, #4",
+        "cmp r6, #15",
+        "cmpne r7, #15",
+        "cmpne r7, r6",
+        "beq {timed}",
+        "movw r3, #{FLAGS}",
+        "ldr r3, [sp, r3]",
+        "tst r3, #{VIRTUAL}",
+        "bne {timed}",
+        "ldr r3, ={core} + {TIMER}",
+        "ldr r3, [r3]",
+        "cmp r3, #0",
+        "bne 2f",
+        "isb",                          // B8.1.2
+        "mrrc p15, 0, r8, r9, c14",     // CNTPCT
+        "1: str r8, [sp, r6, lsl #2]",
+        "str r9, [sp, r7, lsl #2]",
+        count!("CP15"),
+        resume!(),
+        // 2.
+        "2: ldr r9, [r3, #4]",
+        "ldr r8, [r3]",
+        "ldr r5, [r3, #4]",
+        "cmp r5, r9",
+        "bne 2b",
+        "b 1b",
+        MASK = const COUNT_MASK,
+        COUNT = const COUNT,
+        FLAGS = const offset_of!(Guest, vm) + offset_of!(Vm, flags),
+        VIRTUAL = const flags::VIRTUAL_TIME,
+        TIMER = const offset_of!(Hypervisor, express) + offset_of!(Express, wires)
+            + offset_of!(Wires, timer),
+        COUNTERS = const COUNTERS,
+        CP15 = const CP15,
+        core = sym CORE,
+        timed = sym entry::timer_saved,
+    )
+}
+
+/// Which register a word is an access to, and whether it has 64 bits.
+const fn register(word: u32) -> Option<(Register, bool)> {
+    const MOVE: u32 = 0xee0e_0f12;
+    const MOVE_TWO: u32 = 0xec40_0f2e;
+    // CRm 2 or 3, opc2 0 or 1.
+    let register = match (word & 0xffef_0fde, word & 0x21) {
+        (MOVE, 0x00) => Register::PhysicalValue,
+        (MOVE, 0x01) => Register::VirtualValue,
+        (MOVE, 0x20) => Register::PhysicalControl,
+        (MOVE, 0x21) => Register::VirtualControl,
+        _ => match word & 0xffe0_0fff {
+            MOVE_TWO => return Some((Register::PhysicalCompare, true)),
+            0xec40_0f3e => return Some((Register::VirtualCompare, true)),
+            _ => return None,
+        },
+    };
+    Some((register, false))
+}
+
+impl Hypervisor {
+    /// A guest's kernel executed `word`, an access to c14. Returns the guest to resume.
+    pub(crate) extern "C" fn timed(loaded: *mut Guest, _: u32, word: u32) -> *mut Guest {
+        const READ: u32 = 1 << 20;
+        // SAFETY: the one handler that runs.
+        let hypervisor = unsafe { core() };
+        let counters = hypervisor.counters();
+        let guest = &mut hypervisor.guests[hypervisor.loaded % MAX_VMS];
+        // `high` is CRn for what has 32 bits: lr, of which nothing is used.
+        let (low, high) = ((word >> 12 & 0xf) as usize, (word >> 16 & 0xf) as usize);
+        let (Some((register, wide)), Some(platform)) = (register(word), &mut hypervisor.platform)
+        else {
+            return trap::undefined(loaded);
+        };
+        if hypervisor.express.is_unsettled() || low == 15 || high == 15 || wide && high == low {
+            return trap::undefined(loaded);
+        }
+        let now = platform.now();
+        counters.cp15 += 1;
+        let registers = &mut guest.vcpu.regs;
+        if word & READ != 0 {
+            let value = guest.board.read_timer(register, now);
+            registers[low] = value as u32;
+            if wide {
+                registers[high] = (value >> 32) as u32;
+            }
+            return guest;
+        }
+        let value = u64::from(registers[high]) << 32 | u64::from(registers[low]);
+        // What else the timer is armed for is known, if it was for this guest and its board's deadline
+        // is no part of it.
+        let express = &mut hypervisor.express;
+        let before = guest.board.deadline();
+        let apart = before == NEVER || guest.board.may_ring_late();
+        guest.board.write_timer(register, value, now);
+        let deadline = guest.board.deadline();
+        if deadline != before {
+            if apart && express.rest_of == hypervisor.loaded && guest.board.may_ring_late() {
+                express.own = if guest.promotion.on { core::ptr::null_mut() } else { guest };
+                let first = deadline.min(express.rest);
+                if first != hypervisor.armed {
+                    hypervisor.armed = first;
+                    platform.arm(first);
+                }
+            } else {
+                hypervisor.arm();
+            }
+        }
+        let guest = hypervisor.guest();
+        if guest.undisturbed() {
+            return guest;
+        }
+        guest.heed();
+        hypervisor.leave_unchanged()
+    }
+}
