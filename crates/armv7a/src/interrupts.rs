@@ -67,6 +67,8 @@ impl Hypervisor {
                     self.befall(index, event);
                 }
                 self.wake(index);
+                // What is due still is so when the timer is armed again.
+                self.give_way_called();
             }
         }
         if self.scheduler().deadline() <= now {

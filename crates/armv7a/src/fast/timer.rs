@@ -142,6 +142,9 @@ impl Hypervisor {
                     platform.arm(first);
                 }
             } else {
+                hypervisor.rearm = true;
+                hypervisor.give_way_called();
+                hypervisor.rearm = false;
                 hypervisor.arm();
             }
         }
