@@ -179,15 +179,16 @@ pub fn kind(original: u32) -> Option<Kind> {
         _ if body & 0x0fff_0fff == 0x0e07_0f3a => usable(rd).then_some(Kind::Nothing),
         _ if body & 0x0e60_0000 == 0x0840_0000 => multiple(body),
         _ => {
-            let field = match body & 0x0fff_0fff {
-                0x0e1d_0f90 => shared::THREAD,
-                0x0e13_0f10 => shared::DOMAINS,
-                0x0e11_0f10 => shared::CONTROL,
-                0x014f_0000 => shared::SAVED,
-                0x0e15_0f10 => shared::DATA_STATUS,
-                0x0e16_0f10 => shared::DATA_ADDRESS,
-                0x0e15_0f30 => shared::FETCH_STATUS,
-                0x0e16_0f50 => shared::FETCH_ADDRESS,
+            let field = match (body & 0x0ff0_0f1f, body >> 13 & 0x78 | body >> 5 & 7) {
+                // MRC by CRn and opc2
+                (0x0e10_0f10, 0o154) => shared::THREAD,
+                (0x0e10_0f10, 0o030) => shared::DOMAINS,
+                (0x0e10_0f10, 0o010) => shared::CONTROL,
+                (0x0e10_0f10, 0o050) => shared::DATA_STATUS,
+                (0x0e10_0f10, 0o060) => shared::DATA_ADDRESS,
+                (0x0e10_0f10, 0o051) => shared::FETCH_STATUS,
+                (0x0e10_0f10, 0o062) => shared::FETCH_ADDRESS,
+                _ if body & 0x0fff_0fff == 0x014f_0000 => shared::SAVED,
                 _ => return None,
             };
             usable(rd).then_some(Kind::Load { rd, field })

@@ -11,8 +11,7 @@
 use super::domains::domains;
 use super::timer::timer;
 use super::{
-    APPLICATION, COUNTERS, CP15, FAST, Fast, KERNEL, PC, PSR, SHARED, TTBR0, VIEW, count, cp15_at,
-    resume,
+    APPLICATION, COUNTERS, CP15, FAST, Fast, KERNEL, SHARED, TTBR0, VIEW, count, cp15_at, resume,
 };
 use crate::entry;
 use crate::fast::device::Devices;
@@ -22,6 +21,7 @@ use crate::hypervisor::{CORE, Hypervisor, core};
 use crate::linear::Linear;
 use crate::maintenance::{forget_instructions_text, switch_text};
 use crate::shadow::{self, Shadow};
+use crate::tables::Tables;
 use crate::trap;
 use core::arch::naked_asm;
 use core::mem::offset_of;
@@ -192,7 +192,10 @@ unsafe extern "C" fn system_write() {
         "b {unusual}",
         "b {unusual}",
         // 2.
-        "2: ldr r3, ={CLEAN}",
+        "2: ldr r3, ={INSTRUCTIONS}",
+        "cmp r6, r3",
+        "beq 22f",
+        "ldr r3, ={CLEAN}",
         "cmp r6, r3",
         "ldrne r3, ={FLUSH}",
         "cmpne r6, r3",
@@ -203,9 +206,6 @@ unsafe extern "C" fn system_write() {
         "ldr r5, [sp, r5]",
         "cmp r5, #0",
         "bne 23f",
-        "ldr r3, ={INSTRUCTIONS}",
-        "cmp r6, r3",
-        "beq 22f",
         "ldr r3, ={INSTRUCTION}",
         "cmp r6, r3",
         "bne 23f",
@@ -223,7 +223,10 @@ unsafe extern "C" fn system_write() {
         "bne {unusual}",
         "mcr p15, 0, r0, c7, c5, 6",    // BPIALL
         "b 9f",
-        "22:",
+        "22: movw r5, #{OPENED}",
+        "ldr r5, [sp, r5]",
+        "cmp r5, #0",
+        "bne {slow}",
         forget_instructions_text!("r0"),
         "b 9f",
         // 3.
@@ -249,7 +252,7 @@ unsafe extern "C" fn system_write() {
         "ldr r5, ={ADDRESS}",
         "cmp r3, r5",
         "bne {unusual}",
-        "b {drop_address}",
+        "b {drop_nothing}",
         OPENED = const offset_of!(Guest, shadow) + offset_of!(Shadow, opened),
         FLUSH = const write(7, 14, 1),
         CLEAN = const write(7, 10, 1),
@@ -271,9 +274,74 @@ unsafe extern "C" fn system_write() {
         flush = sym guarded::flush_data_line,
         invalidate = sym guarded::invalidate_instruction_line,
         context = sym context,
-        drop_address = sym drop_address,
+        drop_nothing = sym drop_nothing,
         unusual = sym unusual,
         slow = sym entry::undefined_saved,
+    )
+}
+
+/// The entries of the address in `r0`, as `r2` says: what [`Hypervisor::invalidated`] does where the
+/// shadow has nothing of that address space, as it has not of one that is new or gone. 38 instructions.
+///
+/// (1.) Of one ASID, by the only vCPU; 2. not where the stubs are, nor where pairs have global entries
+/// of their own; 3. no shared table, no private entries of that ASID; 4. no page of a device.
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+unsafe extern "C" fn drop_nothing() {
+    naked_asm!(
+        // 1.
+        "ldr r5, [sp, #{FAST} + {SPACE}]",
+        "tst r2, #0x40",
+        "cmpeq r5, #0",
+        "bne {drop_address}",
+        // 2.
+        "lsr r3, r0, #20",
+        "ldr r5, [sp, #{HOLE}]",
+        "cmp r5, r3",
+        "beq {drop_address}",
+        "lsr r5, r3, #5",
+        "add r6, sp, r5, lsl #2",
+        "ldr r6, [r6, #{SCATTERED}]",
+        "and r5, r3, #31",
+        "lsr r6, r6, r5",
+        // 3.
+        "eor r5, r3, r3, lsr #4",
+        "uxtb r5, r5",
+        "movw r7, #{BUCKETS}",
+        "add r7, r7, sp",
+        "add r7, r7, r5, lsl #1",
+        "ldrh r7, [r7]",
+        "uxtb r5, r0",
+        "add r5, r5, sp",
+        "ldrb r5, [r5, #{PAIR_OF}]",
+        "ldr r8, [sp, #{HOLDERS}]",
+        "lsl r8, r8, #1",               // pairs count from 1
+        "lsr r8, r8, r5",
+        "orr r8, r8, r6",
+        "and r8, r8, #1",
+        "orrs r8, r8, r7",
+        "bne {drop_address}",
+        // 4. Devices::forget_page
+        "lsr r5, r0, #12",
+        "eor r5, r5, r0, lsr #16",
+        "eor r5, r5, r0, lsr #23",
+        "and r5, r5, #3",
+        "add r5, r5, r5, lsl #1",
+        "add r5, sp, r5, lsl #2",
+        "str r8, [r5, #{DEVICES}]",
+        count!("CP15"),
+        resume!(),
+        FAST = const FAST,
+        SPACE = const offset_of!(Fast, fixed_space),
+        HOLE = const SHADOW + shadow::HOLE,
+        SCATTERED = const SHADOW + shadow::SCATTERED,
+        BUCKETS = const SHADOW + shadow::TABLES + Tables::BUCKETS,
+        PAIR_OF = const SHADOW + shadow::PAIR_OF,
+        HOLDERS = const SHADOW + shadow::HOLDERS,
+        DEVICES = const DEVICES,
+        COUNTERS = const COUNTERS,
+        CP15 = const CP15,
+        drop_address = sym entry::drop_saved,
     )
 }
 
@@ -293,10 +361,9 @@ unsafe extern "C" fn context() {
         "ldr r3, [r12, #{SPACE}]",      // the MMU may be off
         "cmp r3, #0",
         "bne {slow}",
-        "movw r3, #{PAIR_OF}",
-        "add r3, r3, sp",
         "uxtb r5, r0",
-        "ldrb r7, [r3, r5]",
+        "add r5, r5, sp",
+        "ldrb r7, [r5, #{PAIR_OF}]",
         "subs r7, r7, #1",
         "blo {slow}",
         "movw r8, #{PAIRS}",
@@ -307,24 +374,20 @@ unsafe extern "C" fn context() {
         "cmp r5, #0",
         "bne {slow}",
         // 2.
-        "movw r9, #{HOLE}",
-        "ldr r9, [sp, r9]",
+        "ldr r9, [sp, #{HOLE}]",
         "cmp r9, #0",
         "bne 2f",
         // 3.
         "1: str r0, [sp, #{CONTEXTIDR}]",
         "movw r3, #{CURRENT}",
         "strb r7, [sp, r3]",
-        "movw r3, #{CLOCK}",
-        "ldr r5, [sp, r3]",
+        "ldr r5, [sp, #{CLOCK}]",
         "add r5, r5, #1",
-        "str r5, [sp, r3]",
+        "str r5, [sp, #{CLOCK}]",
         "str r5, [r8, #{USED}]",
         // 4.
-        "movw r3, #{ROOTS}",
-        "ldr r5, [sp, r3]",
-        "movw r3, #{FIRST_ASID}",
-        "ldr r6, [sp, r3]",
+        "ldr r5, [sp, #{ROOTS}]",
+        "ldr r6, [sp, #{FIRST_ASID}]",
         "orr r5, r5, #{ATTRIBUTES}",
         "add r5, r5, r7, lsl #15",
         "add r6, r6, r7, lsl #1",
@@ -507,47 +570,16 @@ pub(super) unsafe extern "C" fn float() {
     )
 }
 
-/// Calls a function with the trapped word and the value in `r0`, and resumes the guest; the
-/// handler if it returns false.
-macro_rules! handled {
-    ($name:ident, $handler:path) => {
-        #[unsafe(naked)]
-        #[instruction_set(arm::a32)]
-        unsafe extern "C" fn $name() {
-            naked_asm!(
-                "str lr, [sp, #{PC}]",
-                "str r1, [sp, #{PSR}]",
-                "mov r1, r2",
-                "mov r4, sp",
-                "cps #0x13",
-                "ldr sp, [r4, #{STACK}]",
-                "bl {handler}",
-                "cmp r0, #0",
-                "mov r0, r4",
-                "bne {resume}",
-                "bl {undefined}",
-                "b {resume}",
-                PC = const PC,
-                PSR = const PSR,
-                STACK = const offset_of!(Guest, stack),
-                handler = sym $handler,
-                undefined = sym trap::undefined,
-                resume = sym entry::resume,
-            )
-        }
-    };
-}
-
-handled!(drop_address, Hypervisor::invalidated);
-
 impl Hypervisor {
-    /// The guest invalidated the entries of `value`, by a word whose opc2 is 1 for one ASID.
-    extern "C" fn invalidated(value: u32, word: u32) -> bool {
+    /// A guest's kernel executed `word`, which invalidates the entries of an address; opc2 is 1 for one
+    /// ASID. Returns the guest to resume.
+    pub(crate) extern "C" fn invalidated(loaded: *mut Guest, _: u32, word: u32) -> *mut Guest {
         // SAFETY: the one handler that runs.
         let hypervisor = unsafe { core() };
         let guest = &mut hypervisor.guests[hypervisor.loaded % MAX_VMS];
+        let Some(&value) = guest.vcpu.regs.get((word >> 12 & 0xf) as usize) else { return loaded };
         if !guest.try_lock() {
-            return false;
+            return trap::undefined(loaded);
         }
         guest.devices.forget_page(value);
         let asid = (word & 0x40 == 0).then_some(value as u8);
@@ -562,6 +594,6 @@ impl Hypervisor {
         linear.leave();
         guest.unlock();
         hypervisor.counters().cp15 += 1;
-        true
+        loaded
     }
 }

@@ -118,7 +118,7 @@ const STORE_USER: [u32; 7] = [
     STR | S12 | shared::SLOT,
     LDR | S12 | shared::USER,
     STORE | R16 | S12,
-    LDR | S12 | shared::USER + 4,
+    LDR | S12 | (shared::USER + 4),
     STORE | R16 | S12 | 4,
     LDR | S12 | shared::SLOT,
     LEAVE,
@@ -128,7 +128,7 @@ const LOAD_USER: [u32; 8] = [
     LOAD | R16 | S12 | 8,
     STR | S12 | shared::USER,
     LOAD | R16 | S12 | 4,
-    STR | S12 | shared::USER + 4,
+    STR | S12 | (shared::USER + 4),
     SUB_IMMEDIATE | R16 | R12 | USER_LEN,
     LDMDB | R16,
     LEAVE,
@@ -171,12 +171,12 @@ impl Kind {
                 if offset >= 0x1000 {
                     return None;
                 }
-                filled - rest | offset
+                (filled - rest) | offset
             }
             (Self::StoreUser { offset, .. }, BY_OPERAND) => {
                 let offset = rest.wrapping_add_signed(offset).cast_signed();
                 let up = if offset < 0 { 0 } else { 1 << 23 };
-                filled - rest | up | offset.unsigned_abs()
+                (filled - rest) | up | offset.unsigned_abs()
             }
             (Self::LoadUser { list, .. }, LIST) => filled | list,
             _ => filled,
