@@ -196,7 +196,7 @@ impl Hypervisor {
         if pending {
             self.try_express();
             self.interrupted();
-            self.give_way();
+            self.give_way_called();
         }
         pending
     }

@@ -436,7 +436,7 @@ impl Hypervisor {
     }
 
     /// The same for a trap that did not touch the guest's system registers and its shadow.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn leave_unchanged(&mut self) -> *mut Guest {
         if self.reschedule | self.rearm {
             return self.leave();

@@ -505,7 +505,7 @@ impl Hypervisor {
         if promotion.calls > INTERRUPT {
             promotion.calls -= INTERRUPT;
         } else {
-            self.give_way();
+            self.give_way_called();
             self.prepare_samples();
         }
     }

@@ -94,7 +94,7 @@ impl Hypervisor {
     /// Returns the guest to resume.
     #[inline(never)]
     pub(crate) fn usual_device(&mut self, address: u32, store: bool) -> Option<*mut Guest> {
-        self.give_way();
+        self.give_way_called();
         let counters = self.counters();
         let index = self.loaded % MAX_VMS;
         let guest = &mut self.guests[index];

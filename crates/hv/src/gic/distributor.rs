@@ -294,10 +294,8 @@ impl Distributor {
             ISACTIVER..ICACTIVER => self.active.set_word(word, self.active.word(word) | value),
             ICACTIVER..IPRIORITYR => self.active.set_word(word, self.active.word(word) & !value),
             IPRIORITYR..ITARGETSR => {
-                for lane in 0..4 {
-                    if mask >> (lane * 8) & 0xff != 0 {
-                        self.set_level(register - IPRIORITYR + lane, value >> (lane * 8 + 3));
-                    }
+                for (irq, byte) in lanes(register - IPRIORITYR, mask, value) {
+                    self.set_level(irq, u32::from(byte) / 8);
                 }
                 return;
             }
