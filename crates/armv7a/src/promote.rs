@@ -195,12 +195,13 @@ impl Promotion {
             }
         }
         let threshold = threshold.max(1);
-        if heat.samples >= threshold {
+        if heat.samples >= HOPELESS && heat.samples > threshold {
             self.left = self.left.saturating_sub(DEAR);
             return false;
         }
         self.left = MISSES;
-        heat.samples += 1;
+        // Again, if what came of it was lost, or is worn.
+        heat.samples = (heat.samples + 1).min(threshold);
         heat.samples == threshold
     }
 
