@@ -60,7 +60,7 @@ pub(crate) unsafe extern "C" fn __aeabi_memcpy(to: *mut u8, from: *const u8, len
         "addlo r2, r2, #4",
         "blo 2b",
         "push {{r4, r5}}",
-        "lsl r3, r3, #3",               // bits of the first word that are not wanted
+        "lsl r3, r3, #3", // bits of the first word that are not wanted
         "rsb r4, r3, #32",
         "bic r1, r1, #3",
         "ldr r5, [r1]",
