@@ -10,8 +10,8 @@ use core::arch::naked_asm;
 
 /// Copies `len` bytes.
 ///
-/// 1. All but the last words, if both ends are aligned; 2. bytes; 3. if there are some more and only the
-/// source is not aligned, words out of parts of two.
+/// (1.) All but the last words, if both ends are aligned; 2. bytes; 3. if there are some more and only
+/// the source is not aligned, words out of parts of two.
 ///
 /// # Safety
 ///
