@@ -13,6 +13,7 @@
 //! initrd-watchdog.cpio                       answers a watchdog for a while
 //! initrd-clock.cpio                          compares its clock with another VM's, under load
 //! initrd-modules.cpio                        ext4 on a loop device, with its modules
+//! initrd-siblings.cpio                       what two processors do to each other
 //! initrd-whole.cpio                          all that a whole Linux can do, one by one
 //! release                                    the kernel's version; written last
 //! ```

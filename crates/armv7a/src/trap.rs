@@ -98,16 +98,15 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
             hypervisor.guest().goes_on();
             return loaded;
         }
-        if !hypervisor.guest().vcpu.privileged() {
-            let resolved = hypervisor.resolve(address, Attempt::Fetch, true);
-            if resolved == Resolved::Filled {
-                // Nothing else changed.
-                hypervisor.guest().goes_on();
-                return loaded;
-            }
+        // Once: the work of what is to be resolved later is not to be forgotten half done.
+        let resolved = hypervisor.resolve(address, Attempt::Fetch, true);
+        if resolved == Resolved::Filled {
+            // Nothing else changed.
+            hypervisor.guest().goes_on();
+            return loaded;
         }
         hypervisor.guest().pull();
-        hypervisor.fetch(address);
+        hypervisor.fetched(address, resolved);
     } else {
         hypervisor.guest().pull();
         // A breakpoint, or an external abort of a passed-through device.
@@ -264,7 +263,12 @@ impl Hypervisor {
 
     /// A fetch at `address` failed in the guest's current view.
     pub(crate) fn fetch(&mut self, address: u32) {
-        match self.resolve(address, Attempt::Fetch, true) {
+        let resolved = self.resolve(address, Attempt::Fetch, true);
+        self.fetched(address, resolved);
+    }
+
+    fn fetched(&mut self, address: u32, resolved: Resolved) {
+        match resolved {
             Resolved::Fault(fault) => {
                 self.inject(Exception::PrefetchAbort { ifsr: fault.ifsr(), ifar: address });
             }

@@ -9,8 +9,8 @@ use crate::{Wrong, ensure, process};
 use core::arch::asm;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-const FUTEX_WAIT: u32 = 0;
-const FUTEX_WAKE: u32 = 1;
+pub(crate) const FUTEX_WAIT: u32 = 0;
+pub(crate) const FUTEX_WAKE: u32 = 1;
 
 /// Checks exclusive stores.
 pub(crate) fn check() -> Result<(), Wrong> {
@@ -117,7 +117,8 @@ fn helpers(shared: Pages) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn futex(pages: Pages, index: usize, operation: u32, value: u32) {
+/// Waits for a word, or wakes who does.
+pub(crate) fn futex(pages: Pages, index: usize, operation: u32, value: u32) {
     let place = pages.word(index).addr() as u32;
     // SAFETY: the kernel reads the word; no time limit.
     unsafe { linux::syscall(linux::FUTEX, [place, operation, value, 0, 0, 0]) };

@@ -22,6 +22,7 @@ pub(crate) const SIGALTSTACK: u32 = 186;
 pub(crate) const MMAP2: u32 = 192;
 pub(crate) const MADVISE: u32 = 220;
 pub(crate) const FUTEX: u32 = 240;
+pub(crate) const SCHED_SETAFFINITY: u32 = 241;
 pub(crate) const CLOCK_GETTIME64: u32 = 403;
 pub(crate) const CACHEFLUSH: u32 = 0x000f_0002;
 pub(crate) const SET_TLS: u32 = 0x000f_0005;
@@ -113,6 +114,14 @@ pub(crate) fn map(pages: usize, protection: u32, shared: bool) -> Pages {
     // SAFETY: a fresh mapping.
     let base = unsafe { syscall(MMAP2, [0, length, protection, kind, u32::MAX, 0]) };
     Pages { base: base as u32 as usize, pages }
+}
+
+/// Maps a fresh zero page at an address where there is nothing.
+pub(crate) fn map_at(base: usize, protection: u32) {
+    const MAP_FIXED: u32 = 0x10;
+    let kind = MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED;
+    // SAFETY: a fresh mapping.
+    unsafe { syscall(MMAP2, [base as u32, PAGE as u32, protection, kind, u32::MAX, 0]) };
 }
 
 /// Maps a page of physical memory that is not the kernel's, to be read.

@@ -19,6 +19,7 @@ mod float;
 mod linux;
 mod memory;
 mod process;
+mod siblings;
 mod signals;
 mod threads;
 mod trace;
@@ -40,6 +41,7 @@ const GROUPS: &[(&str, Group)] = &[
     ("exclusive", exclusive::check),
     ("futex", exclusive::check_futex),
     ("threads", threads::check),
+    ("siblings", siblings::check),
     ("code", code::check),
     ("clock", clock::check),
     ("ptrace", trace::check),

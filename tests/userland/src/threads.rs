@@ -28,7 +28,7 @@ pub(crate) fn check() -> Result<(), Wrong> {
         let top = stacks.base + (number + 1) * STACK_PAGES * linux::PAGE - 16;
         pages.put(ARGUMENTS + number, number as u32);
         // SAFETY: a fresh stack; `run` ends the thread.
-        unsafe { start(FLAGS, top as u32, pages.base as u32, number as u32) };
+        unsafe { start(top as u32, pages.base as u32, number as u32, run) };
     }
     while pages.atomic(DONE).load(SeqCst) < THREADS as u32 {
         linux::yield_now();
@@ -72,25 +72,35 @@ extern "C" fn run(base: u32, number: u32) -> ! {
 }
 
 /// Starts a thread with `run(base, number)` on its stack.
+///
+/// # Safety
+///
+/// The stack is fresh, and `run` ends the thread.
 #[unsafe(naked)]
-unsafe extern "C" fn start(flags: u32, stack: u32, base: u32, number: u32) -> i32 {
+pub(crate) unsafe extern "C" fn start(
+    stack: u32,
+    base: u32,
+    number: u32,
+    run: extern "C" fn(u32, u32) -> !,
+) -> i32 {
     naked_asm!(
         "push {{r4, r5, r6, r7, r8, lr}}",
-        "mov r5, r2",
-        "mov r6, r3",
+        "mov r5, r1",
+        "mov r6, r2",
+        "mov r8, r3",
+        "mov r1, r0",
+        "ldr r0, ={flags}",
         "mov r2, #0",
         "mov r3, #0",
         "mov r4, #0",
         "mov r7, #{clone}",
-        "mov r8, r5",
-        "mov r5, #0",
         "svc #0",
         "cmp r0, #0",
         "popne {{r4, r5, r6, r7, r8, pc}}",
-        "mov r0, r8",
+        "mov r0, r5",
         "mov r1, r6",
-        "b {run}",
+        "bx r8",
+        flags = const FLAGS,
         clone = const linux::CLONE,
-        run = sym run,
     )
 }

@@ -13,6 +13,9 @@ const MODULES: &[&str] = &["loop", "crc32c_generic", "ext4"];
 /// The kernel's own tests of what patches and generates code.
 const SELF_TESTS: &[&str] = &["test_static_keys", "test_bpf"];
 
+/// What is loaded and unloaded while the other processor is at work.
+const IN_A_LOOP: &[&str] = &["loop", "test_static_keys"];
+
 /// The loader and libraries of `mke2fs`.
 const LIBRARIES: &[&str] = &[
     "ld-linux-armhf.so.3",
@@ -64,6 +67,15 @@ pub(super) fn write_all(workspace: &Workspace) -> Result<()> {
     modules.program("init", include_bytes!("init/modules"))?;
     add_modules(&mut modules, &linux)?;
     write(&linux, "initrd-modules.cpio", modules)?;
+
+    let mut siblings = with_busybox(&linux)?;
+    siblings.program("init", include_bytes!("init/siblings"))?;
+    siblings.program("bin/userland", &read(&workspace.program("userland"))?)?;
+    siblings.directory("modules")?;
+    for (name, bytes) in Modules::find(&linux.join("modules"))?.closure(IN_A_LOOP)? {
+        siblings.file(&format!("modules/{name}.ko"), &bytes)?;
+    }
+    write(&linux, "initrd-siblings.cpio", siblings)?;
 
     let mut whole = with_busybox(&linux)?;
     whole.program("init", include_bytes!("init/whole"))?;
