@@ -126,8 +126,10 @@ extern "C" fn other(base: u32, _: u32) -> ! {
         }
         words.atomic(TURN).fetch_add(1, SeqCst);
         futex(words, TURN, FUTEX_WAKE, 1);
-        while asked == END {
-            linux::call(linux::EXIT, [0; 3]);
+        if asked == END {
+            loop {
+                linux::call(linux::EXIT, [0; 3]);
+            }
         }
     }
 }
