@@ -81,12 +81,15 @@ struct Spec {
     profile: Option<profile::Wanted>,
 }
 
-/// A bound on numbers that are printed.
+/// Bounds on numbers that are printed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Bound {
     /// The number follows this text.
     pub(crate) after: String,
+    /// Smallest that is right.
+    #[serde(default)]
+    least: u64,
     /// Largest that is right.
     pub(crate) most: u64,
     /// The number has decimals: it is taken without its point.
@@ -445,10 +448,10 @@ pub(crate) fn transcript(serial: &[u8]) -> String {
 
 impl Bound {
     fn check(&self, text: &str) -> Result<()> {
-        let Self { after, most, times, .. } = self;
+        let Self { after, least, most, times, .. } = self;
         let numbers = self.numbers(text)?;
-        if let Some(number) = numbers.iter().find(|number| *number > most) {
-            bail!("printed {after:?} {number}, more than {most}");
+        if let Some(number) = numbers.iter().find(|number| !(least..=most).contains(number)) {
+            bail!("printed {after:?} {number}, not {least} to {most}");
         }
         let found = numbers.len();
         ensure!(found >= *times, "printed {after:?} {found} times, not at least {times}");
@@ -524,12 +527,16 @@ mod tests {
 
     #[test]
     fn a_bound_holds_for_every_number_and_there_must_be_enough_of_them() {
-        let bound = |most, times| Bound { after: "late=".to_owned(), most, times, decimals: false };
+        let after = "late=".to_owned();
+        let bound =
+            |most, times| Bound { after: after.clone(), least: 0, most, times, decimals: false };
         let text = "late=5 a\nlate=17 b\n";
         assert!(bound(17, 2).check(text).is_ok());
         assert!(bound(16, 2).check(text).is_err());
         assert!(bound(17, 3).check(text).is_err());
         assert!(bound(17, 0).check("late=x").is_err());
+        assert!(Bound { least: 5, ..bound(17, 2) }.check(text).is_ok());
+        assert!(Bound { least: 6, ..bound(17, 2) }.check(text).is_err());
         let decimals = Bound { decimals: true, ..bound(1704, 1) };
         assert!(decimals.check("late=17.04").is_ok() && decimals.check("late=17.05").is_err());
     }
