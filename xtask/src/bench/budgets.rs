@@ -32,6 +32,9 @@ struct Again {
     /// A multiple of these.
     #[serde(default = "same")]
     times: f64,
+    /// Instead of that, by what they are of.
+    #[serde(default)]
+    ratios: BTreeMap<String, f64>,
     /// On these machines only: a run of Linux takes long.
     #[serde(default = "vexpress")]
     machines: Vec<String>,
@@ -162,6 +165,9 @@ impl Entry {
         entry.ratio = self.ratio.map(|most| most * times);
         entry.ratios.values_mut().for_each(|most| *most *= times);
         let (_, what) = self.name.split_once('.').unwrap_or_default();
+        if let Some(&ratio) = again.ratios.get(what) {
+            (entry.ratio, entry.ratios) = (Some(ratio), BTreeMap::new());
+        }
         entry.name = format!("{system}.{what}");
         entry.native = Some(self.name.clone());
         match &mut entry.how {
