@@ -302,7 +302,8 @@ impl Hypervisor {
         }
     }
 
-    /// Nothing can run: waits for an interrupt, which [`Hypervisor::poll`] settles, or ends the machine if all is off.
+    /// Nothing can run: waits for an interrupt, which [`Hypervisor::poll`] settles, or ends the machine
+    /// if all is off.
     fn idle(&mut self) {
         let all_off = |well: bool| {
             move |guest: &Guest| match guest.run {
