@@ -242,9 +242,7 @@ impl Hypervisor {
     pub(crate) fn arm_for_express(&mut self) {
         let free = self.turns.gate.levels >> (self.express.priority % 32) == 0;
         if free && !self.express.guest.is_null() {
-            self.armed = self.express.deadline;
-            let armed = self.armed;
-            self.platform().arm(armed);
+            self.arm_at(self.express.deadline);
         }
     }
 

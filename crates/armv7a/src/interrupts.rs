@@ -9,7 +9,7 @@
 
 use crate::consoles::SerialOf;
 use crate::cores;
-use crate::guest::{Guest, Run};
+use crate::guest::Run;
 use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor};
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_hv::NEVER;
@@ -180,18 +180,23 @@ impl Hypervisor {
                 rest = rest.min(deadline);
             }
         }
-        let guest: *mut Guest = self.guest();
-        // The entry code knows nothing of stubs, nor of a clock that stands.
-        let simple = own != NEVER && !self.guest().promotion.on;
-        self.express.own = if simple { guest } else { core::ptr::null_mut() };
         (self.express.rest, self.express.rest_of) = (rest, self.loaded);
         self.express.next = next.min(self.turns.gate.until);
-        self.arm_at(rest.min(own));
+        self.arm_own(own);
+    }
+
+    /// Arms the timer for the loaded guest's own or for what else there is, which is known.
+    pub(crate) fn arm_own(&mut self, own: u64) {
+        let guest = self.guest();
+        // The entry code knows nothing of stubs, nor of a clock that stands.
+        let simple = own != NEVER && !guest.promotion.on;
+        self.express.own = if simple { guest } else { core::ptr::null_mut() };
+        self.arm_at(self.express.rest.min(own));
     }
 
     /// Arms the timer, unless it is armed for that.
     #[inline]
-    fn arm_at(&mut self, deadline: u64) {
+    pub(crate) fn arm_at(&mut self, deadline: u64) {
         if deadline != self.armed {
             self.armed = deadline;
             self.platform().arm(deadline);

@@ -87,13 +87,8 @@ impl Comparator {
     #[inline]
     fn output(&self, count: u64) -> Output {
         let due = self.compare.max(self.held);
-        match count >= due {
-            _ if self.control & (ENABLE | MASK) != ENABLE => {
-                Output { asserted: false, next: NEVER }
-            }
-            true => Output { asserted: true, next: NEVER },
-            false => Output { asserted: false, next: due },
-        }
+        let asserted = self.is_on() && count >= due;
+        Output { asserted, next: if asserted || !self.is_on() { NEVER } else { due } }
     }
 
     fn read(&self, field: Field, count: u64) -> u64 {

@@ -128,19 +128,14 @@ impl Hypervisor {
         let value = u64::from(registers[high]) << 32 | u64::from(registers[low]);
         // What else the timer is armed for is known, if it was for this guest and its board's deadline
         // is no part of it.
-        let express = &mut hypervisor.express;
         let before = guest.board.deadline();
         let apart = before == NEVER || guest.board.may_ring_late();
         guest.board.write_timer(register, value, now);
         let deadline = guest.board.deadline();
         if deadline != before {
-            if apart && express.rest_of == hypervisor.loaded && guest.board.may_ring_late() {
-                express.own = if guest.promotion.on { core::ptr::null_mut() } else { guest };
-                let first = deadline.min(express.rest);
-                if first != hypervisor.armed {
-                    hypervisor.armed = first;
-                    platform.arm(first);
-                }
+            let late = guest.board.may_ring_late();
+            if apart && late && hypervisor.express.rest_of == hypervisor.loaded {
+                hypervisor.arm_own(deadline);
             } else {
                 hypervisor.rearm = true;
                 hypervisor.give_way_called();
