@@ -30,6 +30,7 @@ pub mod image;
 pub mod lock;
 pub mod note;
 pub mod observe;
+pub mod timer;
 pub mod window;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

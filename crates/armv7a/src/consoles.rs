@@ -77,7 +77,7 @@ impl Hypervisor {
         self.pump_bytes(1);
     }
 
-    fn pump_bytes(&mut self, bytes: u32) {
+    pub(crate) fn pump_bytes(&mut self, bytes: u32) {
         let Some(platform) = &mut self.platform else { return };
         self.console.pump(&mut SerialOf(*platform), bytes);
         if self.console.pending() {

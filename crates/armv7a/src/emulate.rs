@@ -16,13 +16,12 @@ use crate::shadow::Attempt;
 use crate::trap::ATTEMPTS;
 use crate::work::Work;
 use entresol_abi::image::MAX_VMS;
+use entresol_abi::timer::Register;
 use entresol_hv::board::Board;
 use entresol_hv::health::Notice;
 use entresol_hv::platform::Platform;
-use entresol_hv::timer as board_timer;
 use entresol_isa::op::{Condition, InstructionSet, Op, Width};
 use entresol_isa::{a32, t32, trapword};
-use entresol_vcpu::cp15::timer::Register;
 use entresol_vcpu::{Abort, Exception, Memory, Outcome, Purpose, Timer, check, it_condition, psr};
 
 /// A trapped instruction, given its meaning.
@@ -379,23 +378,12 @@ impl Timer for Machine<'_> {
 
     fn read(&self, register: Register) -> u64 {
         let now = self.platform.now();
-        self.board.read_timer(board_register(register), now)
+        self.board.read_timer(register, now)
     }
 
     fn write(&mut self, register: Register, value: u64) {
         let now = self.platform.now();
-        self.board.write_timer(board_register(register), value, now);
+        self.board.write_timer(register, value, now);
         self.timer = true;
-    }
-}
-
-const fn board_register(register: Register) -> board_timer::Register {
-    match register {
-        Register::PhysicalControl => board_timer::Register::PhysicalControl,
-        Register::PhysicalValue => board_timer::Register::PhysicalValue,
-        Register::PhysicalCompare => board_timer::Register::PhysicalCompare,
-        Register::VirtualControl => board_timer::Register::VirtualControl,
-        Register::VirtualValue => board_timer::Register::VirtualValue,
-        Register::VirtualCompare => board_timer::Register::VirtualCompare,
     }
 }

@@ -83,15 +83,17 @@ impl Hypervisor {
         if let Some(platform) = &mut self.platform {
             platform.notify_sent(false);
             if self.console.receive(&mut SerialOf(*platform)) {
-                for index in 0..self.count {
-                    self.deliver(index);
-                }
+                self.deliver_all();
             }
         }
         if self.core != 0 {
             self.settle_locks();
         }
-        self.pump_at_last();
+        // A line that takes bytes at once would interrupt until all are sent.
+        self.line_waits = self.turns.is_urgent();
+        if !self.line_waits {
+            self.pump_at_last();
+        }
     }
 
     /// Another core wrote, read or ended, or its locks changed.
@@ -100,12 +102,16 @@ impl Hypervisor {
     fn core_called(&mut self) {
         self.collect();
         self.pump();
-        for index in 0..self.count {
-            if !self.is_own(index) {
-                self.deliver(index);
-            }
-        }
+        self.deliver_all();
         self.settle_locks();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn deliver_all(&mut self) {
+        for index in 0..self.count {
+            self.deliver(index);
+        }
     }
 
     /// Gives a guest what was typed for it, as far as its board, or its core, takes it.

@@ -23,10 +23,11 @@ use crate::pl011::Pl011;
 use crate::pl031::Pl031;
 use crate::promises::Promises;
 use crate::sp805::Sp805;
-use crate::timer::{self, Timer};
+use crate::timer::Timer;
 use entresol_abi::GuestPhys;
 use entresol_abi::health::Event;
 use entresol_abi::image::flags;
+use entresol_abi::timer::Register;
 
 /// First register of the GIC's distributor; its frame is 64 KiB.
 pub const GIC_DISTRIBUTOR: GuestPhys = GuestPhys(0x0800_0000);
@@ -312,12 +313,12 @@ impl Board {
 
     /// A guest reads a timer register by coprocessor.
     #[must_use]
-    pub fn read_timer(&self, register: timer::Register, now: u64) -> u64 {
+    pub fn read_timer(&self, register: Register, now: u64) -> u64 {
         self.timer.read(register, self.clock.count(now))
     }
 
     /// A guest writes a timer register by coprocessor.
-    pub fn write_timer(&mut self, register: timer::Register, value: u64, now: u64) {
+    pub fn write_timer(&mut self, register: Register, value: u64, now: u64) {
         let now = self.clock.count(now);
         if self.timer.write(register, value, now) {
             self.update_timers(now);

@@ -156,6 +156,8 @@ pub struct Scheduler {
     open: u32,
     /// Who may not run at all.
     paused: u32,
+    /// The priorities of which vCPUs ever were ready.
+    known: u32,
     /// The last turn given.
     turn: u64,
     current: Option<Id>,
@@ -193,6 +195,7 @@ impl Scheduler {
             broke: 0,
             open: slots::ALL,
             paused: 0,
+            known: 0,
             slots: Table::NONE,
             turn: 0,
             current: None,
@@ -251,6 +254,7 @@ impl Scheduler {
             return;
         }
         self.wanting |= id.bit();
+        self.known |= self.vcpus[id].priority.bit();
         self.renew(id);
         self.settle(id);
     }
@@ -281,6 +285,16 @@ impl Scheduler {
     #[must_use]
     pub const fn current(&self) -> Option<Id> {
         self.current
+    }
+
+    /// Whether the current vCPU is ready and has a higher priority than another ever was ready with.
+    #[must_use]
+    #[inline(never)]
+    pub fn is_urgent(&self) -> bool {
+        self.current.filter(|id| self.is_ready(*id)).is_some_and(|id| {
+            let below = self.vcpus[id].priority.bit() - 1;
+            self.known & below != 0
+        })
     }
 
     /// Decides which vCPU runs from `now` on; `None` when none can. Ends the running

@@ -18,23 +18,7 @@
 
 use crate::NEVER;
 use crate::bus::low_word;
-
-/// A register of the timer, named as in ARM DDI 0406C B8.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Register {
-    /// `CNTP_CTL`.
-    PhysicalControl,
-    /// `CNTP_TVAL`: signed 32-bit distance of the compare value from the count.
-    PhysicalValue,
-    /// `CNTP_CVAL`: 64-bit compare value.
-    PhysicalCompare,
-    /// `CNTV_CTL`.
-    VirtualControl,
-    /// `CNTV_TVAL`.
-    VirtualValue,
-    /// `CNTV_CVAL`.
-    VirtualCompare,
-}
+use entresol_abi::timer::{Field, Register};
 
 /// `CTL.ENABLE`.
 const ENABLE: u32 = 1 << 0;
@@ -62,13 +46,6 @@ pub struct Output {
     /// The count at which it becomes asserted; [`NEVER`] if it is already, or that takes a guest's
     /// write first.
     pub next: u64,
-}
-
-#[derive(Clone, Copy)]
-enum Field {
-    Control,
-    Value,
-    Compare,
 }
 
 impl Comparator {
@@ -146,12 +123,8 @@ impl Timer {
     #[must_use]
     pub fn read(&self, register: Register, now: u64) -> u64 {
         match register {
-            Register::PhysicalControl => self.physical.read(Field::Control, now),
-            Register::PhysicalValue => self.physical.read(Field::Value, now),
-            Register::PhysicalCompare => self.physical.read(Field::Compare, now),
-            Register::VirtualControl => self.virtual_.read(Field::Control, now),
-            Register::VirtualValue => self.virtual_.read(Field::Value, now),
-            Register::VirtualCompare => self.virtual_.read(Field::Compare, now),
+            Register::Physical(field) => self.physical.read(field, now),
+            Register::Virtual(field) => self.virtual_.read(field, now),
         }
     }
 
@@ -160,12 +133,8 @@ impl Timer {
     pub fn write(&mut self, register: Register, value: u64, now: u64) -> bool {
         let catch_up = self.catch_up;
         let (comparator, field) = match register {
-            Register::PhysicalControl => (&mut self.physical, Field::Control),
-            Register::PhysicalValue => (&mut self.physical, Field::Value),
-            Register::PhysicalCompare => (&mut self.physical, Field::Compare),
-            Register::VirtualControl => (&mut self.virtual_, Field::Control),
-            Register::VirtualValue => (&mut self.virtual_, Field::Value),
-            Register::VirtualCompare => (&mut self.virtual_, Field::Compare),
+            Register::Physical(field) => (&mut self.physical, field),
+            Register::Virtual(field) => (&mut self.virtual_, field),
         };
         let before = comparator.is_on();
         comparator.write(field, value, now, catch_up);
@@ -204,22 +173,22 @@ mod tests {
     #[test]
     fn a_timer_value_is_a_signed_distance() {
         let mut timer = Timer::new();
-        timer.write(Register::PhysicalValue, 0xffff_ffff, 100);
-        assert_eq!(timer.read(Register::PhysicalCompare, 100), 99);
-        timer.write(Register::PhysicalValue, 50, 100);
-        assert_eq!(timer.read(Register::PhysicalValue, 120), 30);
-        assert_eq!(timer.read(Register::PhysicalValue, 151), 0xffff_ffff);
+        timer.write(Register::Physical(Field::Value), 0xffff_ffff, 100);
+        assert_eq!(timer.read(Register::Physical(Field::Compare), 100), 99);
+        timer.write(Register::Physical(Field::Value), 50, 100);
+        assert_eq!(timer.read(Register::Physical(Field::Value), 120), 30);
+        assert_eq!(timer.read(Register::Physical(Field::Value), 151), 0xffff_ffff);
     }
 
     #[test]
     fn status_needs_enable_and_output_needs_no_mask() {
         let mut timer = Timer::new();
-        timer.write(Register::VirtualCompare, 10, 0);
-        assert_eq!(timer.read(Register::VirtualControl, 10), 0);
-        timer.write(Register::VirtualControl, 3, 10);
-        assert_eq!(timer.read(Register::VirtualControl, 10), 7);
+        timer.write(Register::Virtual(Field::Compare), 10, 0);
+        assert_eq!(timer.read(Register::Virtual(Field::Control), 10), 0);
+        timer.write(Register::Virtual(Field::Control), 3, 10);
+        assert_eq!(timer.read(Register::Virtual(Field::Control), 10), 7);
         assert!(!timer.virtual_(10).asserted);
-        timer.write(Register::VirtualControl, 1, 10);
+        timer.write(Register::Virtual(Field::Control), 1, 10);
         assert!(timer.virtual_(10).asserted && !timer.virtual_(9).asserted);
     }
 
@@ -227,26 +196,26 @@ mod tests {
     fn a_deadline_is_the_earliest_output_not_yet_asserted() {
         let mut timer = Timer::new();
         assert_eq!(deadline(&timer, 1000), NEVER);
-        timer.write(Register::VirtualCompare, 1500, 1000);
-        timer.write(Register::VirtualControl, 1, 1000);
-        timer.write(Register::PhysicalCompare, 1200, 1000);
-        timer.write(Register::PhysicalControl, 1, 1000);
+        timer.write(Register::Virtual(Field::Compare), 1500, 1000);
+        timer.write(Register::Virtual(Field::Control), 1, 1000);
+        timer.write(Register::Physical(Field::Compare), 1200, 1000);
+        timer.write(Register::Physical(Field::Control), 1, 1000);
         assert_eq!(deadline(&timer, 1000), 1200);
         assert_eq!(deadline(&timer, 1200), 1500);
         assert_eq!(deadline(&timer, 1500), NEVER);
-        timer.write(Register::PhysicalControl, 3, 1000);
+        timer.write(Register::Physical(Field::Control), 3, 1000);
         assert_eq!(deadline(&timer, 1000), 1500);
     }
 
     #[test]
     fn a_write_to_a_masked_timer_changes_no_output() {
         let mut timer = Timer::new();
-        assert!(timer.write(Register::VirtualControl, 1, 0));
-        assert!(timer.write(Register::VirtualCompare, 10, 0));
-        assert!(timer.write(Register::VirtualControl, 3, 10));
-        assert!(!timer.write(Register::VirtualCompare, 20, 10));
-        assert!(!timer.write(Register::VirtualControl, 2, 10));
-        assert!(timer.write(Register::VirtualControl, 1, 10));
+        assert!(timer.write(Register::Virtual(Field::Control), 1, 0));
+        assert!(timer.write(Register::Virtual(Field::Compare), 10, 0));
+        assert!(timer.write(Register::Virtual(Field::Control), 3, 10));
+        assert!(!timer.write(Register::Virtual(Field::Compare), 20, 10));
+        assert!(!timer.write(Register::Virtual(Field::Control), 2, 10));
+        assert!(timer.write(Register::Virtual(Field::Control), 1, 10));
     }
 
     #[test]
@@ -254,9 +223,9 @@ mod tests {
         let mut timer = Timer::new();
         timer.reset(false);
         // TVAL is a distance from the count, which was not zero at the start.
-        timer.write(Register::VirtualValue, 50, 1000);
-        timer.write(Register::VirtualControl, 1, 1000);
-        assert_eq!(timer.read(Register::VirtualCompare, 1000), 1050);
+        timer.write(Register::Virtual(Field::Value), 50, 1000);
+        timer.write(Register::Virtual(Field::Control), 1, 1000);
+        assert_eq!(timer.read(Register::Virtual(Field::Compare), 1000), 1050);
         assert_eq!(deadline(&timer, 1000), 1050);
     }
 
@@ -266,8 +235,8 @@ mod tests {
         for now in from..to {
             if timer.physical(now).asserted {
                 ticks.push(now);
-                let next = timer.read(Register::PhysicalCompare, now) + period;
-                timer.write(Register::PhysicalCompare, next, now);
+                let next = timer.read(Register::Physical(Field::Compare), now) + period;
+                timer.write(Register::Physical(Field::Compare), next, now);
             }
         }
         ticks
@@ -276,8 +245,8 @@ mod tests {
     fn ticking() -> Timer {
         let mut timer = Timer::new();
         timer.reset(true);
-        timer.write(Register::PhysicalCompare, 100, 0);
-        timer.write(Register::PhysicalControl, 1, 0);
+        timer.write(Register::Physical(Field::Compare), 100, 0);
+        timer.write(Register::Physical(Field::Control), 1, 0);
         assert_eq!(ticks(&mut timer, 100, 0, 250), [100, 200]);
         timer
     }
@@ -294,17 +263,17 @@ mod tests {
     #[test]
     fn what_is_held_back_is_a_deadline() {
         let mut timer = ticking();
-        timer.write(Register::PhysicalCompare, 400, 500);
+        timer.write(Register::Physical(Field::Compare), 400, 500);
         assert!(!timer.physical(500).asserted);
         assert_eq!(deadline(&timer, 500), 550);
         // The condition is met nevertheless.
-        assert_eq!(timer.read(Register::PhysicalControl, 500), 5);
+        assert_eq!(timer.read(Register::Physical(Field::Control), 500), 5);
     }
 
     #[test]
     fn a_timer_set_anew_each_time_is_not_held_back() {
         let mut timer = ticking();
-        timer.write(Register::PhysicalCompare, 460, 450);
+        timer.write(Register::Physical(Field::Compare), 460, 450);
         assert_eq!(deadline(&timer, 450), 460);
         assert!(timer.physical(460).asserted);
     }

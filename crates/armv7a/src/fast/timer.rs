@@ -17,8 +17,8 @@ use crate::trap;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, Vm, flags};
+use entresol_abi::timer::{Field, Register};
 use entresol_hv::NEVER;
-use entresol_hv::timer::Register;
 
 /// MRRC of CNTPCT or CNTVCT, without Rt2, Rt and which.
 const COUNT: u32 = 0xec50_0f0e;
@@ -84,13 +84,13 @@ const fn register(word: u32) -> Option<(Register, bool)> {
     const MOVE_TWO: u32 = 0xec40_0f2e;
     // CRm 2 or 3, opc2 0 or 1.
     let register = match (word & 0xffef_0fde, word & 0x21) {
-        (MOVE, 0x00) => Register::PhysicalValue,
-        (MOVE, 0x01) => Register::VirtualValue,
-        (MOVE, 0x20) => Register::PhysicalControl,
-        (MOVE, 0x21) => Register::VirtualControl,
+        (MOVE, 0x00) => Register::Physical(Field::Value),
+        (MOVE, 0x01) => Register::Virtual(Field::Value),
+        (MOVE, 0x20) => Register::Physical(Field::Control),
+        (MOVE, 0x21) => Register::Virtual(Field::Control),
         _ => match word & 0xffe0_0fff {
-            MOVE_TWO => return Some((Register::PhysicalCompare, true)),
-            0xec40_0f3e => return Some((Register::VirtualCompare, true)),
+            MOVE_TWO => return Some((Register::Physical(Field::Compare), true)),
+            0xec40_0f3e => return Some((Register::Virtual(Field::Compare), true)),
             _ => return None,
         },
     };

@@ -1,7 +1,7 @@
 //! The board as a guest and as the glue use it.
 
 use super::*;
-use crate::timer::Register;
+use entresol_abi::timer::{Field, Register};
 use proptest::prelude::*;
 
 const HZ: u32 = 1000;
@@ -33,8 +33,8 @@ fn acknowledge(board: &mut Board, now: u64) -> u32 {
 #[test]
 fn a_timer_interrupts_at_its_deadline_until_it_is_moved() {
     let mut board = board();
-    board.write_timer(Register::VirtualCompare, 510, 20);
-    board.write_timer(Register::VirtualControl, 1, 20);
+    board.write_timer(Register::Virtual(Field::Compare), 510, 20);
+    board.write_timer(Register::Virtual(Field::Control), 1, 20);
     assert_eq!(board.deadline(), 510);
     board.update(509);
     assert!(!board.irq());
@@ -42,7 +42,7 @@ fn a_timer_interrupts_at_its_deadline_until_it_is_moved() {
     assert!(board.irq());
     assert_eq!(board.deadline(), NEVER);
     assert_eq!(acknowledge(&mut board, 510), VIRTUAL_TIMER_IRQ);
-    board.write_timer(Register::VirtualCompare, 1010, 511);
+    board.write_timer(Register::Virtual(Field::Compare), 1010, 511);
     write(&mut board, at(GIC_INTERFACE, 0x10), VIRTUAL_TIMER_IRQ, 511);
     assert!(!board.irq());
     assert_eq!(board.deadline(), 1010);
@@ -51,8 +51,8 @@ fn a_timer_interrupts_at_its_deadline_until_it_is_moved() {
 #[test]
 fn both_timers_and_the_clock_share_the_deadline() {
     let mut board = board();
-    board.write_timer(Register::PhysicalCompare, 4000, 10);
-    board.write_timer(Register::PhysicalControl, 1, 10);
+    board.write_timer(Register::Physical(Field::Compare), 4000, 10);
+    board.write_timer(Register::Physical(Field::Control), 1, 10);
     write(&mut board, at(RTC, 0x04), 2, 10);
     write(&mut board, at(RTC, 0x10), 1, 10);
     assert_eq!(board.deadline(), 2010);
@@ -81,16 +81,16 @@ fn sending_and_receiving_interrupt_without_an_update() {
 fn a_wait_can_end_only_by_what_is_armed_and_let_through() {
     let mut board = board();
     assert!(!board.may_wake(10), "nothing is armed");
-    board.write_timer(Register::VirtualCompare, 500, 10);
-    board.write_timer(Register::VirtualControl, 1, 10);
+    board.write_timer(Register::Virtual(Field::Compare), 500, 10);
+    board.write_timer(Register::Virtual(Field::Control), 1, 10);
     assert!(board.may_wake(10));
-    board.write_timer(Register::VirtualControl, 3, 10);
+    board.write_timer(Register::Virtual(Field::Control), 3, 10);
     assert!(!board.may_wake(10), "masked in the timer");
     write(&mut board, at(UART, 0x38), 1 << 4, 10);
     assert!(board.may_wake(10), "input may come");
     write(&mut board, at(GIC_DISTRIBUTOR, 0x184), 2, 10);
     assert!(!board.may_wake(10), "disabled in the distributor");
-    board.write_timer(Register::VirtualControl, 1, 10);
+    board.write_timer(Register::Virtual(Field::Control), 1, 10);
     board.update(510);
     assert!(board.may_wake(510), "asserted");
     assert_eq!(acknowledge(&mut board, 510), VIRTUAL_TIMER_IRQ);
@@ -128,7 +128,7 @@ fn memory_is_not_a_device() {
 fn a_reset_forgets_everything() {
     let mut board = board();
     board.gic.set_line(40, true);
-    board.write_timer(Register::VirtualControl, 1, 20);
+    board.write_timer(Register::Virtual(Field::Control), 1, 20);
     assert!(board.irq());
     board.reset(100, HZ, flags::UART);
     board.update(200);
@@ -178,10 +178,10 @@ proptest! {
                 3 => write(&mut board, at(GIC_DISTRIBUTOR, 0x080), value, now),
                 4 => write(&mut board, at(GIC_INTERFACE, 0x00), value & 0xf | 1, now),
                 5 => write(&mut board, at(GIC_INTERFACE, 0x04), value | 0x80, now),
-                6 => board.write_timer(Register::PhysicalCompare, near, now),
-                7 => board.write_timer(Register::PhysicalControl, u64::from(value & 1), now),
-                8 => board.write_timer(Register::VirtualCompare, near, now),
-                9 => board.write_timer(Register::VirtualControl, u64::from(value & 3), now),
+                6 => board.write_timer(Register::Physical(Field::Compare), near, now),
+                7 => board.write_timer(Register::Physical(Field::Control), u64::from(value & 1), now),
+                8 => board.write_timer(Register::Virtual(Field::Compare), near, now),
+                9 => board.write_timer(Register::Virtual(Field::Control), u64::from(value & 3), now),
                 10 => drop(acknowledge(&mut board, now)),
                 _ => write(&mut board, at(GIC_INTERFACE, 0x10), 27 + value % 2 * 3, now),
             }

@@ -308,3 +308,19 @@ fn a_paused_vcpu_does_not_run_and_keeps_its_turn() {
     assert_eq!(scheduler.pick(3), Some(id(0)));
     check(&scheduler);
 }
+
+#[test]
+fn who_is_more_urgent_than_another_is_so_until_it_blocks() {
+    let mut scheduler = with(&[1, 1, 5]);
+    assert!(!scheduler.is_urgent(), "nobody was picked");
+    scheduler.pick(0);
+    assert!(scheduler.is_urgent());
+    scheduler.block(id(0));
+    scheduler.block(id(1));
+    assert!(scheduler.is_urgent(), "the others may be ready again");
+    scheduler.block(id(2));
+    assert!(!scheduler.is_urgent(), "it does not run");
+    scheduler.ready(id(0));
+    scheduler.pick(1);
+    assert!(!scheduler.is_urgent(), "nobody was less urgent");
+}

@@ -6,6 +6,7 @@
 //! Manual: ARM DDI 0406C, B8.1 and B8.2.
 
 use super::access::{Read, Written, key, words};
+use entresol_abi::timer::{Field, Register};
 
 /// What a guest's timers are made of.
 pub trait Timer {
@@ -18,23 +19,6 @@ pub trait Timer {
     /// Sets a register, of which the high word means nothing if it has 32 bits; the timer's interrupt
     /// line follows.
     fn write(&mut self, register: Register, value: u64);
-}
-
-/// A register of a timer, named as in ARM DDI 0406C B8.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Register {
-    /// `CNTP_CTL`.
-    PhysicalControl,
-    /// `CNTP_TVAL`.
-    PhysicalValue,
-    /// `CNTP_CVAL`.
-    PhysicalCompare,
-    /// `CNTV_CTL`.
-    VirtualControl,
-    /// `CNTV_TVAL`.
-    VirtualValue,
-    /// `CNTV_CVAL`.
-    VirtualCompare,
 }
 
 const CNTFRQ: u32 = key(14, 0, 0, 0);
@@ -97,10 +81,10 @@ pub(super) fn write(timer: &mut dyn Timer, cntkctl: &mut u32, key: u32, value: u
 
 const fn register(key: u32) -> Option<Register> {
     Some(match key {
-        CNTP_TVAL => Register::PhysicalValue,
-        CNTP_CTL => Register::PhysicalControl,
-        CNTV_TVAL => Register::VirtualValue,
-        CNTV_CTL => Register::VirtualControl,
+        CNTP_TVAL => Register::Physical(Field::Value),
+        CNTP_CTL => Register::Physical(Field::Control),
+        CNTV_TVAL => Register::Virtual(Field::Value),
+        CNTV_CTL => Register::Virtual(Field::Control),
         _ => return None,
     })
 }
@@ -138,8 +122,8 @@ impl Wide {
     pub(super) fn read(self, timer: &dyn Timer) -> u64 {
         match self {
             Self::PhysicalCount | Self::VirtualCount => timer.count(),
-            Self::PhysicalCompare => timer.read(Register::PhysicalCompare),
-            Self::VirtualCompare => timer.read(Register::VirtualCompare),
+            Self::PhysicalCompare => timer.read(Register::Physical(Field::Compare)),
+            Self::VirtualCompare => timer.read(Register::Virtual(Field::Compare)),
         }
     }
 
@@ -147,8 +131,8 @@ impl Wide {
     pub(super) fn write(self, timer: &mut dyn Timer, value: u64) -> bool {
         match self {
             Self::PhysicalCount | Self::VirtualCount => return false,
-            Self::PhysicalCompare => timer.write(Register::PhysicalCompare, value),
-            Self::VirtualCompare => timer.write(Register::VirtualCompare, value),
+            Self::PhysicalCompare => timer.write(Register::Physical(Field::Compare), value),
+            Self::VirtualCompare => timer.write(Register::Virtual(Field::Compare), value),
         }
         true
     }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use entresol_abi::timer::{Field, Register};
 use entresol_isa::op::Width;
-use entresol_vcpu::cp15::timer::{Register, Timer};
+use entresol_vcpu::cp15::timer::Timer;
 use entresol_vcpu::{Abort, Memory, Vcpu, psr};
 
 #[derive(Default)]
@@ -81,12 +82,12 @@ impl Memory for Machine {
 
 const fn slot(register: Register) -> usize {
     match register {
-        Register::PhysicalControl => 0,
-        Register::PhysicalValue => 1,
-        Register::PhysicalCompare => 2,
-        Register::VirtualControl => 3,
-        Register::VirtualValue => 4,
-        Register::VirtualCompare => 5,
+        Register::Physical(Field::Control) => 0,
+        Register::Physical(Field::Value) => 1,
+        Register::Physical(Field::Compare) => 2,
+        Register::Virtual(Field::Control) => 3,
+        Register::Virtual(Field::Value) => 4,
+        Register::Virtual(Field::Compare) => 5,
     }
 }
 

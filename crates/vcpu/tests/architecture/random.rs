@@ -1,7 +1,7 @@
 //! Instructions with every field at random: nothing panics, nothing is left half done.
 
+use entresol_abi::timer::Register;
 use entresol_isa::op::*;
-use entresol_vcpu::cp15::timer::Register;
 use entresol_vcpu::*;
 use proptest::prelude::*;
 
