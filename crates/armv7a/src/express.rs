@@ -121,6 +121,9 @@ impl Express {
         displaced: NOBODY,
     };
 
+    /// Where the entry code finds that: a word, all bits set.
+    pub(crate) const DISPLACED: usize = offset_of!(Self, displaced);
+
     /// Whether it was taken and not settled.
     #[inline(always)]
     pub(crate) const fn is_unsettled(&self) -> bool {

@@ -21,6 +21,7 @@ mod domains;
 mod exception_return;
 mod fill;
 pub(crate) mod instruction;
+mod interface;
 mod multiple;
 pub(crate) mod own;
 mod status;

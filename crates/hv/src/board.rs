@@ -55,10 +55,6 @@ pub const PHYSICAL_TIMER_IRQ: u32 = 30;
 /// The virtual timer's interrupt: PPI 11.
 pub const VIRTUAL_TIMER_IRQ: u32 = 27;
 
-/// What a guest reads and writes once for every interrupt, decoded before all else.
-const ACKNOWLEDGE: GuestPhys = GuestPhys(GIC_INTERFACE.0 + 0x0c);
-const END: GuestPhys = GuestPhys(GIC_INTERFACE.0 + 0x10);
-
 /// What the board's frames span.
 const FIRST: u32 = GIC_DISTRIBUTOR.0;
 const LAST: u32 = WATCHDOG.0 + 0xfff;
@@ -227,9 +223,6 @@ impl Board {
     ///
     /// [`BusError`] when nothing answers; nothing has changed then.
     pub fn read(&mut self, gpa: GuestPhys, width: Width, now: u64) -> Result<u32, BusError> {
-        if gpa == ACKNOWLEDGE && width == Width::Word {
-            return Ok(self.gic.acknowledge());
-        }
         Ok(match self.frame(gpa, width)? {
             Frame::Distributor(offset) => self.gic.read_distributor(offset, width),
             Frame::Interface(offset) => self.gic.read_interface(offset, width),
@@ -273,10 +266,6 @@ impl Board {
         value: u32,
         now: u64,
     ) -> Result<(), BusError> {
-        if gpa == END && width == Width::Word {
-            self.gic.end(value);
-            return Ok(());
-        }
         match self.frame(gpa, width)? {
             Frame::Distributor(offset) => self.gic.write_distributor(offset, width, value),
             Frame::Interface(offset) => self.gic.write_interface(offset, width, value),

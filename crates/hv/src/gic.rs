@@ -17,13 +17,16 @@
 //!
 //! # Invariants
 //!
-//! `best`, `irq` and `fiq` are what `Gic::settle` computes; every method that changes
-//! the distributor or the interface ends with it.
+//! `first`, `best` and `inputs` are what `Gic::settle` computes; every method that changes
+//! the distributor or the interface ends with it. So does the entry code, which settles the two
+//! accesses that a guest makes for every interrupt by itself where that is a matter of a few words:
+//! see [`quick`].
 //!
 //! Manual: ARM IHI 0048B (GICv2).
 
 mod distributor;
 mod interface;
+pub mod quick;
 mod set;
 
 use crate::bus::{Lanes, Width};
@@ -52,15 +55,23 @@ mod groups {
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Gic {
-    interface: Interface,
-    /// The most urgent deliverable interrupt, with its level.
-    first: Option<(u32, u32)>,
-    /// The interrupt that the vCPU would acknowledge now.
-    best: Option<u32>,
     /// Inputs of the vCPU that are asserted: [`Gic::IRQ`], [`Gic::FIQ`].
     inputs: u32,
+    /// The most urgent deliverable interrupt, behind its level: the lower the more urgent; or
+    /// [`NOTHING`].
+    first: u32,
+    /// The interrupt that the vCPU would acknowledge now, or [`SPURIOUS`].
+    best: u32,
+    /// Its bit, and that of its priority, if it is [`quick`] to acknowledge; else 0.
+    quick: [u32; 2],
+    interface: Interface,
     distributor: Distributor,
 }
+
+/// In [`Gic::first`]: no interrupt is deliverable.
+const NOTHING: u32 = u32::MAX;
+/// Where the level is in [`Gic::first`].
+const LEVEL: u32 = 8;
 
 impl Gic {
     /// The IRQ input in [`Gic::inputs`], at the place of CPSR.I.
@@ -86,8 +97,9 @@ impl Gic {
         Self {
             distributor: Distributor::new(cpu & 7, cpus),
             interface: Interface::new(),
-            first: None,
-            best: None,
+            first: NOTHING,
+            best: SPURIOUS,
+            quick: [0; 2],
             inputs: 0,
         }
     }
@@ -156,10 +168,12 @@ impl Gic {
         }
         // It makes nothing else less urgent: it competes with the first only.
         if self.distributor.is_deliverable(irq) {
-            let level = self.distributor.level(irq);
-            if self.first.is_none_or(|(other, urgent)| (level, irq) < (urgent, other)) {
-                self.first = Some((irq, level));
+            let rank = self.distributor.level(irq) << LEVEL | irq;
+            if rank < self.first {
+                self.first = rank;
                 self.assert_first();
+            } else {
+                self.quick[0] = 0;
             }
         }
     }
@@ -189,7 +203,7 @@ impl Gic {
     #[must_use]
     pub fn would_interrupt(&self, irq: u32) -> bool {
         let fiq = self.interface.fiq_enabled() && !self.group_one(irq);
-        self.first.is_none() && !fiq && self.would_assert(irq)
+        self.first == NOTHING && !fiq && self.would_assert(irq)
     }
 
     /// Whether an interrupt was acknowledged and not ended.
@@ -201,11 +215,9 @@ impl Gic {
     /// Reads `GICC_IAR`: makes the most urgent interrupt active and names it.
     pub fn acknowledge(&mut self) -> u32 {
         match self.best {
-            None => SPURIOUS,
-            Some(irq) if self.distributor.group_one(irq) && !self.interface.ack_control() => {
-                OTHER_GROUP
-            }
-            Some(irq) => self.activate(irq),
+            SPURIOUS => SPURIOUS,
+            irq if self.group_one(irq) && !self.interface.ack_control() => OTHER_GROUP,
+            irq => self.activate(irq),
         }
     }
 
@@ -289,7 +301,8 @@ impl Gic {
 
     fn acknowledge_group_one(&mut self) -> u32 {
         match self.best {
-            Some(irq) if self.group_one(irq) => self.activate(irq),
+            SPURIOUS => SPURIOUS,
+            irq if self.group_one(irq) => self.activate(irq),
             _ => SPURIOUS,
         }
     }
@@ -309,22 +322,28 @@ impl Gic {
     }
 
     /// Works out what the vCPU would take now.
-    #[inline(always)]
+    #[inline(never)]
     fn settle(&mut self) {
-        self.first = self.distributor.first();
+        let first = self.distributor.first();
+        self.first = first.map_or(NOTHING, |(irq, level)| level << LEVEL | irq);
         self.assert_first();
     }
 
     /// Asserts what the first interrupt asserts.
     #[inline(always)]
     fn assert_first(&mut self) {
-        (self.best, self.inputs) = (None, 0);
-        let Some((irq, level)) = self.first else { return };
+        (self.best, self.inputs) = (SPURIOUS, 0);
+        if self.first == NOTHING {
+            return;
+        }
+        let (level, irq) = (self.first >> LEVEL, self.first & (1 << LEVEL) - 1);
         let group_one = self.distributor.group_one(irq);
         if self.interface.accepts(level, group_one) {
-            self.best = Some(irq);
+            self.best = irq;
             let fiq = self.interface.fiq_enabled() && !group_one;
             self.inputs = if fiq { Self::FIQ } else { Self::IRQ };
+            let alone = if group_one { 0 } else { self.distributor.alone() };
+            self.quick = [alone, self.interface.priority(level)];
         }
     }
 }

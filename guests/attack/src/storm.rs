@@ -2,6 +2,7 @@
 
 use crate::arena::{self, CODE, SVC, Tally, USR};
 use core::arch::asm;
+use core::ptr::with_exposed_provenance_mut;
 use entresol_guest::{board, cp15, gic, interrupt, print, println, sandbox, timer, trap, vectors};
 
 /// Interrupts of a storm that ends.
@@ -48,9 +49,32 @@ pub(crate) fn timer() {
         tally.add(&found);
         gic::end(gic::acknowledge());
     }
+    ends();
     registers();
     timer::disarm();
+    ends();
     print!("{tally}");
+}
+
+/// Ends of anything, with any priorities active, and acknowledgements, whether anything is
+/// pending or not.
+fn ends() {
+    /// `GICC_APR0`.
+    const PRIORITIES: usize = board::GIC_CPU + 0xd0;
+    let priorities = with_exposed_provenance_mut::<u32>(PRIORITIES);
+    for active in [0, 1, 1 << 16, 1 << 31, u32::MAX] {
+        for value in (0..130).chain([0x3ff, 1 << 10 | 30, 1 << 31 | 27, u32::MAX]) {
+            // SAFETY: the board has a GIC there; nothing is to be lost by it.
+            unsafe { priorities.write_volatile(active) };
+            gic::end(value);
+            for acknowledged in [gic::acknowledge(), gic::acknowledge()] {
+                gic::end(acknowledged);
+                gic::end(acknowledged);
+            }
+        }
+    }
+    // SAFETY: as above.
+    unsafe { priorities.write_volatile(0) };
 }
 
 /// Words of compare values and distances, at the edges.

@@ -7,6 +7,7 @@
 
 use super::device::Devices;
 use super::fill::{self, fill};
+use super::interface::interface;
 use super::{
     APPLICATION, BANK_ABORT, BANK_USER, BANKS, COUNTERS, DACR, DFAR, DFSR, DOMAINS, ENFORCED,
     ENTER, FAST, IFSR, JOINT, KERNEL, LAST, OPENED, REFLECTED, SAVED, SHARED, SLOW, SP_LR, SPSR,
@@ -229,8 +230,8 @@ reflected!(
         eor r11, r11, r10, lsr #23
         and r11, r11, #3
         add r11, r11, r11, lsl #1
-        add r11, sp, r11, lsl #2
-        ldr r11, [r11, #{DEVICES}]
+        add r0, sp, r11, lsl #2
+        ldr r11, [r0, #{DEVICES}]
         eor r11, r11, r10
         lsrs r11, r11, #12
         beq {device}
@@ -243,7 +244,7 @@ reflected!(
     KERNEL = const KERNEL,
     KERNELS = const fill::KERNEL,
     SCRATCH = const entry::SCRATCH, guarded = sym entry::guarded_abort, open = sym open, own = sym own,
-    device = sym entry::device_saved,
+    device = sym interface,
 );
 
 reflected!(

@@ -63,11 +63,11 @@ pub(super) struct Distributor {
     group: Set,
     enabled: Set,
     /// Made pending by an edge, by software or by a register write.
-    latched: Set,
-    line: Set,
-    active: Set,
+    pub(super) latched: Set,
+    pub(super) line: Set,
+    pub(super) active: Set,
     edge: Set,
-    deliverable: Set,
+    pub(super) deliverable: Set,
     /// The groups that distributor and interface both enable.
     forwarded: u32,
     used: u32,
@@ -186,6 +186,16 @@ impl Distributor {
             }
         }
         None
+    }
+
+    /// The bit in word 0 of the one interrupt that is deliverable, if it is one, there, and not latched:
+    /// to make it active changes these sets by that bit, and nothing else. 0 if not.
+    #[inline(always)]
+    pub(super) fn alone(&self) -> u32 {
+        match self.deliverable.only_word() {
+            word if word.is_power_of_two() => word & !self.latched.word(0),
+            _ => 0,
+        }
     }
 
     /// Whether an interrupt is deliverable once it is pending.

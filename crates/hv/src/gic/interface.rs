@@ -33,7 +33,7 @@ const FIQ_ENABLE: u32 = 1 << 3;
 /// `GICC_CTLR.CBPR`: `GICC_BPR` holds for group 1, too.
 const COMMON_BPR: u32 = 1 << 4;
 /// `GICC_CTLR.EOImode`: `GICC_EOIR` only drops the priority.
-const EOI_MODE: u32 = 1 << 9;
+pub(super) const EOI_MODE: u32 = 1 << 9;
 /// Bits of `GICC_CTLR` that hold what is written.
 const CONTROL: u32 = groups::BOTH | ACK_CONTROL | FIQ_ENABLE | COMMON_BPR | EOI_MODE;
 
@@ -49,13 +49,14 @@ const IDENTITY: u32 = 0x0002_043b;
 
 /// The state of one CPU interface.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(super) struct Interface {
-    control: u32,
+    pub(super) control: u32,
     mask: u32,
     bpr: u32,
     abpr: u32,
     /// Active preemption levels of group 0 and group 1.
-    active: [u32; 2],
+    pub(super) active: [u32; 2],
 }
 
 impl Interface {
@@ -90,6 +91,12 @@ impl Interface {
         let bit = 1 << (self.preemption_level(level, group_one) % LEVELS);
         let [zero, one] = &mut self.active;
         *(if group_one { one } else { zero }) |= bit;
+    }
+
+    /// The bit of `level`'s preemption level in group 0.
+    #[inline(always)]
+    pub(super) const fn priority(&self, level: u32) -> u32 {
+        1 << (self.preemption_level(level, false) % LEVELS)
     }
 
     /// Leaves the running preemption level; false if none was active.

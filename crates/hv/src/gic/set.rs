@@ -57,6 +57,13 @@ impl Set {
         a | b | c | d == 0
     }
 
+    /// The first word, if the others are empty; else 0.
+    #[inline(always)]
+    pub(super) const fn only_word(&self) -> u32 {
+        let [a, b, c, d] = self.0;
+        if b | c | d == 0 { a } else { 0 }
+    }
+
     /// The lowest interrupt in both sets.
     #[inline(always)]
     pub(super) const fn first_common(&self, other: &Self) -> Option<u32> {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::bus::index;
 
+mod entry;
 mod reference;
 
 const UART: u32 = 33;
