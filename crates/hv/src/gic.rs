@@ -336,7 +336,7 @@ impl Gic {
         if self.first == NOTHING {
             return;
         }
-        let (level, irq) = (self.first >> LEVEL, self.first & (1 << LEVEL) - 1);
+        let (level, irq) = (self.first >> LEVEL, self.first & ((1 << LEVEL) - 1));
         let group_one = self.distributor.group_one(irq);
         if self.interface.accepts(level, group_one) {
             self.best = irq;
