@@ -8,7 +8,7 @@
 use super::device::Devices;
 use super::fill::{self, fill};
 use super::{
-    APPLICATION, BANK_ABORT, BANK_USER, BANKS, COUNTERS, DACR, DFAR, DFSR, DOMAINS, ENFORCED,
+    APPLICATION, BANK_ABORT, BANK_USER, BANKS, COUNTERS, DFAR, DFSR, DOMAINS, ENFORCED,
     ENTER, FAST, IFSR, JOINT, KERNEL, LAST, OPENED, REFLECTED, SAVED, SHARED, SLOW, SP_LR, SPSR,
     STATUS, THREAD_READ_ONLY, TTBR0, USER, VIEW, count, resume,
 };
@@ -130,7 +130,8 @@ macro_rules! reflected {
                 "beq 8f",
                 "tst r2, #0xf",
                 "ldreq r0, [sp, #{FAST} + {OPENED}]",
-                "ldrne r0, [sp, #{DACR}]",      // may be old: it is enforced besides
+                "ldrne r0, [sp, #{SHARED}]",
+                "ldrne r0, [r0, #{DOMAINS}]",   // the guest's word: another is enforced
                 "lsl r11, r11, #1",
                 "lsr r0, r0, r11",
                 "and r0, r0, #3",
@@ -157,7 +158,7 @@ macro_rules! reflected {
                 FAST = const FAST,
                 TTBR0 = const TTBR0,
                 OPENED = const OPENED,
-                DACR = const DACR,
+                DOMAINS = const DOMAINS,
                 FSR = const $fsr,
                 FAR = const $fsr + DFAR - DFSR,
                 BACK = const $back,
