@@ -232,6 +232,7 @@ reflected!(
         add r11, r11, r11, lsl #1
         add r11, sp, r11, lsl #2
         ldr r11, [r11, #{DEVICES}]
+        sub r11, r11, #1                @ none is no page
         eor r11, r11, r10
         lsrs r11, r11, #12
         beq {device}

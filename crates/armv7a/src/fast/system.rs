@@ -19,16 +19,17 @@ use crate::guarded;
 use crate::guest::Guest;
 use crate::hypervisor::{CORE, Hypervisor, core};
 use crate::linear::Linear;
-use crate::maintenance::{forget_instructions_text, forget_page_text, switch_text};
+use crate::maintenance::{forget_instructions_text, forget_page_text, switch, switch_text};
 use crate::pages::Pages;
-use crate::shadow::{self, Shadow};
+use crate::shadow::{self, Shadow, Side};
 use crate::tables::Tables;
 use crate::trap;
+use crate::work::Work;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_abi::image::MAX_VMS;
 use entresol_rewrite::stub::shared;
-use entresol_vcpu::Cp15;
+use entresol_vcpu::{Cp15, TlbOp};
 use entresol_vcpu::cp15::Identity;
 use entresol_vcpu::state::{Vcpu, Vfp};
 
@@ -164,7 +165,7 @@ pub(super) unsafe extern "C" fn system() {
 ///
 /// (1.) Which; 2. a line of a cache, if it is mapped; all instructions, unless a page is open: what
 /// was written there is to be scanned; 3. thread registers; 4. TTBR0: the shadow is tagged by ASID
-/// alone; 5. entries of one address.
+/// alone; 5. entries of one address, or of one address space.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 unsafe extern "C" fn system_write() {
@@ -248,12 +249,19 @@ unsafe extern "C" fn system_write() {
         "str r0, [sp, #{TTBR0}]",
         forget_devices!(),
         "b 9b",
-        // 5. MVA or MVAA, inner shareable or not, of the unified TLB.
+        // 5. MVA or MVAA, or ASID, inner shareable or not, of the unified TLB.
         "6: bic r3, r6, #0x44",         // CRm 3 or 7, opc2 1 or 3
         "ldr r5, ={ADDRESS}",
         "cmp r3, r5",
+        "beq {drop_nothing}",
+        "add r5, r5, #0x20",            // opc2 2
+        "bic r3, r6, #0x4",
+        "cmp r3, r5",
         "bne {unusual}",
-        "b {drop_nothing}",
+        "ldr r5, [sp, #{FAST} + {SPACE}]",
+        "cmp r5, #0",
+        "bne {slow}",
+        "b {space}",
         OPENED = const offset_of!(Guest, shadow) + offset_of!(Shadow, opened),
         FLUSH = const write(7, 14, 1),
         CLEAN = const write(7, 10, 1),
@@ -275,6 +283,9 @@ unsafe extern "C" fn system_write() {
         flush = sym guarded::flush_data_line,
         invalidate = sym guarded::invalidate_instruction_line,
         context = sym context,
+        FAST = const FAST,
+        SPACE = const offset_of!(Fast, fixed_space),
+        space = sym entry::space_saved,
         drop_nothing = sym drop_nothing,
         unusual = sym unusual,
         slow = sym entry::undefined_saved,
@@ -441,14 +452,14 @@ unsafe extern "C" fn context() {
         "add r5, r5, sp",
         "ldrb r7, [r5, #{PAIR_OF}]",
         "subs r7, r7, #1",
-        "blo {slow}",
+        "blo {space}",
         "movw r8, #{PAIRS}",
         "add r8, r8, sp",
         "mov r5, #{PAIR}",
         "mla r8, r7, r5, r8",
         "ldrb r5, [r8, #{STALE}]",
         "cmp r5, #0",
-        "bne {slow}",
+        "bne {space}",
         // 2.
         "ldr r9, [sp, #{HOLE}]",
         "cmp r9, #0",
@@ -525,6 +536,7 @@ unsafe extern "C" fn context() {
         CP15 = const CP15,
         core = sym CORE,
         unusual = sym unusual,
+        space = sym entry::space_saved,
         slow = sym entry::undefined_saved,
     )
 }
@@ -590,7 +602,7 @@ static CONDITIONS: [u16; 16] = {
     table
 };
 
-/// VMRS of FPEXC, and VMSR that turns the unit off, or on if it holds the guest's registers.
+/// VMRS of FPEXC and MVFR0, and VMSR that turns the unit off, or on if it holds the guest's registers.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn float() {
@@ -608,9 +620,13 @@ pub(super) unsafe extern "C" fn float() {
         "beq 2f",
         "ldr r5, ={READ}",
         "cmp r3, r5",
+        "ldreq r3, [sp, #{FPEXC}]",
+        "beq 1f",
+        "eor r3, r3, #0xf0000",         // FPEXC is 8
+        "cmp r3, r5",
         "bne {slow}",
-        "ldr r3, [sp, #{FPEXC}]",
-        "str r3, [sp, r0, lsl #2]",
+        "ldr r3, [sp, #{MVFR0}]",
+        "1: str r3, [sp, r0, lsl #2]",
         "b 9f",
         "2: ldr r3, [sp, r0, lsl #2]",
         "ldr r5, ={core} + {HOLDER}",
@@ -635,6 +651,7 @@ pub(super) unsafe extern "C" fn float() {
         FPEXC = const offset_of!(Vcpu, vfp) + offset_of!(Vfp, fpexc),
         WRITE = const 0xeee8_0a10_u32,
         READ = const 0xeef8_0a10_u32,
+        MVFR0 = const cp15_at(offset_of!(Cp15, identity) + offset_of!(Identity, mvfr0)),
         FAST = const FAST,
         NEXT = const offset_of!(Fast, next),
         HOLDER = const offset_of!(Hypervisor, float_holder),
@@ -670,6 +687,40 @@ impl Hypervisor {
         linear.leave();
         guest.unlock();
         hypervisor.counters().cp15 += 1;
+        loaded
+    }
+
+    /// A guest's kernel executed `word`, which makes another address space current that has no views
+    /// yet, or invalidates the entries of one. Returns the guest to resume.
+    pub(crate) extern "C" fn changed_space(loaded: *mut Guest, _: u32, word: u32) -> *mut Guest {
+        // SAFETY: the one handler that runs.
+        let hypervisor = unsafe { core() };
+        if hypervisor.took_express() {
+            return trap::undefined(loaded);
+        }
+        let guest = hypervisor.guest_called();
+        let Some(&value) = guest.vcpu.regs.get((word >> 12 & 0xf) as usize) else { return loaded };
+        guest.devices.forget();
+        let op = if word >> 16 & 0xf == 8 {
+            Some(TlbOp::Asid(value as u8))
+        } else {
+            guest.vcpu.cp15.contextidr = value;
+            None
+        };
+        let hole = guest.shadow.stubs.hole();
+        hypervisor.counters().cp15 += 1;
+        let done = hypervisor.work(Work::Drop(op));
+        let guest = hypervisor.guest_called();
+        if !done || hole != guest.shadow.stubs.hole() {
+            return hypervisor.leave();
+        }
+        // Nothing else of what fast paths know has changed.
+        let view = guest.shadow.view(Side::Kernel);
+        guest.fast.kernel = view;
+        guest.fast.application = guest.shadow.view(Side::Application);
+        // SAFETY: the view of the guest's kernel.
+        unsafe { switch(view) };
+        hypervisor.view = view;
         loaded
     }
 }
