@@ -34,10 +34,7 @@
 mod drop;
 mod fill;
 mod joint;
-mod refill;
 mod views;
-
-pub(crate) use refill::{APPLICATION_READ, APPLICATION_WRITE, KERNEL_READ, KERNEL_WRITE};
 
 use crate::linear::{Linear, PoolArray};
 use crate::maintenance::View;

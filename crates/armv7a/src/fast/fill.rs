@@ -1,8 +1,9 @@
 //! An entry of the shadow that the guest's tables permit, filled after the walk of an abort.
 //!
-//! Budget `shadow.fill`. What [`refill`](crate::shadow) fills, this fills alike: a small page
-//! of data, in a megabyte whose second-level table is linked already, in the view of an application
-//! or of a kernel. Anything else is the handler's.
+//! Budget `shadow.fill`. A small page of data, in the view of an application or of a kernel, in a
+//! megabyte whose second-level table is linked already, or has none and maps nothing that is global.
+//! Anything else is the handler's: [`Shadow::resolve`] says the same with all cases, and whatever this
+//! fills, that would fill alike.
 //!
 //! # Why no more than one
 //!
@@ -28,8 +29,8 @@ use entresol_abi::HostPhys;
 // was a fetch.
 const NEVER: u32 = 1 << 16;
 pub(super) const FETCH: u32 = 1 << 17;
-pub(super) const APPLICATION: u32 = shadow::APPLICATION_READ | shadow::APPLICATION_WRITE << 8;
-pub(super) const KERNEL: u32 = shadow::KERNEL_READ | shadow::KERNEL_WRITE << 8 | NEVER;
+pub(super) const APPLICATION: u32 = 0b1100_1100 | 0b0000_1000 << 8;
+pub(super) const KERNEL: u32 = 0b1110_1110 | 0b0000_1110 << 8 | NEVER;
 
 /// An entry without rights to store, its address and XN left out.
 const ENTRY: u32 =
