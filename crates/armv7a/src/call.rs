@@ -7,6 +7,7 @@ use entresol_hv::hypercall::{self, Request};
 
 impl Hypervisor {
     /// Performs the call in the loaded guest's registers.
+    #[inline(never)]
     pub(crate) fn hypercall(&mut self) {
         self.counters().hypercalls += 1;
         let index = self.loaded;

@@ -42,6 +42,7 @@ pub(crate) static RELEASED: AtomicU32 = AtomicU32::new(0);
 
 /// The link between the boot core and `core`.
 #[must_use]
+#[inline(never)]
 pub fn link(core: u32) -> &'static Link {
     &LINKS[core as usize % MAX_CORES]
 }
@@ -60,6 +61,7 @@ unsafe extern "C" {
 }
 
 /// Where in memory `address` of the window lies for `core`.
+#[inline(never)]
 pub(crate) fn host(load: HostPhys, core: u32, address: u32) -> HostPhys {
     let own = if address >= window::CORE_DATA { core * window::CORE_STRIDE } else { 0 };
     HostPhys(load.0 + (address - window::BASE) + own)

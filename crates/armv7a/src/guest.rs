@@ -146,6 +146,7 @@ impl Guest {
     };
 
     /// Whether its run has begun and not ended.
+    #[inline(never)]
     pub(crate) const fn lives(&self) -> bool {
         matches!(self.run, Run::Running | Run::Waiting | Run::Working)
     }

@@ -69,8 +69,8 @@ pub(crate) struct Hypervisor {
     /// Bit *n*: the UART of VM *n* may hold bytes for which its console had no room;
     /// bit [`LINKS`] + *n*: so may the link of core *n*.
     pub(crate) held: u32,
-    /// Whether the line goes on when the scheduler is asked, and not before.
-    pub(crate) line_waits: bool,
+    /// When the line goes on that waits while somebody urgent runs; else [`NEVER`].
+    pub(crate) line_at: u64,
     /// Whether the scheduler must be asked before a guest runs again.
     pub(crate) reschedule: bool,
     /// Deadline the timer is armed for.
@@ -118,7 +118,7 @@ impl Hypervisor {
         float_holder: core::ptr::null(),
         float_open: false,
         held: 0,
-        line_waits: false,
+        line_at: NEVER,
         reschedule: true,
         armed: NEVER,
         rearm: false,
@@ -255,8 +255,8 @@ impl Hypervisor {
     /// What runs next. Returns with that guest loaded.
     fn choose(&mut self) {
         loop {
-            if self.line_waits && !self.turns.is_urgent() {
-                self.line_waits = false;
+            if self.line_at != NEVER && !self.turns.is_urgent() {
+                self.line_at = NEVER;
                 self.pump_bytes(1);
             }
             // What led here may have taken long.

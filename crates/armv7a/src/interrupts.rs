@@ -17,6 +17,9 @@ use entresol_hv::console::channel;
 use entresol_hv::platform::Interrupt;
 use entresol_hv::scheduler::Id;
 
+/// Microseconds from burst to burst of the line while somebody urgent runs.
+const PACE: u32 = 250;
+
 impl Hypervisor {
     /// Settles one interrupt of the machine.
     #[inline(always)]
@@ -46,15 +49,19 @@ impl Hypervisor {
             }
             self.arm_at(self.express.rest);
         } else {
-            self.update_boards();
+            let now = self.update_boards();
             // Who is chosen anew is armed for, too.
             self.rearm |= !self.reschedule;
+            if self.line_at <= now {
+                self.line_at = NEVER;
+                self.pump_at_last();
+            }
         }
     }
 
-    /// Brings the boards up to date whose deadline has come, and the scheduler.
+    /// Brings the boards up to date whose deadline has come, and the scheduler; as of when.
     #[inline(never)]
-    fn update_boards(&mut self) {
+    fn update_boards(&mut self) -> u64 {
         let now = self.platform().now();
         for index in 0..self.count {
             let Some(guest) = self.guests.get_mut(index) else { continue };
@@ -77,6 +84,7 @@ impl Hypervisor {
         if self.locks.deadline() <= now {
             self.settle_locks();
         }
+        now
     }
 
     fn serial_fired(&mut self) {
@@ -90,8 +98,10 @@ impl Hypervisor {
             self.settle_locks();
         }
         // A line that takes bytes at once would interrupt until all are sent.
-        self.line_waits = self.turns.is_urgent();
-        if !self.line_waits {
+        if self.turns.is_urgent() {
+            self.line_at = self.platform().now() + self.ticks_of(PACE);
+            self.rearm = true;
+        } else {
             self.pump_at_last();
         }
     }
@@ -164,7 +174,7 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn arm(&mut self) {
         let turns = self.scheduler().deadline();
-        let waits = self.locks.deadline();
+        let waits = self.locks.deadline().min(self.line_at);
         let (mut own, mut rest, mut next) = (NEVER, turns.min(waits), waits);
         let running = self.turns.current().map_or(0, |id| self.turns.priority(id));
         for index in 0..self.count {

@@ -19,6 +19,7 @@ use entresol_hv::scheduler::Id;
 const ISPENDR: u32 = 0x200;
 
 impl Words for Linear<'_> {
+    #[inline(never)]
     fn load(&self, at: u32) -> u32 {
         Linear::load(self, HostPhys(at))
     }
@@ -61,6 +62,7 @@ impl Hypervisor {
     }
 
     /// Microseconds as ticks, without a division, which takes thousands of instructions.
+    #[inline(never)]
     pub(crate) fn ticks_of(&self, microseconds: u32) -> u64 {
         (u64::from(microseconds) * u64::from(self.microsecond)) >> 16
     }

@@ -75,6 +75,7 @@ impl Passthroughs {
 
     /// The interrupts by which the hypervisor tells of something: of locks in memory, and the one
     /// of an entry without memory that tells of ends of VMs.
+    #[inline(never)]
     pub(crate) fn told(&self) -> impl Iterator<Item = u32> {
         let told = |given: &Given| given.flags & given::HOLDERS != 0 && given.irq != 0;
         self.list.iter().filter(move |given| told(given)).map(|given| given.irq)

@@ -21,6 +21,7 @@ use entresol_hv::siblings::Siblings;
 impl Guest {
     /// Restores its memory and starts when its turn comes. The first start does not `clear` it:
     /// memory outside the loads is as the machine left it.
+    #[inline(never)]
     pub(crate) fn restore(&mut self, image: HostPhys, hz: u32, clear: bool) {
         self.give(Work::Restore { image, hz, clear });
         self.run = Run::Restoring;

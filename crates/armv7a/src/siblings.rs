@@ -50,6 +50,7 @@ pub(crate) struct Far {
 
 impl Guest {
     /// Makes it vCPU `cpu` of VM `index`, on `core`. Its shadow is set up.
+    #[inline(never)]
     pub(crate) fn join(&mut self, index: usize, cpu: u32, core: u32, load: HostPhys) {
         if self.vm.vcpus() == 1 {
             return;
@@ -72,11 +73,13 @@ impl Guest {
 
     /// Takes the lock without which the shadow of one of two vCPUs may not be touched, for a moment,
     /// if it is free. [`Shadow::share`] has nothing new then.
+    #[inline(never)]
     pub(crate) fn try_lock(&self) -> bool {
         self.siblings.is_none_or(Siblings::try_lock)
     }
 
     /// Gives it back.
+    #[inline(never)]
     pub(crate) fn unlock(&self) {
         if let Some(siblings) = self.siblings {
             siblings.unlock();
@@ -93,6 +96,7 @@ impl Guest {
 
 /// Before work of vCPU `cpu`: has what it needs of the other. `false` if the VM's run ended, which
 /// is to be heard first.
+#[inline(never)]
 pub(crate) fn prepare(siblings: &Siblings, cpu: u32, work: &Work) -> bool {
     let ready = || match work {
         Work::Say(_) => true,

@@ -249,6 +249,7 @@ const fn width(site: u32) -> Width {
 impl Shadow {
     /// Makes a stub for the instruction at `site`; `Some(false)` if that may be possible later,
     /// `None` if it cannot be.
+    #[inline(never)]
     pub(crate) fn promote(
         &mut self,
         linear: &mut Linear<'_>,

@@ -155,6 +155,7 @@ impl Unfinished {
 
 impl Guest {
     /// Gives it work to begin with; what it had is forgotten.
+    #[inline(never)]
     pub(crate) fn give(&mut self, work: Work) {
         self.unfinished.work = work;
         self.unfinished.stack = 0;
