@@ -132,11 +132,14 @@ extern "C" fn translated(_id: u64, tb: *mut RawTb) {
         }
         if inside && config.masked {
             let wide = insn.word().and_then(masked::effect);
-            let polls = insn.half() == Some(masked::WAIT_NARROW) || config.polls.contains(&address);
-            match wide.or(polls.then_some(Effect::Polls)) {
+            let waits = (insn.half() == Some(masked::WAIT_NARROW)).then_some(Effect::Polls);
+            let takes = config.polls.contains(&address).then_some(Effect::Takes);
+            match takes.or(wide).or(waits) {
                 Some(Effect::Enables) => insn.on_execute(at_enabling, 0),
                 Some(Effect::Disables) => insn.on_execute(at_disabling, 0),
                 Some(Effect::Polls) => insn.on_execute(at_poll, 0),
+                Some(Effect::Returns) => insn.on_execute(at_return, 0),
+                Some(Effect::Takes) => insn.on_execute(at_taking, 0),
                 None => {}
             }
         }
@@ -209,6 +212,14 @@ extern "C" fn at_disabling(_vcpu: c_uint, _number: usize) {
 
 extern "C" fn at_poll(_vcpu: c_uint, _number: usize) {
     with_state(|state| state.masked.at(Effect::Polls, now()));
+}
+
+extern "C" fn at_return(_vcpu: c_uint, _number: usize) {
+    with_state(|state| state.masked.at(Effect::Returns, now()));
+}
+
+extern "C" fn at_taking(_vcpu: c_uint, _number: usize) {
+    with_state(|state| state.masked.at(Effect::Takes, now()));
 }
 
 /// The same for a block outside.

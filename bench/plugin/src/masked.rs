@@ -24,8 +24,12 @@ pub(crate) enum Effect {
     Enables,
     /// Disables them.
     Disables,
-    /// Looks for one, waits for one, or returns from an exception.
+    /// Looks for one or waits for one.
     Polls,
+    /// Returns from an exception: what is pending is taken before the instruction that follows.
+    Returns,
+    /// Took one.
+    Takes,
 }
 
 /// What an instruction of the hypervisor does to interrupts, from its four bytes as a
@@ -39,9 +43,10 @@ pub(crate) fn effect(word: u32) -> Option<Effect> {
         0xf108_0080 | 0xf8bd_0a00 => Some(Effect::Enables),
         // `cpsid i`; with a mode
         0xf10c_0080 | 0xf10e_0093 => Some(Effect::Disables),
-        // `wfi`; `movs pc, lr`: what is pending is taken before the guest's instruction, and before
-        // what that aborts by
-        0xe320_f003 | 0xe1b0_f00e => Some(Effect::Polls),
+        // `wfi`
+        0xe320_f003 => Some(Effect::Polls),
+        // `movs pc, lr`
+        0xe1b0_f00e => Some(Effect::Returns),
         _ if word & 0xffff_0fff == STATUS || wide & 0xffff_0fff == STATUS => Some(Effect::Polls),
         _ => None,
     }
@@ -65,7 +70,11 @@ pub(crate) struct Masked {
     /// Execution has entered the window and left it again.
     begun: bool,
     last: u64,
+    /// When it looked last, and when before that.
+    looked: u64,
     before: u64,
+    /// The last look, later than these, was a return, and nothing was executed since.
+    returned: Option<u64>,
     /// Blocks entered in this stretch, and when.
     trail: Vec<(u64, u64)>,
     number: u64,
@@ -81,25 +90,40 @@ impl Masked {
         self.entered = true;
         self.open(now);
         self.close(now);
+        (self.looked, self.before, self.returned) = (now.total, now.total, None);
     }
 
     /// Execution left the window.
     pub(crate) fn leave(&mut self, now: Count) {
+        self.returned = None;
         self.open(now);
         self.begun = self.entered;
     }
 
     /// An instruction in the window with an effect on interrupts is about to execute.
     pub(crate) fn at(&mut self, effect: Effect, now: Count) {
+        if let Some(at) = self.returned.take()
+            && effect != Effect::Takes
+        {
+            // It found nothing.
+            self.looked = at;
+        }
+        if !self.closed {
+            (self.looked, self.before) = (now.total, now.total);
+        }
         match effect {
             Effect::Enables => self.open(now),
             Effect::Disables if !self.closed => self.close(now),
             Effect::Disables => {}
-            Effect::Polls => {
-                let before = self.last;
+            Effect::Polls | Effect::Takes => {
                 self.open(now);
                 self.close(now);
-                self.before = before;
+                self.before = core::mem::replace(&mut self.looked, now.total);
+            }
+            Effect::Returns => {
+                self.open(now);
+                self.close(now);
+                self.returned = Some(now.total);
             }
         }
     }
@@ -111,8 +135,9 @@ impl Masked {
         }
     }
 
-    /// From when on an interrupt that is taken now may have waited: the hypervisor found
-    /// it when it looked last, at the earliest right after it had looked before that.
+    /// From when on the interrupt may have waited that the guest takes now: the hypervisor found it
+    /// when it looked last, not counting the return to this guest, at the earliest right after it
+    /// had looked before that.
     pub(crate) fn since(&self) -> Count {
         Count { total: self.before, inside: 0 }
     }
@@ -120,7 +145,6 @@ impl Masked {
     fn close(&mut self, now: Count) {
         self.closed = true;
         self.last = now.total;
-        self.before = now.total;
     }
 
     fn open(&mut self, now: Count) {
@@ -199,6 +223,43 @@ mod tests {
     }
 
     #[test]
+    fn what_a_look_finds_waited_since_the_look_before() {
+        let mut masked = Masked::default();
+        masked.enter(at(0));
+        masked.at(Effect::Polls, at(300));
+        masked.at(Effect::Polls, at(700));
+        masked.at(Effect::Returns, at(800));
+        masked.leave(at(801));
+        assert_eq!(masked.since(), at(300), "the second look found it, the return is to its handler");
+    }
+
+    #[test]
+    fn what_is_taken_on_the_return_waited_since_the_look_before_that() {
+        let mut masked = Masked::default();
+        masked.enter(at(0));
+        masked.at(Effect::Returns, at(300));
+        masked.at(Effect::Takes, at(303));
+        assert_eq!(masked.since(), at(0));
+        masked.at(Effect::Returns, at(500));
+        masked.leave(at(501));
+        masked.enter(at(600));
+        masked.at(Effect::Takes, at(602));
+        assert_eq!(masked.since(), at(600), "it came while the guest ran");
+        masked.at(Effect::Returns, at(700));
+        masked.at(Effect::Polls, at(900));
+        assert_eq!(masked.since(), at(700), "the guest's first instruction trapped");
+    }
+
+    #[test]
+    fn what_is_taken_while_interrupts_are_enabled_did_not_wait() {
+        let mut masked = Masked::default();
+        masked.enter(at(0));
+        masked.at(Effect::Enables, at(100));
+        masked.at(Effect::Takes, at(900));
+        assert_eq!(masked.since(), at(900));
+    }
+
+    #[test]
     fn long_stretches_are_explained() {
         let mut masked = Masked::default();
         masked.enter(at(0));
@@ -216,6 +277,6 @@ mod tests {
         assert_eq!(effect(0xee1c_3f11), Some(Effect::Polls));
         assert_eq!(effect(0x3f11_ee1c), Some(Effect::Polls));
         assert_eq!(effect(0xe1a0_0000), None);
-        assert_eq!(effect(0xe1b0_f00e), Some(Effect::Polls));
+        assert_eq!(effect(0xe1b0_f00e), Some(Effect::Returns));
     }
 }

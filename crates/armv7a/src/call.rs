@@ -46,9 +46,13 @@ impl Hypervisor {
                     .get(entresol_hv::console::channel(index))
                     .map_or(entresol_abi::hypercall::NONE, u32::from),
                 Request::Yield => {
-                    self.scheduler().expire();
+                    self.guest_called().vcpu.regs[0] = 0;
+                    self.scheduler();
+                    // Who gives way has passed its turn.
+                    self.give_way_called();
+                    self.turns.expire();
                     self.reschedule = true;
-                    0
+                    return;
                 }
                 Request::Starts => self.counters().starts,
                 Request::LockWait { at, microseconds } => {

@@ -25,6 +25,7 @@ use crate::cp15;
 use crate::fast::turn;
 use crate::guest::{Guest, Run};
 use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor, count_exhausted};
+use crate::promote::Stopped;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_abi::health::Event;
@@ -290,17 +291,10 @@ impl Hypervisor {
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vm_switches = observed.vm_switches.wrapping_sub(1);
         } else if displaced != UNLOADED {
-            self.express.displaced = UNLOADED;
             self.loaded = displaced;
-            self.pass_to_loaded(at);
-            let guest = self.guest();
-            // Who has work to be done is in no stub, and its shadow is the work's.
-            if matches!(guest.run, Run::Running) && guest.vcpu.privileged() {
-                self.out_of_stub();
+            if self.makes_room(at) {
+                self.express.displaced = UNLOADED;
             }
-            self.guest().heed();
-            self.keep_at(displaced, at);
-            self.guest().unload();
             self.loaded = index;
             // What it left undone may have changed the register, which is another's by now.
             // SAFETY: the register is only the loaded guest's.
@@ -318,6 +312,27 @@ impl Hypervisor {
             self.befall(exhausted.id.index(), Event::Budget);
         }
         self.guest()
+    }
+}
+
+impl Hypervisor {
+    /// Who is loaded made room at `at`: takes a step; whether that was the last.
+    fn makes_room(&mut self, at: u64) -> bool {
+        if self.pass_to_loaded(at) {
+            return false;
+        }
+        let guest = self.guest();
+        // Who has work to be done is in no stub, and its shadow is the work's.
+        if matches!(guest.run, Run::Running)
+            && guest.vcpu.privileged()
+            && self.out_of_stub() != Stopped::Outside
+        {
+            return false;
+        }
+        self.guest().heed();
+        self.keep_at(self.loaded, at);
+        self.guest().unload();
+        true
     }
 }
 

@@ -255,12 +255,13 @@ impl Hypervisor {
     /// What runs next. Returns with that guest loaded.
     fn choose(&mut self) {
         loop {
+            // What led here may have taken long.
+            self.poll();
             if self.line_at != NEVER && !self.turns.is_urgent() {
                 self.line_at = NEVER;
                 self.pump_bytes(1);
+                continue;
             }
-            // What led here may have taken long.
-            self.poll();
             if core::mem::take(&mut self.express.wanted) {
                 self.prepare();
                 continue;
@@ -433,6 +434,7 @@ impl Hypervisor {
             self.choose();
         }
         self.renew();
+        self.give_way_called();
         self.settle()
     }
 

@@ -62,6 +62,7 @@ impl Hypervisor {
     /// Brings the boards up to date whose deadline has come, and the scheduler; as of when.
     #[inline(never)]
     fn update_boards(&mut self) -> u64 {
+        self.give_way_called();
         let now = self.platform().now();
         for index in 0..self.count {
             let Some(guest) = self.guests.get_mut(index) else { continue };
@@ -174,6 +175,7 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn arm(&mut self) {
         let turns = self.scheduler().deadline();
+        self.give_way_called();
         let waits = self.locks.deadline().min(self.line_at);
         let (mut own, mut rest, mut next) = (NEVER, turns.min(waits), waits);
         let running = self.turns.current().map_or(0, |id| self.turns.priority(id));

@@ -470,7 +470,11 @@ impl Hypervisor {
         if guest.promotion.calls == 0 {
             self.prepare_samples();
         }
-        self.out_of_stub()
+        let stopped = self.out_of_stub();
+        if stopped != Stopped::Outside {
+            self.give_way_called();
+        }
+        stopped
     }
 
     /// Brings the loaded guest, a kernel, out of a stub, if it is in one.

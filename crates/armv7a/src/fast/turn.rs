@@ -146,13 +146,13 @@ impl Hypervisor {
         &mut self.turns
     }
 
-    /// Tells it that who is loaded runs, from `now` on if that is news.
-    pub(crate) fn pass_to_loaded(&mut self, now: u64) {
-        if self.turns.current().is_some_and(|id| id.index() != self.loaded)
-            && let Some(id) = Id::new(self.loaded)
-        {
+    /// Tells it that who is loaded runs, from `now` on; false if it knew.
+    pub(crate) fn pass_to_loaded(&mut self, now: u64) -> bool {
+        let news = self.turns.current().is_some_and(|id| id.index() != self.loaded);
+        if news && let Some(id) = Id::new(self.loaded) {
             self.turns.turned(id, now);
         }
+        news
     }
 
     /// Notes for each guest who comes next when it passes its turn, if the loaded one can pass it:

@@ -293,23 +293,14 @@ impl Distributor {
             ICPENDR..ISACTIVER => self.latched.set_word(word, self.latched.word(word) & !settable),
             ISACTIVER..ICACTIVER => self.active.set_word(word, self.active.word(word) | value),
             ICACTIVER..IPRIORITYR => self.active.set_word(word, self.active.word(word) & !value),
-            IPRIORITYR..ITARGETSR => {
-                for (irq, byte) in lanes(register - IPRIORITYR, mask, value) {
-                    self.set_level(irq, u32::from(byte) / 8);
-                }
-                return;
-            }
+            IPRIORITYR..ITARGETSR => return self.set_levels(register - IPRIORITYR, mask, value),
             ICFGR..0xd00 => return self.configure((register - ICFGR) >> 2, mask, value),
             SGIR => return self.generate(value),
-            CPENDSGIR..SPENDSGIR => {
-                for (irq, byte) in lanes(register - CPENDSGIR, mask, value) {
-                    self.set_sources(irq, |sources| sources & !byte);
-                }
-                return;
-            }
-            SPENDSGIR..0xf30 => {
-                for (irq, byte) in lanes(register - SPENDSGIR, mask, value) {
-                    self.set_sources(irq, |sources| sources | byte);
+            CPENDSGIR..0xf30 => {
+                let first = register % SOFTWARE_COUNT;
+                for (irq, byte) in (first..first + 4).zip(value.to_le_bytes()) {
+                    let set = register >= SPENDSGIR;
+                    self.set_sources(irq, |old| if set { old | byte } else { old & !byte });
                 }
                 return;
             }
@@ -334,22 +325,22 @@ impl Distributor {
         self.deliverable.set_word(word, deliverable);
     }
 
-    fn set_level(&mut self, irq: u32, level: u32) {
-        let old = self.level(irq);
-        if old == level % LEVELS {
-            return;
-        }
-        let Some(slot) = self.level.get_mut(index(irq)) else { return };
-        *slot = low_byte(level % LEVELS);
-        if let Some(members) = self.members.get_mut(index(old)) {
-            members.remove(irq);
-            if members.is_empty() {
-                self.used &= !(1 << old);
+    /// Changes the levels of up to four interrupts from `first` on, to the upper bits of each byte.
+    fn set_levels(&mut self, first: u32, mut mask: u32, mut value: u32) {
+        for irq in first..first + 4 {
+            let level = value >> 3 & 0x1f;
+            let old = self.level(irq) % LEVELS;
+            if mask & 1 != 0 && old != level {
+                self.level[index(irq % INTERRUPTS)] = low_byte(level);
+                let members = &mut self.members[index(old)];
+                members.remove(irq);
+                if members.is_empty() {
+                    self.used &= !(1 << old);
+                }
+                self.members[index(level)].insert(irq);
+                self.used |= 1 << level;
             }
-        }
-        if let Some(members) = self.members.get_mut(index(level % LEVELS)) {
-            members.insert(irq);
-            self.used |= 1 << (level % LEVELS);
+            (mask, value) = (mask >> 8, value >> 8);
         }
     }
 
@@ -420,19 +411,4 @@ const fn gather(word: u32) -> u32 {
 fn bytes(registers: &[u8], offset: u32) -> u32 {
     let byte = |n| registers.get(index(offset + n)).copied().unwrap_or(0);
     u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)])
-}
-
-/// The byte registers that a write of `mask` at `offset` reaches, with their values.
-fn lanes(offset: u32, mask: u32, value: u32) -> impl Iterator<Item = (u32, u8)> {
-    let mut rest = (offset, mask, value);
-    core::iter::from_fn(move || {
-        while rest.1 != 0 {
-            let (register, mask, value) = rest;
-            rest = (register + 1, mask >> 8, value >> 8);
-            if mask & 0xff != 0 {
-                return Some((register, low_byte(value)));
-            }
-        }
-        None
-    })
 }

@@ -45,6 +45,7 @@ impl Set {
         }
     }
 
+    #[inline(always)]
     pub(super) fn remove(&mut self, irq: u32) {
         if let Some(slot) = self.0.get_mut(index(irq / 32)) {
             *slot &= !bit(irq);
