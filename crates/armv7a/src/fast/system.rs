@@ -29,9 +29,9 @@ use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_abi::image::MAX_VMS;
 use entresol_rewrite::stub::shared;
-use entresol_vcpu::{Cp15, TlbOp};
 use entresol_vcpu::cp15::Identity;
 use entresol_vcpu::state::{Vcpu, Vfp};
+use entresol_vcpu::{Cp15, TlbOp};
 
 /// MRC and MCR of p15 with AL, opc1 0 and CRm 0; Rt, CRn and opc2 left out.
 const MASK: u32 = 0xfff0_0f1f;
