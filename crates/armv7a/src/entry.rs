@@ -84,6 +84,7 @@ saved!(prefetch_abort_saved, trap::prefetch_abort, "");
 // These get the word that trapped; DFSR and DFAR.
 saved!(timer_saved, Hypervisor::timed, "");
 saved!(drop_saved, Hypervisor::invalidated, "");
+saved!(space_saved, Hypervisor::changed_space, "");
 saved!(device_saved, trap::device, "mov r2, r9\nmov r3, r10");
 
 /// An interrupt: the express, the guest's own timer, or the handler. As in [`saved!`].

@@ -110,6 +110,22 @@ pub(crate) fn forget_page(address: u32) {
     complete_forgetting();
 }
 
+/// The text of [`forget_page`] for assembly, with the register of the page's address: five
+/// instructions.
+macro_rules! forget_page_text {
+    ($page:literal) => {
+        concat!(
+            "dsb\nmcr p15, 0, ",
+            $page,
+            ", c8, c3, 3\nmcr p15, 0, ",
+            $page,
+            ", c7, c1, 6\ndsb\nisb"
+        )
+    };
+}
+
+pub(crate) use forget_page_text;
+
 /// Forgets all non-global translations tagged `asid`.
 #[inline]
 pub(crate) fn forget_asid(asid: u32) {

@@ -58,8 +58,7 @@ impl GuestMemory {
         self.len >> 12
     }
 
-    /// Walks the guest's own tables. One copy of a long piece of code; the fills that are
-    /// counted do without it ([`refill`](crate::shadow)).
+    /// Walks the guest's own tables. One copy of a long piece of code.
     #[inline(never)]
     pub(crate) fn walk(
         &self,

@@ -34,10 +34,7 @@
 mod drop;
 mod fill;
 mod joint;
-mod refill;
 mod views;
-
-pub(crate) use refill::{APPLICATION_READ, APPLICATION_WRITE, KERNEL_READ, KERNEL_WRITE};
 
 use crate::linear::{Linear, PoolArray};
 use crate::maintenance::View;
@@ -83,9 +80,12 @@ pub(crate) const PAIRS: usize = offset_of!(Shadow, pairs);
 pub(crate) const PAIR: usize = size_of::<Pair>();
 pub(crate) const PAIR_STALE: usize = offset_of!(Pair, stale);
 pub(crate) const PAIR_USED: usize = offset_of!(Pair, used);
+pub(crate) const PAIR_PRIVATE: usize = offset_of!(Pair, private);
 pub(crate) const HOLE: usize = offset_of!(Shadow, stubs) + Stubs::HOLE;
 pub(crate) const TABLES: usize = offset_of!(Shadow, tables);
 pub(crate) const CURRENT: usize = offset_of!(Shadow, current);
+pub(crate) const TOUCHED: usize = offset_of!(Shadow, touched);
+pub(crate) const PRIVATE_PIECES: usize = offset_of!(Shadow, private_pieces);
 pub(crate) const HOLDERS: usize = offset_of!(Shadow, holders);
 pub(crate) const SCATTERED: usize = offset_of!(Shadow, scattered);
 pub(crate) const CLOCK: usize = offset_of!(Shadow, clock);

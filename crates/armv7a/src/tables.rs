@@ -73,6 +73,7 @@ impl Tables {
     pub(crate) const FIRST: usize =
         core::mem::offset_of!(Self, tables) + PoolArray::<TABLE_LEN>::BASE;
     pub(crate) const COUNT: usize = core::mem::offset_of!(Self, fast);
+    pub(crate) const FREE: usize = core::mem::offset_of!(Self, free);
     /// The first table of each bucket, in the same way.
     pub(crate) const BUCKETS: usize = core::mem::offset_of!(Self, buckets);
     pub(crate) const RECORDS: usize =

@@ -15,10 +15,9 @@
 use crate::cp15;
 use crate::guest::{Guest, Run};
 use crate::hypervisor::{Hypervisor, core};
-use crate::linear::Linear;
 use crate::maintenance;
 use crate::promote::Stopped;
-use crate::shadow::{Attempt, Resolved, Side};
+use crate::shadow::{Attempt, Resolved};
 use crate::work::{Access, Work};
 use entresol_abi::GuestPhys;
 use entresol_abi::image::MAX_VMS;
@@ -338,22 +337,6 @@ impl Hypervisor {
     fn resolve(&mut self, address: u32, attempt: Attempt, own: bool) -> Resolved {
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let (privileged, thumb, pc) = (guest.vcpu.privileged(), guest.vcpu.thumb(), guest.vcpu.pc);
-        let filled = guest.try_lock() && {
-            let mut linear = Linear::enter(&mut self.view);
-            let (shadow, cp15) = (&mut guest.shadow, &guest.vcpu.cp15);
-            let filled = shadow.refill(&mut linear, cp15, address, attempt, Side::of(privileged));
-            linear.leave();
-            guest.unlock();
-            filled
-        };
-        if filled {
-            if attempt == Attempt::Fetch {
-                self.guest().note_baked();
-            }
-            // From no pool.
-            self.counters().fills += 1;
-            return Resolved::Filled;
-        }
         let set = if thumb { InstructionSet::T32 } else { InstructionSet::A32 };
         let pc = own.then_some(pc);
         // That a pool was found full is told before the guest goes on.

@@ -9,9 +9,9 @@ use super::device::Devices;
 use super::fill::{self, fill};
 use super::interface::interface;
 use super::{
-    APPLICATION, BANK_ABORT, BANK_USER, BANKS, COUNTERS, DACR, DFAR, DFSR, DOMAINS, ENFORCED,
-    ENTER, FAST, IFSR, JOINT, KERNEL, LAST, OPENED, REFLECTED, SAVED, SHARED, SLOW, SP_LR, SPSR,
-    STATUS, THREAD_READ_ONLY, TTBR0, USER, VIEW, count, resume,
+    APPLICATION, BANK_ABORT, BANK_USER, BANKS, COUNTERS, DFAR, DFSR, DOMAINS, ENFORCED, ENTER,
+    FAST, IFSR, JOINT, KERNEL, LAST, OPENED, REFLECTED, SAVED, SHARED, SLOW, SP_LR, SPSR, STATUS,
+    THREAD_READ_ONLY, TTBR0, USER, VIEW, count, resume,
 };
 use crate::entry;
 use crate::guest::{Guest, LastException};
@@ -131,7 +131,8 @@ macro_rules! reflected {
                 "beq 8f",
                 "tst r2, #0xf",
                 "ldreq r0, [sp, #{FAST} + {OPENED}]",
-                "ldrne r0, [sp, #{DACR}]",      // may be old: it is enforced besides
+                "ldrne r0, [sp, #{SHARED}]",
+                "ldrne r0, [r0, #{DOMAINS}]",   // the guest's word: another is enforced
                 "lsl r11, r11, #1",
                 "lsr r0, r0, r11",
                 "and r0, r0, #3",
@@ -158,7 +159,7 @@ macro_rules! reflected {
                 FAST = const FAST,
                 TTBR0 = const TTBR0,
                 OPENED = const OPENED,
-                DACR = const DACR,
+                DOMAINS = const DOMAINS,
                 FSR = const $fsr,
                 FAR = const $fsr + DFAR - DFSR,
                 BACK = const $back,
@@ -232,6 +233,7 @@ reflected!(
         add r11, r11, r11, lsl #1
         add r0, sp, r11, lsl #2
         ldr r11, [r0, #{DEVICES}]
+        sub r11, r11, #1                @ none is no page
         eor r11, r11, r10
         lsrs r11, r11, #12
         beq {device}

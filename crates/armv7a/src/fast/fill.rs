@@ -1,8 +1,9 @@
 //! An entry of the shadow that the guest's tables permit, filled after the walk of an abort.
 //!
-//! Budget `shadow.fill`. What [`refill`](crate::shadow) fills, this fills alike: a small page
-//! of data, in a megabyte whose second-level table is linked already, in the view of an application
-//! or of a kernel. Anything else is the handler's.
+//! Budget `shadow.fill`. A small page of data, in the view of an application or of a kernel, in a
+//! megabyte whose second-level table is linked already, or has none and maps nothing that is global.
+//! Anything else is the handler's: [`Shadow::resolve`] says the same with all cases, and whatever this
+//! fills, that would fill alike.
 //!
 //! # Why no more than one
 //!
@@ -12,7 +13,7 @@
 //! Manual: ARM DDI 0406C, B3.5.1 (descriptors), B3.7.1 (AP).
 
 use super::abort::WILD;
-use super::{COUNTERS, FAST, FILLS, SLOW, count, resume};
+use super::{COUNTERS, FAST, FILLS, Fast, SLOW, count, resume};
 use crate::entry;
 use crate::guest::Guest;
 use crate::maintenance::switch_text;
@@ -28,8 +29,8 @@ use entresol_abi::HostPhys;
 // was a fetch.
 const NEVER: u32 = 1 << 16;
 pub(super) const FETCH: u32 = 1 << 17;
-pub(super) const APPLICATION: u32 = shadow::APPLICATION_READ | shadow::APPLICATION_WRITE << 8;
-pub(super) const KERNEL: u32 = shadow::KERNEL_READ | shadow::KERNEL_WRITE << 8 | NEVER;
+pub(super) const APPLICATION: u32 = 0b1100_1100 | 0b0000_1000 << 8;
+pub(super) const KERNEL: u32 = 0b1110_1110 | 0b0000_1110 << 8 | NEVER;
 
 /// An entry without rights to store, its address and XN left out.
 const ENTRY: u32 =
@@ -62,7 +63,7 @@ pub(super) unsafe extern "C" fn fill() {
         "ldr r5, [r5, r6, lsl #2]",
         "and r6, r5, #3",
         "cmp r6, #1",
-        "bne 9f",
+        "bne {link}",
         "bfc r5, #0, #10",
         "ubfx r6, r10, #12, #8",
         "add r6, r5, r6, lsl #2",
@@ -142,6 +143,7 @@ pub(super) unsafe extern "C" fn fill() {
         resume!(),
         "8: tst r9, #0x800",            // WnR
         "beq 7b",
+        "entresol_fast_fill_slow:",
         "9: ldrd r0, r1, [r11]",
         switch_text!("r0", "r1", "r7"),
         "tst r4, #{FETCH}",
@@ -181,7 +183,135 @@ pub(super) unsafe extern "C" fn fill() {
         FETCH = const FETCH,
         COUNTERS = const COUNTERS,
         FILLS = const FILLS,
+        link = sym link,
         prefetch_abort = sym entry::prefetch_abort_saved,
         data_abort = sym entry::data_abort_saved,
+    )
+}
+
+/// Links an empty table for a megabyte that has none in the view, and fills again: as [`fill`] left
+/// it, the first-level entry in `r5`. 113 instructions, [`Shadow::link`](crate::shadow) for pages that
+/// are not global.
+///
+/// (1.) Nothing there, not global, two tables, not the window's domain, nothing of the stubs'; 2. a
+/// free table: its record in `r2`; 3. the pair, in `r3`, its record in `r5`: the table is its own; 4.
+/// what is noted of both; 5. an empty table; 6. the entry.
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+unsafe extern "C" fn link() {
+    naked_asm!(
+        // 1.
+        "lsr r6, r10, #20",
+        "ldr r0, [sp, #{HOLE}]",
+        "ldr r1, [sp, #{FAST} + {SLOW}]",
+        "orr r5, r5, r1",
+        "and r1, r12, #0x1e0",
+        "cmp r5, #0",
+        "cmpeq r1, #0x1e0",
+        "cmpne r0, r6",
+        "tstne r8, #0x800",             // nG
+        "beq entresol_fast_fill_slow",
+        "cmp r5, #0",
+        "bne entresol_fast_fill_slow",
+        // 2.
+        "movw r0, #{FREE}",
+        "add r0, r0, sp",
+        "ldrh r1, [r0]",
+        "cmp r1, #0",
+        "beq entresol_fast_fill_slow",
+        "ldr r2, [sp, #{TABLE_RECORDS}]",
+        "add r2, r2, r1, lsl #5",
+        "ldrh r3, [r2, #-0x1a]!",
+        "strh r3, [r0]",
+        // 3.
+        "movw r3, #{CURRENT}",
+        "ldrb r3, [sp, r3]",
+        "movw r5, #{PAIRS}",
+        "add r5, r5, sp",
+        "mov r7, #{PAIR}",
+        "mla r5, r3, r7, r5",
+        "ldrh r7, [r5, #{PRIVATE}]",
+        "strh r1, [r5, #{PRIVATE}]",
+        "str r12, [r2, #-6]",           // key
+        "orr r7, r6, r7, lsl #16",      // next
+        "tst r4, #{NEVER}",
+        "orreq r7, r7, #0x1000",        // of the application
+        "str r7, [r2, #-2]",
+        // 4.
+        "mov r7, #1",
+        "ldr r5, [sp, #{HOLDERS}]",
+        "orr r5, r5, r7, lsl r3",
+        "str r5, [sp, #{HOLDERS}]",
+        "ubfx r5, r6, #6, #3",
+        "lsl r7, r7, r5",               // the piece
+        "movw r5, #{TOUCHED}",
+        "add r5, r5, sp",
+        "add r5, r5, r3, lsl #3",
+        "ldrb r3, [r5, r6, lsr #9]!",
+        "orr r3, r3, r7",
+        "strb r3, [r5]",
+        "movwne r5, #{PRIVATE_PIECES}",
+        "addne r5, r5, sp",
+        "ldrbne r3, [r5, r6, lsr #9]!",
+        "orrne r3, r3, r7",
+        "strbne r3, [r5]",
+        // 5.
+        "str r8, [sp, #{SCRATCH}]",
+        "ldr r0, [sp, #{TABLES}]",
+        "sub r1, r1, #1",
+        "add r1, r0, r1, lsl #10",
+        "mov r0, #0",
+        "mov r2, #0",
+        "mov r3, #0",
+        "mov r5, #0",
+        "mov r6, #0",
+        "mov r7, #0",
+        "mov r8, #0",
+        "mov r11, #0",
+        "2: stmia r1!, {{r0, r2, r3, r5, r6, r7, r8, r11}}",
+        "stmia r1!, {{r0, r2, r3, r5, r6, r7, r8, r11}}",
+        "stmia r1!, {{r0, r2, r3, r5, r6, r7, r8, r11}}",
+        "stmia r1!, {{r0, r2, r3, r5, r6, r7, r8, r11}}",
+        "stmia r1!, {{r0, r2, r3, r5, r6, r7, r8, r11}}",
+        "stmia r1!, {{r0, r2, r3, r5, r6, r7, r8, r11}}",
+        "stmia r1!, {{r0, r2, r3, r5, r6, r7, r8, r11}}",
+        "stmia r1!, {{r0, r2, r3, r5, r6, r7, r8, r11}}",
+        "tst r1, #0x300",
+        "bne 2b",
+        "sub r1, r1, #0x400",
+        // 6.
+        "tst r4, #{NEVER}",
+        "addne r11, sp, #{FAST} + {KERNEL}",
+        "addeq r11, sp, #{FAST} + {APPLICATION}",
+        "ldr r5, [r11]",
+        "bfc r5, #0, #14",
+        "lsr r6, r10, #20",
+        "and r0, r12, #0x1e0",          // domain
+        "orr r0, r0, #1",
+        "orr r0, r0, r1",
+        "str r0, [r5, r6, lsl #2]",
+        "ldr r8, [sp, #{SCRATCH}]",
+        "add r0, sp, #{FAST} + {MEMORY}",
+        "ldmib r0, {{r3, r7}}",
+        "b {fill}",
+        HOLE = const SHADOW + shadow::HOLE,
+        FAST = const FAST,
+        SLOW = const SLOW,
+        FREE = const SHADOW + shadow::TABLES + Tables::FREE,
+        TABLES = const SHADOW + shadow::TABLES + Tables::FIRST,
+        TABLE_RECORDS = const SHADOW + shadow::TABLES + Tables::RECORDS,
+        CURRENT = const SHADOW + shadow::CURRENT,
+        PAIRS = const SHADOW + shadow::PAIRS,
+        PAIR = const shadow::PAIR,
+        PRIVATE = const shadow::PAIR_PRIVATE,
+        NEVER = const NEVER,
+        HOLDERS = const SHADOW + shadow::HOLDERS,
+        TOUCHED = const SHADOW + shadow::TOUCHED,
+        PRIVATE_PIECES = const SHADOW + shadow::PRIVATE_PIECES,
+        SCRATCH = const entry::SCRATCH,
+        KERNEL = const super::KERNEL,
+        APPLICATION = const super::APPLICATION,
+        MEMORY = const offset_of!(Fast, memory),
+        fill = sym fill,
     )
 }

@@ -19,17 +19,19 @@ use crate::guarded;
 use crate::guest::Guest;
 use crate::hypervisor::{CORE, Hypervisor, core};
 use crate::linear::Linear;
-use crate::maintenance::{forget_instructions_text, switch_text};
-use crate::shadow::{self, Shadow};
+use crate::maintenance::{forget_instructions_text, forget_page_text, switch, switch_text};
+use crate::pages::Pages;
+use crate::shadow::{self, Shadow, Side};
 use crate::tables::Tables;
 use crate::trap;
+use crate::work::Work;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_abi::image::MAX_VMS;
 use entresol_rewrite::stub::shared;
-use entresol_vcpu::Cp15;
 use entresol_vcpu::cp15::Identity;
 use entresol_vcpu::state::{Vcpu, Vfp};
+use entresol_vcpu::{Cp15, TlbOp};
 
 /// MRC and MCR of p15 with AL, opc1 0 and CRm 0; Rt, CRn and opc2 left out.
 const MASK: u32 = 0xfff0_0f1f;
@@ -163,7 +165,7 @@ pub(super) unsafe extern "C" fn system() {
 ///
 /// (1.) Which; 2. a line of a cache, if it is mapped; all instructions, unless a page is open: what
 /// was written there is to be scanned; 3. thread registers; 4. TTBR0: the shadow is tagged by ASID
-/// alone; 5. entries of one address.
+/// alone; 5. entries of one address, or of one address space.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 unsafe extern "C" fn system_write() {
@@ -247,12 +249,19 @@ unsafe extern "C" fn system_write() {
         "str r0, [sp, #{TTBR0}]",
         forget_devices!(),
         "b 9b",
-        // 5. MVA or MVAA, inner shareable or not, of the unified TLB.
+        // 5. MVA or MVAA, or ASID, inner shareable or not, of the unified TLB.
         "6: bic r3, r6, #0x44",         // CRm 3 or 7, opc2 1 or 3
         "ldr r5, ={ADDRESS}",
         "cmp r3, r5",
+        "beq {drop_nothing}",
+        "add r5, r5, #0x20",            // opc2 2
+        "bic r3, r6, #0x4",
+        "cmp r3, r5",
         "bne {unusual}",
-        "b {drop_nothing}",
+        "ldr r5, [sp, #{FAST} + {SPACE}]",
+        "cmp r5, #0",
+        "bne {slow}",
+        "b {space}",
         OPENED = const offset_of!(Guest, shadow) + offset_of!(Shadow, opened),
         FLUSH = const write(7, 14, 1),
         CLEAN = const write(7, 10, 1),
@@ -274,6 +283,9 @@ unsafe extern "C" fn system_write() {
         flush = sym guarded::flush_data_line,
         invalidate = sym guarded::invalidate_instruction_line,
         context = sym context,
+        FAST = const FAST,
+        SPACE = const offset_of!(Fast, fixed_space),
+        space = sym entry::space_saved,
         drop_nothing = sym drop_nothing,
         unusual = sym unusual,
         slow = sym entry::undefined_saved,
@@ -281,7 +293,7 @@ unsafe extern "C" fn system_write() {
 }
 
 /// The entries of the address in `r0`, as `r2` says: what [`Hypervisor::invalidated`] does where the
-/// shadow has nothing of that address space, as it has not of one that is new or gone. 38 instructions.
+/// shadow has nothing of that address space, as it has not of one that is new or gone. 39 instructions.
 ///
 /// (1.) Of one ASID, by the only vCPU; 2. not where the stubs are, nor where pairs have global entries
 /// of their own; 3. no shared table, no private entries of that ASID; 4. no page of a device.
@@ -317,10 +329,12 @@ unsafe extern "C" fn drop_nothing() {
         "ldr r8, [sp, #{HOLDERS}]",
         "lsl r8, r8, #1",               // pairs count from 1
         "lsr r8, r8, r5",
-        "orr r8, r8, r6",
-        "and r8, r8, #1",
-        "orrs r8, r8, r7",
+        "and r6, r6, #1",
+        "orrs r7, r7, r6",
         "bne {drop_address}",
+        "ands r8, r8, #1",
+        "bne {drop_one}",
+        "entresol_fast_dropped:",
         // 4. Devices::forget_page
         "lsr r5, r0, #12",
         "eor r5, r5, r0, lsr #16",
@@ -341,6 +355,79 @@ unsafe extern "C" fn drop_nothing() {
         DEVICES = const DEVICES,
         COUNTERS = const COUNTERS,
         CP15 = const CP15,
+        drop_address = sym entry::drop_saved,
+        drop_one = sym drop_one,
+    )
+}
+
+/// The entries of the address in `r0` in the pair before `r5`, which nobody shares: up to 80
+/// instructions. As [`drop_nothing`] left it; `r3` is the megabyte.
+///
+/// (1.) In the linear view; 2. of both views, `r6` is the first-level entry, `r8` that of the page; 3.
+/// which is no more the one of its page ([`Pages::unmapped`]); 4. the TLB.
+#[unsafe(naked)]
+#[instruction_set(arm::a32)]
+unsafe extern "C" fn drop_one() {
+    naked_asm!(
+        // 1.
+        "add r12, sp, #{FAST}",
+        "ldrd r10, r11, [r12, #{LINEAR}]",
+        switch_text!("r10", "r11", "r9"),
+        "ldr r6, [sp, #{ROOTS}]",
+        "sub r5, r5, #1",
+        "add r6, r6, r5, lsl #15",
+        "add r6, r6, r3, lsl #2",
+        "add r5, r6, #0x8000",
+        "ubfx r7, r0, #12, #8",
+        "add r1, r12, #{MEMORY}",
+        "ldmib r1, {{r3, r4}}",         // host, length
+        "ldr r1, [sp, #{PAGE_RECORDS}]",
+        "mov r11, #0",
+        // 2.
+        "2: ldr r8, [r6]",
+        "cmp r8, #0",
+        "beq 4f",
+        "tst r8, #2",                   // a section
+        "bne 8f",
+        "bfc r8, #0, #10",
+        "ldr r10, [r8, r7, lsl #2]!",
+        "cmp r10, #0",
+        "beq 4f",
+        "str r9, [r8]",
+        "mov r11, #1",
+        // 3.
+        "sub r10, r10, r3",
+        "cmp r10, r4",
+        "bhs 4f",
+        "lsr r10, r10, #12",
+        "orr r8, r8, #1",
+        "ldr r9, [r1, r10, lsl #3]!",
+        "subs r8, r9, r8",
+        "streq r8, [r1]",
+        "sub r1, r1, r10, lsl #3",
+        "mov r9, #0",
+        "4: add r6, r6, #0x4000",
+        "cmp r6, r5",
+        "bne 2b",
+        // 4.
+        "cmp r11, #0",
+        "beq 5f",
+        "lsr r7, r0, #12",
+        "lsl r7, r7, #12",
+        forget_page_text!("r7"),
+        "5: ldrd r4, r5, [r12, #{KERNEL}]",
+        switch_text!("r4", "r5", "r7"),
+        "mov r8, #0",
+        "b entresol_fast_dropped",
+        "8: ldrd r4, r5, [r12, #{KERNEL}]",
+        switch_text!("r4", "r5", "r7"),
+        "b {drop_address}",
+        FAST = const FAST,
+        LINEAR = const offset_of!(Fast, linear),
+        ROOTS = const SHADOW + shadow::ROOTS,
+        MEMORY = const offset_of!(Fast, memory),
+        PAGE_RECORDS = const SHADOW + offset_of!(Shadow, pages) + Pages::RECORDS,
+        KERNEL = const KERNEL,
         drop_address = sym entry::drop_saved,
     )
 }
@@ -365,14 +452,14 @@ unsafe extern "C" fn context() {
         "add r5, r5, sp",
         "ldrb r7, [r5, #{PAIR_OF}]",
         "subs r7, r7, #1",
-        "blo {slow}",
+        "blo {space}",
         "movw r8, #{PAIRS}",
         "add r8, r8, sp",
         "mov r5, #{PAIR}",
         "mla r8, r7, r5, r8",
         "ldrb r5, [r8, #{STALE}]",
         "cmp r5, #0",
-        "bne {slow}",
+        "bne {space}",
         // 2.
         "ldr r9, [sp, #{HOLE}]",
         "cmp r9, #0",
@@ -449,6 +536,7 @@ unsafe extern "C" fn context() {
         CP15 = const CP15,
         core = sym CORE,
         unusual = sym unusual,
+        space = sym entry::space_saved,
         slow = sym entry::undefined_saved,
     )
 }
@@ -514,7 +602,7 @@ static CONDITIONS: [u16; 16] = {
     table
 };
 
-/// VMRS of FPEXC, and VMSR that turns the unit off, or on if it holds the guest's registers.
+/// VMRS of FPEXC and MVFR0, and VMSR that turns the unit off, or on if it holds the guest's registers.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn float() {
@@ -532,9 +620,13 @@ pub(super) unsafe extern "C" fn float() {
         "beq 2f",
         "ldr r5, ={READ}",
         "cmp r3, r5",
+        "ldreq r3, [sp, #{FPEXC}]",
+        "beq 1f",
+        "eor r3, r3, #0xf0000",         // FPEXC is 8
+        "cmp r3, r5",
         "bne {slow}",
-        "ldr r3, [sp, #{FPEXC}]",
-        "str r3, [sp, r0, lsl #2]",
+        "ldr r3, [sp, #{MVFR0}]",
+        "1: str r3, [sp, r0, lsl #2]",
         "b 9f",
         "2: ldr r3, [sp, r0, lsl #2]",
         "ldr r5, ={core} + {HOLDER}",
@@ -559,6 +651,7 @@ pub(super) unsafe extern "C" fn float() {
         FPEXC = const offset_of!(Vcpu, vfp) + offset_of!(Vfp, fpexc),
         WRITE = const 0xeee8_0a10_u32,
         READ = const 0xeef8_0a10_u32,
+        MVFR0 = const cp15_at(offset_of!(Cp15, identity) + offset_of!(Identity, mvfr0)),
         FAST = const FAST,
         NEXT = const offset_of!(Fast, next),
         HOLDER = const offset_of!(Hypervisor, float_holder),
@@ -594,6 +687,40 @@ impl Hypervisor {
         linear.leave();
         guest.unlock();
         hypervisor.counters().cp15 += 1;
+        loaded
+    }
+
+    /// A guest's kernel executed `word`, which makes another address space current that has no views
+    /// yet, or invalidates the entries of one. Returns the guest to resume.
+    pub(crate) extern "C" fn changed_space(loaded: *mut Guest, _: u32, word: u32) -> *mut Guest {
+        // SAFETY: the one handler that runs.
+        let hypervisor = unsafe { core() };
+        if hypervisor.took_express() {
+            return trap::undefined(loaded);
+        }
+        let guest = hypervisor.guest_called();
+        let Some(&value) = guest.vcpu.regs.get((word >> 12 & 0xf) as usize) else { return loaded };
+        guest.devices.forget();
+        let op = if word >> 16 & 0xf == 8 {
+            Some(TlbOp::Asid(value as u8))
+        } else {
+            guest.vcpu.cp15.contextidr = value;
+            None
+        };
+        let hole = guest.shadow.stubs.hole();
+        hypervisor.counters().cp15 += 1;
+        let done = hypervisor.work(Work::Drop(op));
+        let guest = hypervisor.guest_called();
+        if !done || hole != guest.shadow.stubs.hole() {
+            return hypervisor.leave();
+        }
+        // Nothing else of what fast paths know has changed.
+        let view = guest.shadow.view(Side::Kernel);
+        guest.fast.kernel = view;
+        guest.fast.application = guest.shadow.view(Side::Application);
+        // SAFETY: the view of the guest's kernel.
+        unsafe { switch(view) };
+        hypervisor.view = view;
         loaded
     }
 }

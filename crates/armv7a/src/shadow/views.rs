@@ -45,12 +45,13 @@ impl Shadow {
     pub(super) fn take_pair(&mut self, linear: &mut Linear<'_>, asid: u8) -> u8 {
         let mut victim = 1;
         let mut oldest = 0;
-        for (index, pair) in (0u8..).zip(&self.pairs).take(usize::from(self.pair_count)).skip(1) {
-            if !pair.live {
+        for index in 1..self.pair_count {
+            let Pair { live, used, .. } = &self.pairs[place(index)];
+            let age = self.clock.wrapping_sub(*used);
+            if !live {
                 victim = index;
                 break;
             }
-            let age = self.clock.wrapping_sub(pair.used);
             if index != self.current && age >= oldest {
                 oldest = age;
                 victim = index;
