@@ -434,7 +434,7 @@ impl Hypervisor {
             self.choose();
         }
         self.renew();
-        self.give_way_called();
+        self.give_way();
         self.settle()
     }
 

@@ -53,6 +53,7 @@ pub(crate) unsafe fn set(view: View) {
 }
 
 /// The linear view itself.
+#[inline(never)]
 pub(crate) fn view() -> View {
     // SAFETY: written once at boot, before any call of this.
     unsafe { *LINEAR.get() }

@@ -110,6 +110,7 @@ impl Health {
 
     /// Decides what follows the end of a run at `now`, and counts it. The counter has `hz`
     /// ticks per second.
+    #[inline(never)]
     pub fn decide(&mut self, end: End, now: u64, hz: u32) -> Action {
         let event = match end {
             End::Exit(status) => return Action::Stop { well: status == 0 },
@@ -181,6 +182,7 @@ pub struct Report<'a> {
 
 impl Report<'_> {
     /// Says it.
+    #[inline(never)]
     pub fn say(&self, out: &mut dyn Sink) {
         let action = match self.action {
             Action::Stop { .. } => "stopped",

@@ -60,6 +60,7 @@ impl Ring {
     }
 
     /// Bytes for which there is room.
+    #[inline(never)]
     fn room(&self) -> u32 {
         let used = self.sent.load(SeqCst).wrapping_sub(self.received.load(SeqCst));
         u32::try_from(CAPACITY).unwrap_or(0).saturating_sub(used)
@@ -173,6 +174,7 @@ impl Link {
     }
 
     /// Says so; returns whether that is news.
+    #[inline(never)]
     pub fn set_state(&self, state: State) -> bool {
         let news = self.state() != state;
         let number = match state {

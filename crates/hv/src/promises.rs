@@ -32,6 +32,7 @@ impl Promises {
     }
 
     /// It is alive, or has just been started.
+    #[inline(never)]
     pub fn beat(&mut self, now: u64) {
         if self.period != 0 {
             self.heartbeat = now.saturating_add(u64::from(self.period));

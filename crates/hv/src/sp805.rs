@@ -107,6 +107,7 @@ impl Sp805 {
     }
 
     /// Ticks from a load to 0; at least 1.
+    #[inline(never)]
     fn period(&self) -> u64 {
         ((u64::from(self.load) * u64::from(self.factor)) >> 16).max(1)
     }

@@ -12,6 +12,7 @@ pub(crate) struct Bitmap<const N: usize> {
 }
 
 impl<const N: usize> Bitmap<N> {
+    #[inline(never)]
     pub(crate) const fn new() -> Self {
         Self { words: [0; N], first: N }
     }
@@ -74,6 +75,7 @@ impl<const N: usize> Bitmap<N> {
     }
 
     /// Removes and returns the lowest of what was inserted.
+    #[inline(never)]
     pub(crate) fn pop(&mut self) -> Option<u32> {
         while let Some(word) = self.words.get_mut(self.first) {
             if *word != 0 {

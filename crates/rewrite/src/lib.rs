@@ -144,6 +144,7 @@ pub fn scan(page: &Page, entry: u16, set: InstructionSet, mut found: impl FnMut(
 /// is known to be code or a literal of the set it was entered in is left alone.
 ///
 /// For pages of guests that use both sets: it costs more than [`scan`].
+#[inline(never)]
 pub fn scan_other(page: &Page, entry: u16, entered: InstructionSet, mut found: impl FnMut(Found)) {
     match entered {
         InstructionSet::A32 => {
@@ -216,6 +217,7 @@ fn write_half(page: &mut Page, offset: u16, half: u16) {
     }
 }
 
+#[inline(never)]
 pub(crate) const fn low_half(word: u32) -> u16 {
     let [low, high, ..] = word.to_le_bytes();
     u16::from_le_bytes([low, high])

@@ -32,6 +32,7 @@ impl Refill {
     const NONE: Self = Self { at: 0, amount: 0 };
 
     /// Both as one, of which no part comes earlier than before. `later` comes later.
+    #[inline(never)]
     fn join(self, later: Self) -> Self {
         Self {
             at: self.at.max(later.at.saturating_sub(self.amount)),
