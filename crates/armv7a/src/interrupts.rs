@@ -206,9 +206,8 @@ impl Hypervisor {
     /// Arms the timer for the loaded guest's own or for what else there is, which is known.
     pub(crate) fn arm_own(&mut self, own: u64) {
         let guest = self.guest();
-        // The entry code knows nothing of stubs, nor of a clock that stands.
-        let simple = own != NEVER && !guest.promotion.on;
-        self.express.own = if simple { guest } else { core::ptr::null_mut() };
+        // The entry code knows nothing of a clock that stands.
+        self.express.own = if own == NEVER { core::ptr::null_mut() } else { guest };
         self.arm_at(self.express.rest.min(own));
     }
 

@@ -152,6 +152,16 @@ impl Promotion {
         on: false,
     };
 
+    /// An interrupt came; `false` if samples are to follow.
+    #[inline]
+    pub(crate) const fn pass_interrupt(&mut self) -> bool {
+        let more = self.calls > INTERRUPT;
+        if more {
+            self.calls -= INTERRUPT;
+        }
+        more
+    }
+
     /// Begins. If eager, each trap is a sample.
     pub(crate) fn begin(&mut self, eager: bool) {
         self.on = true;
@@ -506,10 +516,7 @@ impl Hypervisor {
     /// An interrupt came.
     #[inline]
     pub(crate) fn interrupt_samples(&mut self) {
-        let promotion = &mut self.guest().promotion;
-        if promotion.calls > INTERRUPT {
-            promotion.calls -= INTERRUPT;
-        } else {
+        if !self.guest().promotion.pass_interrupt() {
             self.give_way_called();
             self.prepare_samples();
         }

@@ -1,11 +1,11 @@
 //! The own timer of the guest that runs, up to its kernel's vector.
 //!
-//! Budget `irq.to-vector`. Not here: guests that promote or have domains, or whose clock may stand;
-//! deadlines that stand for more than one timer.
+//! Budgets `irq.to-vector`, `linux.tick`. Not here: kernels that promote, guests with domains, or whose
+//! clock may stand; deadlines that stand for more than one timer.
 //!
 //! # Invariants
 //!
-//! - [`Express::own`] is null, or a guest that is none of these. While it runs, and the express was not
+//! - [`Express::own`] is null, or a guest whose clock does not stand. While it runs, and the express was not
 //!   taken since, the timer is armed for its board's deadline or earlier, and nothing else is due
 //!   before [`Express::rest`]. Kept by `Hypervisor::arm`.
 
@@ -175,10 +175,12 @@ extern "C" fn rings(guest: *mut Guest) -> bool {
     let hypervisor = unsafe { core() };
     // SAFETY: `loaded`, whom nothing else refers to.
     let guest = unsafe { &mut *guest };
-    if guest.board.deadline() != hypervisor.armed || !guest.board.ring() {
+    // A kernel that promotes may be in a stub, and some interrupts are followed by samples.
+    let usual = !guest.promotion.on || !guest.vcpu.privileged() && guest.promotion.pass_interrupt();
+    if guest.board.deadline() != hypervisor.armed || !usual || !guest.board.ring() {
         return false;
     }
-    guest.vcpu.pending = guest.board.gic.inputs();
+    guest.note_pending();
     // SAFETY: as in `Hypervisor::counters`.
     let observed = unsafe { ENTRESOL_OBSERVED.get() };
     observed.interrupts = observed.interrupts.wrapping_add(1);
