@@ -18,6 +18,7 @@
 
 use crate::NEVER;
 use crate::bus::low_word;
+use core::mem::offset_of;
 use entresol_abi::timer::{Field, Register};
 
 /// `CTL.ENABLE`.
@@ -29,6 +30,7 @@ const STATUS: u32 = 1 << 2;
 
 /// One comparator; counts are its own (physical or virtual).
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 struct Comparator {
     control: u32,
     compare: u64,
@@ -108,6 +110,17 @@ pub struct Timer {
 }
 
 impl Timer {
+    /// Where the entry code finds each of the two, and in it its control register without ISTATUS and
+    /// its compare value. ISTATUS is set if the timer is enabled and the count is not below
+    /// that. While the timer is off, or masked, and does not catch up, a compare value is only kept.
+    pub const PHYSICAL: usize = offset_of!(Self, physical);
+    /// The other.
+    pub const VIRTUAL: usize = offset_of!(Self, virtual_);
+    /// `CTL`.
+    pub const CONTROL: usize = offset_of!(Comparator, control);
+    /// `CVAL`.
+    pub const COMPARE: usize = offset_of!(Comparator, compare);
+
     /// Both timers disabled.
     #[must_use]
     pub const fn new() -> Self {

@@ -1,8 +1,9 @@
 //! A guest kernel's accesses to the generic timer: its counter, its two timers.
 //!
-//! Budget `linux.tick`: Linux makes five for each tick, and reads the counter as often. The counter is
-//! read in assembly; the rest needs the board, but little else of what a handler knows: an access
-//! changes at most the level of the timer's line and the deadline.
+//! Budget `linux.tick`: Linux makes five for each tick, and reads the counter as often, if that traps
+//! ([`Hypervisor::update_counter`]). What only reads or keeps a value is done in assembly; the rest needs
+//! the board, but little else of what a handler knows: an access changes at most the level of the timer's
+//! line and the deadline.
 //!
 //! # Invariants
 //!
@@ -19,15 +20,23 @@ use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, Vm, flags};
 use entresol_abi::timer::{Field, Register};
 use entresol_hv::NEVER;
+use entresol_hv::board::Board;
+use entresol_hv::timer::Timer;
 
 /// MRRC of CNTPCT or CNTVCT, without Rt2, Rt and which.
 const COUNT: u32 = 0xec50_0f0e;
 const COUNT_MASK: u32 = 0xfff0_0fef;
 
-/// The generic timer's registers. 20 instructions for the counter.
+/// MRC of CNTP_CTL or CNTV_CTL, without Rt; MCRR of CNTP_CVAL or CNTV_CVAL, under [`COUNT_MASK`].
+const CONTROL: u32 = 0xee1e_0f33;
+const COMPARE: u32 = 0xec40_0f2e;
+
+/// The generic timer's registers. 22 instructions for the counter, 38 for a control register, 35 for a
+/// compare value.
 ///
-/// (1.) Its counter, to two registers that are not pc, in real time; 2. of a Cortex-A9. Anything else
-/// is [`Hypervisor::timed`].
+/// (1.) The counter, to two registers that are not pc; 2. a control register, to one; 3. real time:
+/// the count; 4. of a Cortex-A9; 5. ISTATUS; 6. a compare value, if the timer may not interrupt,
+/// so that it is only kept, see [`Timer::PHYSICAL`]. Anything else is [`Hypervisor::timed`].
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn timer() {
@@ -36,47 +45,110 @@ pub(super) unsafe extern "C" fn timer() {
         "ldr r3, ={MASK}",
         "and r3, r3, r2",
         "ldr r5, ={COUNT}",
-        "cmp r3, r5",
-        "bne {timed}",
         "ubfx r6, r2, #12, #4",
         "ubfx r7, r2, #16, #4",
         "cmp r6, #15",
-        "cmpne r7, #15",
+        "beq {timed}",
+        "mov r10, #0",
+        "cmp r3, r5",
+        "bne 2f",
+        "cmp r7, #15",
         "cmpne r7, r6",
         "beq {timed}",
-        "movw r3, #{FLAGS}",
+        // 3.
+        "3: movw r3, #{FLAGS}",
         "ldr r3, [sp, r3]",
-        "tst r3, #{VIRTUAL}",
+        "tst r3, #{VIRTUAL_TIME}",
         "bne {timed}",
         "ldr r3, ={core} + {TIMER}",
         "ldr r3, [r3]",
         "cmp r3, #0",
-        "bne 2f",
+        "bne 4f",
         "isb",                          // B8.1.2
         "mrrc p15, 0, r8, r9, c14",     // CNTPCT
-        "1: str r8, [sp, r6, lsl #2]",
+        "1: cmp r10, #0",
+        "bne 5f",
         "str r9, [sp, r7, lsl #2]",
+        "7: str r8, [sp, r6, lsl #2]",
+        "8:",
         count!("CP15"),
         resume!(),
         // 2.
-        "2: ldr r9, [r3, #4]",
+        "2: ldr r8, ={core} + {DISPLACED}",
+        "ldr r8, [r8]",
+        "cmn r8, #1",
+        "bne {timed}",
+        "ldr r5, ={COMPARE}",
+        "cmp r3, r5",
+        "beq 6f",
+        "ldr r5, ={CONTROL}",
+        "bic r3, r2, #0xf000",
+        "orr r3, r3, #1",
+        "cmp r3, r5",
+        "bne {timed}",
+        "tst r2, #1",
+        "movw r10, #{PHYSICAL}",
+        "movwne r10, #{VIRTUAL}",
+        "add r10, r10, sp",
+        "b 3b",
+        // 4.
+        "4: ldr r9, [r3, #4]",
         "ldr r8, [r3]",
         "ldr r5, [r3, #4]",
         "cmp r5, r9",
-        "bne 2b",
+        "bne 4b",
         "b 1b",
+        // 5.
+        "5: ldr r3, [r10, #{AT}]",
+        "subs r8, r8, r3",
+        "ldr r3, [r10, #{AT} + 4]",
+        "ldr r8, [r10, #{HOW}]",
+        "sbcs r9, r9, r3",
+        "and r3, r8, #1",
+        "orrhs r8, r8, r3, lsl #2",
+        "b 7b",
+        // 6.
+        "6: movw r3, #{FLAGS}",
+        "ldr r3, [sp, r3]",
+        "cmp r7, #15",
+        "beq {timed}",
+        "tst r3, #{CATCH_UP}",
+        "bne {timed}",
+        "tst r2, #0x10",
+        "movw r10, #{PHYSICAL}",
+        "movwne r10, #{VIRTUAL}",
+        "add r10, r10, sp",
+        "ldr r3, [r10, #{HOW}]",
+        "and r3, r3, #3",
+        "cmp r3, #1",                   // enabled, not masked
+        "beq {timed}",
+        "ldr r3, [sp, r6, lsl #2]",
+        "ldr r5, [sp, r7, lsl #2]",
+        "str r3, [r10, #{AT}]",
+        "str r5, [r10, #{AT} + 4]",
+        "b 8b",
         MASK = const COUNT_MASK,
         COUNT = const COUNT,
+        COMPARE = const COMPARE,
+        CONTROL = const CONTROL,
         FLAGS = const offset_of!(Guest, vm) + offset_of!(Vm, flags),
-        VIRTUAL = const flags::VIRTUAL_TIME,
-        TIMER = const offset_of!(Hypervisor, express) + offset_of!(Express, wires)
-            + offset_of!(Wires, timer),
+        VIRTUAL_TIME = const flags::VIRTUAL_TIME,
+        CATCH_UP = const flags::CATCH_UP,
+        DISPLACED = const EXPRESS + Express::DISPLACED,
+        TIMER = const EXPRESS + offset_of!(Express, wires) + offset_of!(Wires, timer),
+        PHYSICAL = const BOARD + Timer::PHYSICAL,
+        VIRTUAL = const BOARD + Timer::VIRTUAL,
+        HOW = const Timer::CONTROL,
+        AT = const Timer::COMPARE,
         COUNTERS = const COUNTERS,
         CP15 = const CP15,
         core = sym CORE,
         timed = sym entry::timer_saved,
     )
 }
+
+const EXPRESS: usize = offset_of!(Hypervisor, express);
+const BOARD: usize = offset_of!(Guest, board) + offset_of!(Board, timer);
 
 /// Which register a word is an access to, and whether it has 64 bits.
 const fn register(word: u32) -> Option<(Register, bool)> {
