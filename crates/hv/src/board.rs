@@ -15,6 +15,8 @@
 //! are as these devices drive them at the machine's count `now`, and `deadline` is the
 //! earliest later change. Whoever uses the public fields directly calls `update` afterwards.
 
+pub mod quick;
+
 use crate::NEVER;
 use crate::bus::{Device, Width};
 use crate::clock::Clock;
@@ -81,6 +83,7 @@ enum Frame {
 
 /// What a deadline stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 enum Only {
     /// The physical timer alone.
     Physical,

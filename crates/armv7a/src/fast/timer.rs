@@ -11,7 +11,7 @@
 
 use super::{COUNTERS, CP15, count, resume};
 use crate::entry;
-use crate::express::{Express, Wires};
+use crate::express::{Express, Wires, arm};
 use crate::guest::Guest;
 use crate::hypervisor::{CORE, Hypervisor, core};
 use crate::trap;
@@ -20,7 +20,7 @@ use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, Vm, flags};
 use entresol_abi::timer::{Field, Register};
 use entresol_hv::NEVER;
-use entresol_hv::board::Board;
+use entresol_hv::board::{Board, PHYSICAL_TIMER_IRQ, VIRTUAL_TIMER_IRQ, quick};
 use entresol_hv::timer::Timer;
 
 /// MRRC of CNTPCT or CNTVCT, without Rt2, Rt and which.
@@ -31,12 +31,14 @@ const COUNT_MASK: u32 = 0xfff0_0fef;
 const CONTROL: u32 = 0xee1e_0f33;
 const COMPARE: u32 = 0xec40_0f2e;
 
-/// The generic timer's registers. 22 instructions for the counter, 38 for a control register, 35 for a
-/// compare value.
+/// The generic timer's registers. 24 instructions for the counter, 60 to read a control register, 65 and
+/// 105 to write it, 40 for a compare value.
 ///
 /// (1.) The counter, to two registers that are not pc; 2. a control register, to one; 3. real time:
 /// the count; 4. of a Cortex-A9; 5. ISTATUS; 6. a compare value, if the timer may not interrupt,
-/// so that it is only kept, see [`Timer::PHYSICAL`]. Anything else is [`Hypervisor::timed`].
+/// so that it is only kept, see [`Timer::PHYSICAL`]; 7. a timer that interrupted is turned off or
+/// masked, 8. the only one is turned on, see [`quick`]: the machine's is armed as
+/// [`Hypervisor::arm_own`] does. Anything else is [`Hypervisor::timed`].
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn timer() {
@@ -84,13 +86,17 @@ pub(super) unsafe extern "C" fn timer() {
         "ldr r5, ={CONTROL}",
         "bic r3, r2, #0xf000",
         "orr r3, r3, #1",
-        "cmp r3, r5",
-        "bne {timed}",
+        "eor r3, r3, r5",
+        "mov r11, #0",
         "tst r2, #1",
         "movw r10, #{PHYSICAL}",
         "movwne r10, #{VIRTUAL}",
         "add r10, r10, sp",
-        "b 3b",
+        "cmp r3, #0",
+        "beq 3b",
+        "cmp r3, #0x100000",            // MCR
+        "beq 9f",
+        "b {timed}",
         // 4.
         "4: ldr r9, [r3, #4]",
         "ldr r8, [r3]",
@@ -99,7 +105,9 @@ pub(super) unsafe extern "C" fn timer() {
         "bne 4b",
         "b 1b",
         // 5.
-        "5: ldr r3, [r10, #{AT}]",
+        "5: cmp r11, #0",
+        "bne 11f",
+        "ldr r3, [r10, #{AT}]",
         "subs r8, r8, r3",
         "ldr r3, [r10, #{AT} + 4]",
         "ldr r8, [r10, #{HOW}]",
@@ -127,6 +135,86 @@ pub(super) unsafe extern "C" fn timer() {
         "str r3, [r10, #{AT}]",
         "str r5, [r10, #{AT} + 4]",
         "b 8b",
+        // 7.
+        "9: ldr r8, [sp, r6, lsl #2]",
+        "and r8, r8, #3",
+        "ldr r3, [r10, #{HOW}]",
+        "movw r7, #{BOARD}",
+        "add r7, r7, sp",
+        "cmp r3, #1",
+        "bne 10f",
+        "cmp r8, #1",
+        "beq {timed}",
+        "tst r2, #1",
+        "mov r9, #{PHYSICAL_IRQ}",
+        "movne r9, #{VIRTUAL_IRQ}",
+        "ldr r3, [r7, #{DRIVEN}]",
+        "ldr r5, [r7, #{ACTIVE}]",
+        "tst r3, r9",
+        "tstne r5, r9",
+        "beq {timed}",
+        "bic r3, r3, r9",
+        "str r3, [r7, #{DRIVEN}]",
+        "ldr r5, [r7, #{LINE}]",
+        "bic r5, r5, r9",
+        "str r5, [r7, #{LINE}]",
+        "str r8, [r10, #{HOW}]",
+        "b 8b",
+        // 8.
+        "10: cmp r8, #1",
+        "bne {timed}",
+        "movw r3, #{FLAGS}",
+        "ldr r3, [sp, r3]",
+        "tst r3, #{CATCH_UP}",
+        "bne {timed}",
+        "ldr r3, [r7, #{PHYSICAL_HOW}]",
+        "ldr r5, [r7, #{VIRTUAL_HOW}]",
+        "cmp r3, #1",
+        "cmpne r5, #1",
+        "beq {timed}",
+        "ldr r4, [r7, #{OTHERS}]",
+        "ldr r5, [r7, #{OTHERS} + 4]",
+        "ldr r8, [r7, #{DEADLINE}]",
+        "ldr r9, [r7, #{DEADLINE} + 4]",
+        "and r4, r4, r5",
+        "and r8, r8, r9",
+        "and r4, r4, r8",
+        "cmn r4, #1",
+        "bne {timed}",
+        "ldr r11, ={core}",
+        "ldr r3, [r11, #{REST_OF}]",
+        "ldr r5, [r11, #{LOADED}]",
+        "cmp r3, r5",
+        "bne {timed}",
+        "b 3b",
+        "11: ldrd r4, r5, [r10, #{AT}]",
+        "subs r3, r8, r4",
+        "sbcs r3, r9, r5",
+        "bhs {timed}",
+        "str r4, [r7, #{DEADLINE}]",
+        "str r5, [r7, #{DEADLINE} + 4]",
+        "tst r2, #1",
+        "mov r3, #{ONLY_PHYSICAL}",
+        "movne r3, #{ONLY_VIRTUAL}",
+        "strb r3, [r7, #{ONLY}]",
+        "mov r6, #1",
+        "str r6, [r10, #{HOW}]",
+        "str sp, [r11, #{OWN}]",
+        "ldrd r8, r9, [r11, #{REST}]",
+        "subs r3, r8, r4",
+        "sbcs r3, r9, r5",
+        "movlo r4, r8",
+        "movlo r5, r9",
+        "ldrd r8, r9, [r11, #{ARMED}]",
+        "cmp r8, r4",
+        "cmpeq r9, r5",
+        "beq 8b",
+        "strd r4, r5, [r11, #{ARMED}]",
+        "ldr r2, [r11, #{TIMER_AT}]",
+        "cmp r2, #0",
+        "mcreq p15, 0, r6, c14, c2, 1", // CNTP_CTL
+        arm!(),
+        "b 8b",
         MASK = const COUNT_MASK,
         COUNT = const COUNT,
         COMPARE = const COMPARE,
@@ -136,8 +224,27 @@ pub(super) unsafe extern "C" fn timer() {
         CATCH_UP = const flags::CATCH_UP,
         DISPLACED = const EXPRESS + Express::DISPLACED,
         TIMER = const EXPRESS + offset_of!(Express, wires) + offset_of!(Wires, timer),
-        PHYSICAL = const BOARD + Timer::PHYSICAL,
-        VIRTUAL = const BOARD + Timer::VIRTUAL,
+        PHYSICAL = const TIMERS + Timer::PHYSICAL,
+        VIRTUAL = const TIMERS + Timer::VIRTUAL,
+        BOARD = const offset_of!(Guest, board),
+        PHYSICAL_IRQ = const 1 << (PHYSICAL_TIMER_IRQ % 32),
+        VIRTUAL_IRQ = const 1 << (VIRTUAL_TIMER_IRQ % 32),
+        DRIVEN = const quick::DRIVEN,
+        ACTIVE = const offset_of!(Board, gic) + entresol_hv::gic::quick::ACTIVE,
+        LINE = const offset_of!(Board, gic) + entresol_hv::gic::quick::LINE,
+        PHYSICAL_HOW = const offset_of!(Board, timer) + Timer::PHYSICAL + Timer::CONTROL,
+        VIRTUAL_HOW = const offset_of!(Board, timer) + Timer::VIRTUAL + Timer::CONTROL,
+        OTHERS = const quick::OTHERS,
+        DEADLINE = const quick::DEADLINE,
+        ONLY = const quick::ONLY,
+        ONLY_PHYSICAL = const quick::ONLY_PHYSICAL,
+        ONLY_VIRTUAL = const quick::ONLY_VIRTUAL,
+        REST_OF = const EXPRESS + offset_of!(Express, rest_of),
+        REST = const EXPRESS + offset_of!(Express, rest),
+        OWN = const EXPRESS + offset_of!(Express, own),
+        LOADED = const offset_of!(Hypervisor, loaded),
+        ARMED = const offset_of!(Hypervisor, armed),
+        TIMER_AT = const EXPRESS + offset_of!(Express, wires) + offset_of!(Wires, timer),
         HOW = const Timer::CONTROL,
         AT = const Timer::COMPARE,
         COUNTERS = const COUNTERS,
@@ -148,7 +255,7 @@ pub(super) unsafe extern "C" fn timer() {
 }
 
 const EXPRESS: usize = offset_of!(Hypervisor, express);
-const BOARD: usize = offset_of!(Guest, board) + offset_of!(Board, timer);
+const TIMERS: usize = offset_of!(Guest, board) + offset_of!(Board, timer);
 
 /// Which register a word is an access to, and whether it has 64 bits.
 const fn register(word: u32) -> Option<(Register, bool)> {

@@ -4,6 +4,8 @@ use super::*;
 use entresol_abi::timer::{Field, Register};
 use proptest::prelude::*;
 
+mod entry;
+
 const HZ: u32 = 1000;
 
 fn at(base: GuestPhys, offset: u32) -> GuestPhys {
