@@ -233,6 +233,24 @@ pub fn physical_count() -> u64 {
     0
 }
 
+/// CNTVCT: the virtual count.
+#[inline]
+#[must_use]
+pub fn virtual_count() -> u64 {
+    #[cfg(target_arch = "arm")]
+    {
+        let (low, high): (u32, u32);
+        // SAFETY: reading the counter has no side effect.
+        unsafe {
+            core::arch::asm!("mrrc p15, 1, {}, {}, c14", out(reg) low, out(reg) high,
+                options(nostack, preserves_flags));
+        }
+        u64::from(high) << 32 | u64::from(low)
+    }
+    #[cfg(not(target_arch = "arm"))]
+    0
+}
+
 /// CNTP_CVAL: the count at which the physical timer fires.
 ///
 /// # Safety

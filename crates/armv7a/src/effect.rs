@@ -4,6 +4,7 @@
 //! floating-point unit follow.
 
 use crate::cp15;
+use crate::entry;
 use crate::guarded;
 use crate::hypervisor::Hypervisor;
 use crate::maintenance;
@@ -60,6 +61,8 @@ impl Hypervisor {
             }
             Effect::Barrier => cp15::dsb(),
             Effect::FloatAccess | Effect::FloatUnit => self.update_float(),
+            // SAFETY: Supervisor mode; guests are static.
+            Effect::CounterAccess => unsafe { entry::set_guest(self.guest()) },
         }
     }
 

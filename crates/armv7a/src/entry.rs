@@ -34,6 +34,7 @@ use crate::trap;
 use crate::work;
 use core::arch::naked_asm;
 use core::mem::offset_of;
+use entresol_vcpu::Cp15;
 use entresol_vcpu::state::Vcpu;
 
 const PC: usize = offset_of!(Guest, vcpu) + offset_of!(Vcpu, pc);
@@ -174,7 +175,7 @@ pub(crate) unsafe extern "C" fn resume(guest: *mut Guest) -> ! {
     )
 }
 
-/// Makes `guest` the one that exceptions save.
+/// Makes `guest` the one that exceptions save, and that has opened counters.
 ///
 /// # Safety
 ///
@@ -190,7 +191,15 @@ pub(crate) unsafe extern "C" fn set_guest(guest: *mut Guest) {
         "cps #0x12",
         "mov sp, r0",
         "cps #0x13",
+        "ldr r1, [r0, #{COUNTER}]",
+        "cmp r1, #0",
+        "ldrne r2, [r0, #{COUNTER_CONTROL}]",
+        "andne r1, r1, r2",
+        "mcrne p15, 0, r1, c14, c1, 0", // CNTKCTL
         "bx lr",
+        COUNTER = const offset_of!(Guest, counter),
+        COUNTER_CONTROL = const offset_of!(Guest, vcpu) + offset_of!(Vcpu, cp15)
+            + offset_of!(Cp15, cntkctl),
     )
 }
 

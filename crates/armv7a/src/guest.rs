@@ -57,6 +57,8 @@ pub(crate) struct Guest {
     pub(crate) stack: u32,
     /// A word for the entry code.
     pub(crate) scratch: u32,
+    /// Bits of CNTKCTL that are its own; 0 if there is no such register.
+    pub(crate) counter: u32,
     /// DACR with which it runs, in one table its kernel: `Shadow::domains`.
     pub(crate) dacr: u32,
     /// Where the last exception was taken from; for finding exception loops.
@@ -124,6 +126,7 @@ impl Guest {
         vcpu: Vcpu::new(),
         stack: 0,
         scratch: 0,
+        counter: 0,
         dacr: 0,
         last: LastException { vector: 0, count: 0, from: 0 },
         fast: Fast::EMPTY,

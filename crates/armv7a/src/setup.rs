@@ -4,6 +4,7 @@ use crate::express::Wires;
 use crate::guest::Interrupt as Line;
 use crate::hypervisor::{Hypervisor, core, halt, name};
 use crate::linear::PoolArray;
+use crate::timer;
 use entresol_abi::HostPhys;
 use entresol_abi::image::{self, MAX_SLOTS, MAX_VMS};
 use entresol_hv::platform::Platform;
@@ -108,6 +109,10 @@ impl Hypervisor {
                         delivered: false,
                     });
                 }
+            }
+            if self.express.wires.timer.is_null() {
+                let real_time = vm.flags & image::flags::VIRTUAL_TIME == 0;
+                guest.counter = timer::may_open(hz, real_time);
             }
             guest.shadow.passthrough.passive = vm.flags & image::flags::BACKUP != 0;
             guest.board.expect_heartbeats(if cpu == 0 { vm.heartbeat } else { 0 });

@@ -1,6 +1,7 @@
 //! The generic timer as the core's one-shot: EL1 physical timer and counter.
 //!
-//! Closes both to guests, whose accesses trap.
+//! Closes both to guests, whose accesses trap: but for reads of the counter, by applications and kernels,
+//! where a guest's clock is the machine's and its kernel lets applications read it.
 //!
 //! Manual: ARM DDI 0406C, B8.1 and B4.1.27.
 
@@ -58,4 +59,24 @@ impl GenericTimer {
         unsafe { cp15::set_physical_timer_control(0) };
         cp15::isb();
     }
+}
+
+/// In [`Guest::counter`] where there is a generic timer: no bit of CNTKCTL.
+///
+/// [`Guest::counter`]: crate::guest::Guest::counter
+const THERE: u32 = 1 << 31;
+/// CNTKCTL.PL0PCTEN, PL0VCTEN.
+const COUNTS: u32 = 0b11;
+
+/// What a guest may open of the generic timer to its User mode. Counters, if what would be read is what
+/// traps tell: real time, of frequency `hz`, and one count, where the offset of the virtual one is
+/// not ours to set.
+pub(crate) fn may_open(hz: u32, real_time: bool) -> u32 {
+    let before = cp15::physical_count();
+    cp15::isb();
+    let count = cp15::virtual_count();
+    cp15::isb();
+    let one = (before..=cp15::physical_count()).contains(&count);
+    let same = one && real_time && cp15::counter_frequency() == hz;
+    THERE | if same { COUNTS } else { 0 }
 }

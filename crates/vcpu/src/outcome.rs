@@ -68,6 +68,8 @@ pub enum Effect {
     /// The guest may use floating point and the unit's registers are needed: give it
     /// the unit, then let it execute the instruction. Nothing changed.
     FloatUnit,
+    /// Access to the counter changed: CNTKCTL was written.
+    CounterAccess,
 }
 
 /// Translations to forget. Instruction and data TLB are one.

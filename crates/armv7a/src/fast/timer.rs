@@ -1,8 +1,9 @@
 //! A guest kernel's accesses to the generic timer: its counter, its two timers.
 //!
-//! Budget `linux.tick`: Linux makes five for each tick, and reads the counter as often. The usual ones are
-//! done in assembly; the rest needs the board, but little else of what a handler knows: an access
-//! changes at most the level of the timer's line and the deadline.
+//! Budget `linux.tick`: Linux makes five for each tick, and reads the counter as often, if that traps
+//! ([`may_open`](crate::timer::may_open)). What only reads or keeps a value is done in assembly; the rest needs
+//! the board, but little else of what a handler knows: an access changes at most the level of the timer's
+//! line and the deadline.
 //!
 //! # Invariants
 //!

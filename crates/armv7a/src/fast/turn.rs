@@ -17,7 +17,7 @@ use super::{
     VIEW, cp15_at,
 };
 use crate::entry;
-use crate::guest::{Due, Run};
+use crate::guest::{Due, Guest, Run};
 use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor};
 use crate::maintenance::switch_text;
 use core::arch::naked_asm;
@@ -31,7 +31,7 @@ use entresol_vcpu::Cp15;
 /// instructions, the return included.
 ///
 /// (1.) The next guest in `r8`, which no pending interrupt concerns, its virtual status in `r4`; 2.
-/// the call is done; save what [`entry::resume`] loads; 3. thread registers; 4. the stack pointers
+/// the call is done; save what [`entry::resume`] loads; 3. thread registers, who may read the counter; 4. the stack pointers
 /// of the exceptions; 5. who is loaded; 6. its view; 7. its domains; 8. go.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
@@ -87,6 +87,11 @@ pub(crate) unsafe extern "C" fn swap() {
         "mcr p15, 0, r6, c13, c0, 2",
         "ldr r6, [r8, #{THREAD}]",
         "mcr p15, 0, r6, c13, c0, 3",   // TPIDRURO
+        "ldr r6, [r8, #{COUNTER}]",
+        "cmp r6, #0",
+        "ldrne r7, [r8, #{COUNTER_CONTROL}]",
+        "andne r6, r6, r7",
+        "mcrne p15, 0, r6, c14, c1, 0", // CNTKCTL
         // 4.
         "cps #0x17",
         "mov sp, r8",
@@ -126,6 +131,8 @@ pub(crate) unsafe extern "C" fn swap() {
         THREAD_USER = const cp15_at(offset_of!(Cp15, tpidrurw)),
         THREAD = const cp15_at(offset_of!(Cp15, tpidruro)),
         DACR = const MACHINE_DACR,
+        COUNTER = const offset_of!(Guest, counter),
+        COUNTER_CONTROL = const cp15_at(offset_of!(Cp15, cntkctl)),
         LOADED = const offset_of!(Hypervisor, loaded),
         VIEW = const VIEW,
         SWITCHES = const offset_of!(Observed, vm_switches),

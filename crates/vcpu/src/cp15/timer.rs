@@ -6,6 +6,7 @@
 //! Manual: ARM DDI 0406C, B8.1 and B8.2.
 
 use super::access::{Read, Written, key, words};
+use crate::Effect;
 use entresol_abi::timer::{Field, Register};
 
 /// What a guest's timers are made of.
@@ -70,7 +71,10 @@ pub(super) fn write(timer: &mut dyn Timer, cntkctl: &mut u32, key: u32, value: u
     match key {
         // Only Secure software may set it; loaders written for it do no harm.
         CNTFRQ => {}
-        CNTKCTL => *cntkctl = value & CNTKCTL_BITS,
+        CNTKCTL => {
+            *cntkctl = value & CNTKCTL_BITS;
+            return Written::Effect(Effect::CounterAccess);
+        }
         _ => match register(key) {
             Some(register) => timer.write(register, u64::from(value)),
             None => return Written::Unknown,
