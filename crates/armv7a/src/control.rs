@@ -90,14 +90,7 @@ impl Hypervisor {
         match self.note_event(index, event) {
             Policy::Ignore => return,
             Policy::Notify => return self.settle_locks(),
-            Policy::FailOver => {
-                self.hand_over(index);
-                self.tell_of(index);
-                self.settle_locks();
-                if self.loaded == index {
-                    self.scheduler().expire();
-                }
-            }
+            Policy::FailOver => self.ended |= 1 << (index % MAX_VMS),
             _ => {}
         }
         self.guests[index % MAX_VMS].due = Due::Befallen(event);
@@ -124,12 +117,12 @@ impl Hypervisor {
     }
 
     /// The partner of VM `index`, if it runs or is about to, has from now on what is the pair's.
-    /// Nothing happens if it has already. It is told by [`Hypervisor::tell_of`].
-    pub(crate) fn hand_over(&mut self, index: usize) {
+    /// Nothing happens, and it returns false, if it has already. It is told by [`Hypervisor::tell_of`].
+    pub(crate) fn hand_over(&mut self, index: usize) -> bool {
         let other = (self.guests[index % MAX_VMS].vm.partner as usize).wrapping_sub(1);
-        let Some(partner) = self.guests.get(other) else { return };
+        let Some(partner) = self.guests.get(other) else { return false };
         if matches!(partner.run, Run::Off { .. }) || !partner.shadow.passthrough.passive {
-            return;
+            return false;
         }
         let lives = partner.lives();
         self.let_interrupt(index, false);
@@ -138,6 +131,7 @@ impl Hypervisor {
         if lives {
             self.let_interrupt(other, true);
         }
+        true
     }
 
     /// Lets the machine's devices of VM `index`, those that it has now, interrupt, or keeps them from it.

@@ -308,7 +308,9 @@ impl Hypervisor {
         self.guest().run = Run::Running;
         if let Some(id) = Id::new(index) {
             self.turns.ready(id);
-            self.reschedule |= self.turns.pick(at) != Some(id);
+            let other = self.turns.pick(at) != Some(id);
+            // What was left is settled where the scheduler is asked.
+            self.reschedule |= other || self.unsettled <= self.count || self.ended != 0;
         }
         if let Some(exhausted) = self.turns.take_exhausted() {
             count_exhausted(exhausted);

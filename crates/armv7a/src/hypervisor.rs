@@ -73,6 +73,12 @@ pub(crate) struct Hypervisor {
     pub(crate) line_at: u64,
     /// Whether the scheduler must be asked before a guest runs again.
     pub(crate) reschedule: bool,
+    /// The next piece of what [`Hypervisor::settle_locks`] asks for; past the last VM if there is none.
+    pub(crate) unsettled: usize,
+    /// Bit *n*: the end of VM *n* is to be announced.
+    pub(crate) ended: u32,
+    /// Who runs passes its turn once all that is settled.
+    pub(crate) passes: bool,
     /// Deadline the timer is armed for.
     pub(crate) armed: u64,
     /// Whether the timer must be armed anew before a guest runs again.
@@ -120,6 +126,9 @@ impl Hypervisor {
         held: 0,
         line_at: NEVER,
         reschedule: true,
+        unsettled: usize::MAX,
+        ended: 0,
+        passes: false,
         armed: NEVER,
         rearm: false,
         express: Express::NONE,
@@ -260,6 +269,9 @@ impl Hypervisor {
             if self.line_at != NEVER && !self.turns.is_urgent() {
                 self.line_at = NEVER;
                 self.pump_bytes(1);
+                continue;
+            }
+            if self.settle_piece() {
                 continue;
             }
             if core::mem::take(&mut self.express.wanted) {
@@ -424,6 +436,9 @@ impl Hypervisor {
     pub(crate) fn leave(&mut self) -> *mut Guest {
         self.give_way_called();
         self.guest().heed();
+        if self.unsettled <= self.count {
+            self.settle_pieces();
+        }
         if core::mem::take(&mut self.rearm) {
             self.arm();
             self.give_way_called();

@@ -52,6 +52,7 @@ impl Hypervisor {
         let claim = Claim { lock: lock.0, holders, revocable, deadline };
         self.locks.wait(cores::board(), index, claim);
         self.settle_locks();
+        self.settle_piece();
         if self.locks.is_waiting(index) {
             self.guest().run = Run::Waiting;
             if let Some(id) = Id::new(index) {
@@ -67,14 +68,51 @@ impl Hypervisor {
         (u64::from(microseconds) * u64::from(self.microsecond)) >> 16
     }
 
-    /// Brings all locks up to date, after anything changed that concerns them.
-    #[inline(never)]
+    /// Something changed that concerns locks, or who is to hear of something: before a guest runs,
+    /// all of them are brought up to date.
     pub(crate) fn settle_locks(&mut self) {
+        self.unsettled = 0;
+        self.rearm = true;
+    }
+
+    /// Settles that as long as who is loaded goes on, before it does.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn settle_pieces(&mut self) {
+        while !self.reschedule && self.settle_piece() {
+            self.give_way_called();
+        }
+    }
+
+    /// Settles what is to be before a guest runs, one piece of it; false if there is nothing.
+    #[inline(never)]
+    pub(crate) fn settle_piece(&mut self) -> bool {
+        if self.ended != 0 {
+            self.announce_end(self.ended.trailing_zeros() as usize);
+            return true;
+        }
+        let piece = self.unsettled;
+        if piece > self.count {
+            return false;
+        }
+        self.unsettled += 1;
+        match piece.checked_sub(1) {
+            None => self.settle_waits(),
+            Some(index) => self.settle_turn(index),
+        }
+        if piece == self.count && core::mem::take(&mut self.passes) {
+            self.scheduler().expire();
+        }
+        true
+    }
+
+    /// Who waits for a lock may have it by now.
+    fn settle_waits(&mut self) {
         let now = self.platform().now();
         self.scheduler();
         let (guests, turns) = (&mut self.guests, &mut self.turns);
-        let mut linear = Linear::enter(&mut self.view);
         let mut woken = false;
+        let mut linear = Linear::enter(&mut self.view);
         let call = self.locks.settle(cores::board(), &mut linear, now, &mut |vm, result| {
             let guest = &mut guests[vm % MAX_VMS];
             guest.vcpu.regs[0] = result;
@@ -89,25 +127,26 @@ impl Hypervisor {
             }
         });
         drop(linear);
-        let mut changed = woken;
-        for index in 0..self.count {
-            if let Some(id) = Id::new(index).filter(|_| self.is_own(index)) {
-                changed |= self.turns.set_priority(id, self.locks.urgency(index));
-                let (news, order) = cores::board().take(index);
-                if order != 0 {
-                    self.obey(index, order);
-                }
-                if news {
-                    self.tell(index);
-                }
-            }
-        }
+        self.reschedule |= woken;
         for core in 0..self.cores {
             if call && core != self.core {
                 self.platform().call(core);
             }
         }
-        self.reschedule |= changed;
+    }
+
+    /// How urgent a VM is, what it is ordered, and what it is to hear of.
+    fn settle_turn(&mut self, index: usize) {
+        if let Some(id) = Id::new(index).filter(|_| self.is_own(index)) {
+            self.reschedule |= self.turns.set_priority(id, self.locks.urgency(index));
+            let (news, order) = cores::board().take(index);
+            if order != 0 {
+                self.obey(index, order);
+            }
+            if news {
+                self.tell(index);
+            }
+        }
     }
 
     /// Interrupts a VM by all interrupts that tell of something: it is to look what it was.

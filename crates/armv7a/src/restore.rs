@@ -69,7 +69,6 @@ impl Hypervisor {
         match action {
             Action::GoOn { told: false } => return self.settle_locks(),
             Action::GoOn { .. } => run = Run::Working,
-            Action::FailOver | Action::Stop { .. } => self.hand_over(index),
             _ => {}
         }
         self.reschedule = true;
@@ -84,12 +83,27 @@ impl Hypervisor {
             guest.due = Due::Nothing;
         }
         self.halt_sibling();
-        self.let_interrupt(index, false);
-        self.locks.live(cores::board(), index, 0);
+        self.ended |= 1 << (index % MAX_VMS);
+    }
+
+    /// The run of VM `index` ended, or is about to and its partner takes over at once: that it does, that
+    /// the VM's devices are quiet and its locks free, and who hears of it. One piece of that.
+    #[cold]
+    pub(crate) fn announce_end(&mut self, index: usize) {
+        let run = self.guests[index % MAX_VMS].run;
+        let stays = matches!(run, Run::Ending(Action::Restart | Action::ResetMachine));
+        if !stays && self.hand_over(index) {
+            return;
+        }
+        self.ended &= !(1 << (index % MAX_VMS));
+        if let Run::Ending(_) = run {
+            self.let_interrupt(index, false);
+            self.locks.live(cores::board(), index, 0);
+        }
         self.tell_of(index);
-        self.settle_locks();
         // Its equals, of whom one may take over, run before what is left to do of it.
-        self.scheduler().expire();
+        self.passes |= self.loaded == index;
+        self.settle_locks();
     }
 
     /// Ends it by a fault.

@@ -296,6 +296,7 @@ impl Hypervisor {
             return loaded;
         }
         self.guest().pull();
+        self.give_way_called();
         match resolved {
             Resolved::WritesCode(at) => self.store_to_code(at, address),
             Resolved::Fault(fault) => {

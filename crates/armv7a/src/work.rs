@@ -60,6 +60,8 @@ const LINE: usize = 240;
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
+    /// What was to be done first is done.
+    Nothing,
     /// Find out what a failed access needs, and do it: [`Unfinished::resolved`].
     Resolve(Access),
     /// Scan the page of an address again, as entered there.
@@ -191,7 +193,11 @@ impl Hypervisor {
         match self.guest_called().run {
             Run::Restoring => self.begin(),
             Run::Ending(action) => {
-                self.put_line();
+                if matches!(self.guest_called().unfinished.work, Work::Say(_)) {
+                    self.put_line();
+                    self.guest_called().unfinished.work = Work::Nothing;
+                    return;
+                }
                 self.follow(action);
             }
             _ => {
@@ -308,6 +314,7 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
         }
     }
     match work {
+        Work::Nothing => {}
         Work::Resolve(access) => {
             // SAFETY: those of the guest, which no handler of another touches.
             let counters = unsafe { &mut *counters };

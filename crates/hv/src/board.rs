@@ -199,7 +199,7 @@ impl Board {
     pub fn take_failure(&mut self, now: u64) -> Option<Event> {
         let failure = self.promises.take_broken(self.clock.count(now));
         if failure.is_some() {
-            self.update(now);
+            self.update_deadlines(self.clock.count(now));
         }
         failure
     }
@@ -354,6 +354,11 @@ impl Board {
             self.promises.broke(Event::Watchdog);
         }
         self.promises.update(now);
+        self.update_deadlines(now);
+    }
+
+    /// Brings the timers' lines and all deadlines up to date, at a count of the VM's.
+    fn update_deadlines(&mut self, now: u64) {
         self.others = self.rtc.deadline().min(self.watchdog.deadline()).min(self.promises.first());
         self.update_timers(now);
     }

@@ -443,12 +443,13 @@ impl Scheduler {
 
     /// Gives `id` a new slice, at the end of its ring.
     fn rotate(&mut self, id: Id) {
-        let queued = self.vcpus[id].queued;
-        if queued {
-            self.remove(id);
-        }
+        let Vcpu { priority, queued, next, .. } = self.vcpus[id];
         self.renew(id);
-        if queued {
+        if queued && self.head(priority) == Some(id) {
+            // The ring is closed: who comes behind the first comes before it when it is the last.
+            self.set_head(priority, Some(next));
+        } else if queued {
+            self.remove(id);
             self.insert(id);
         }
     }

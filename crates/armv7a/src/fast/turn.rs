@@ -172,6 +172,8 @@ impl Hypervisor {
             return;
         }
         for index in 0..self.count {
+            // All are noted anew before the scheduler is done.
+            self.give_way_called();
             let guest = &self.guests[index % MAX_VMS];
             let promotes = guest.promotion.on;
             // A turn that is passed unseen would not be told to its clock.
