@@ -341,13 +341,18 @@ impl Distributor {
             let level = value >> 3 & 0x1f;
             let old = self.level(irq) % LEVELS;
             if mask & 1 != 0 && old != level {
-                self.level[index(irq % INTERRUPTS)] = low_byte(level);
-                let members = &mut self.members[index(old)];
-                members.remove(irq);
-                if members.is_empty() {
-                    self.used &= !(1 << old);
+                if let Some(slot) = self.level.get_mut(index(irq)) {
+                    *slot = low_byte(level);
                 }
-                self.members[index(level)].insert(irq);
+                if let Some(members) = self.members.get_mut(index(old)) {
+                    members.remove(irq);
+                    if members.is_empty() {
+                        self.used &= !(1 << old);
+                    }
+                }
+                if let Some(members) = self.members.get_mut(index(level)) {
+                    members.insert(irq);
+                }
                 self.used |= 1 << level;
             }
             (mask, value) = (mask >> 8, value >> 8);
