@@ -22,6 +22,8 @@ pub const DEADLINE: usize = offset_of!(Board, deadline);
 /// What that is of, a byte.
 pub const ONLY: usize = offset_of!(Board, only);
 /// The physical timer alone.
+#[expect(clippy::as_conversions, reason = "an enum's number")]
 pub const ONLY_PHYSICAL: u8 = Only::Physical as u8;
 /// The virtual timer alone.
+#[expect(clippy::as_conversions, reason = "an enum's number")]
 pub const ONLY_VIRTUAL: u8 = Only::Virtual as u8;
