@@ -39,12 +39,13 @@ pub(super) unsafe extern "C" fn interface() {
     naked_asm!(
         // 1.
         "ldr r4, [r0, #{DEVICE} + 4]",
+        "movw r7, #{INTERFACE}",
+        "cmp r7, r4, lsr #12",
+        "bne {slow}",
         "ldr r5, [r0, #{DEVICE} + 8]",
         "ldr r3, [sp, #{SHARED}]",
-        "movw r7, #{INTERFACE}",
         "ldr r6, [r3, #{DOMAINS}]",
-        "cmp r7, r4, lsr #12",
-        "cmpeq r6, r5",
+        "cmp r6, r5",
         "bne {slow}",
         "movw r5, #{HOLE}",
         "ldr r5, [sp, r5]",

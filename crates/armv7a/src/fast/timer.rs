@@ -283,17 +283,14 @@ impl Hypervisor {
         // SAFETY: the one handler that runs.
         let hypervisor = unsafe { core() };
         let counters = hypervisor.counters();
-        let guest = &mut hypervisor.guests[hypervisor.loaded % MAX_VMS];
         // `high` is CRn for what has 32 bits: lr, of which nothing is used.
         let (low, high) = ((word >> 12 & 0xf) as usize, (word >> 16 & 0xf) as usize);
-        let (Some((register, wide)), Some(platform)) = (register(word), &mut hypervisor.platform)
-        else {
-            return trap::undefined(loaded);
-        };
+        let Some((register, wide)) = register(word) else { return trap::undefined(loaded) };
         if hypervisor.express.is_unsettled() || low == 15 || high == 15 || wide && high == low {
             return trap::undefined(loaded);
         }
-        let now = platform.now();
+        let guest = &mut hypervisor.guests[hypervisor.loaded % MAX_VMS];
+        let now = hypervisor.platform.as_ref().map_or(0, |platform| platform.now());
         counters.cp15 += 1;
         let registers = &mut guest.vcpu.regs;
         if word & READ != 0 {
@@ -304,6 +301,13 @@ impl Hypervisor {
             }
             return guest;
         }
+        // Who is more urgent does not wait for the board: the access is made again then.
+        let next = guest.vcpu.pc;
+        guest.vcpu.pc = next.wrapping_sub(4);
+        hypervisor.give_way_called();
+        let guest = &mut hypervisor.guests[hypervisor.loaded % MAX_VMS];
+        guest.vcpu.pc = next;
+        let registers = &guest.vcpu.regs;
         let value = u64::from(registers[high]) << 32 | u64::from(registers[low]);
         // What else the timer is armed for is known, if it was for this guest and its board's deadline
         // is no part of it.
