@@ -182,7 +182,6 @@ impl Console {
 
     /// Bytes of a channel that would not be dropped.
     #[must_use]
-    #[inline(never)]
     pub fn room(&self, channel: Channel) -> usize {
         self.output.get(usize::from(channel.0)).map_or(0, |ring| OUTPUT - ring.len)
     }
