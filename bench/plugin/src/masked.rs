@@ -230,7 +230,11 @@ mod tests {
         masked.at(Effect::Polls, at(700));
         masked.at(Effect::Returns, at(800));
         masked.leave(at(801));
-        assert_eq!(masked.since(), at(300), "the second look found it, the return is to its handler");
+        assert_eq!(
+            masked.since(),
+            at(300),
+            "the second look found it, the return is to its handler"
+        );
     }
 
     #[test]

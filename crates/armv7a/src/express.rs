@@ -25,7 +25,7 @@ use crate::cp15;
 use crate::fast::turn;
 use crate::guest::{Guest, Run};
 use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor, count_exhausted};
-use crate::promote::Stopped;
+use crate::stubs::Stopped;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_abi::health::Event;

@@ -22,6 +22,7 @@ mod exception_return;
 mod fill;
 pub(crate) mod instruction;
 mod interface;
+mod invalidate;
 mod multiple;
 pub(crate) mod own;
 mod status;

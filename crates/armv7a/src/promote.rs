@@ -24,6 +24,7 @@ use crate::exclusive::Exclusive;
 use crate::guest::Guest;
 use crate::hypervisor::Hypervisor;
 use crate::shadow::Shadow;
+use crate::stubs::Stopped;
 use crate::work::Work;
 use core::mem::offset_of;
 use entresol_abi::image::{MAX_VMS, flags};
@@ -223,17 +224,6 @@ impl Promotion {
         }
         heat[(site >> 2) as usize % SITES] = Heat { site, samples };
     }
-}
-
-/// Where a guest was when it trapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stopped {
-    /// Not in a stub.
-    Outside,
-    /// In one that had not done anything yet: at the site, this instruction.
-    Before(u32),
-    /// In one that was done: behind the site.
-    Behind,
 }
 
 impl Guest {

@@ -116,6 +116,17 @@ pub(crate) struct Record {
     deferred: bool,
 }
 
+/// Where a guest was when it trapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// Not in a stub.
+    Outside,
+    /// In one that had not done anything yet: at the site, this instruction.
+    Before(u32),
+    /// In one that was done: behind the site.
+    Behind,
+}
+
 impl Stubs {
     pub(crate) const EMPTY: Self = Self {
         words: PoolArray::EMPTY,

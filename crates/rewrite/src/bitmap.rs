@@ -75,7 +75,6 @@ impl<const N: usize> Bitmap<N> {
     }
 
     /// Removes and returns the lowest of what was inserted.
-    #[inline(never)]
     pub(crate) fn pop(&mut self) -> Option<u32> {
         while let Some(word) = self.words.get_mut(self.first) {
             if *word != 0 {

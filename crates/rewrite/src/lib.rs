@@ -217,7 +217,6 @@ fn write_half(page: &mut Page, offset: u16, half: u16) {
     }
 }
 
-#[inline(never)]
 pub(crate) const fn low_half(word: u32) -> u16 {
     let [low, high, ..] = word.to_le_bytes();
     u16::from_le_bytes([low, high])

@@ -158,7 +158,6 @@ pub const USER_LEN: u32 = 8;
 
 /// What a stub can do instead of an A32 instruction (the original, not its trap word).
 #[must_use]
-#[inline(never)]
 pub fn kind(original: u32) -> Option<Kind> {
     match original {
         0xf10c_0080 => return Some(Kind::Mask),

@@ -155,7 +155,6 @@ impl<'a> Scan<'a> {
             .any(|half| self.known.contains(half) || self.is_second(half) || self.is_literal(half))
     }
 
-    #[inline(never)]
     pub(crate) fn is_literal(&self, index: u32) -> bool {
         self.literals.contains(index)
     }
