@@ -98,8 +98,8 @@ impl Hypervisor {
         if self.core != 0 {
             self.settle_locks();
         }
-        // A line that takes bytes at once would interrupt until all are sent.
-        if self.turns.is_urgent() {
+        // A line that takes bytes at once would interrupt until all are sent. Work done for a guest can wait.
+        if matches!(self.guest().run, Run::Running) && self.turns.is_urgent() {
             self.line_at = self.platform().now() + self.ticks_of(PACE);
             self.rearm = true;
         } else {
