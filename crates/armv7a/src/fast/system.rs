@@ -221,8 +221,12 @@ unsafe extern "C" fn system_write() {
         "b {slow}",
         "23: ldr r3, ={BRANCHES}",
         "cmp r6, r3",
+        "mcreq p15, 0, r0, c7, c5, 6",  // BPIALL
+        "beq 9f",
+        "ldr r3, ={FLUSH_SET_WAY}",
+        "cmp r6, r3",
         "bne {unusual}",
-        "mcr p15, 0, r0, c7, c5, 6",    // BPIALL
+        "mcr p15, 0, r0, c7, c14, 2",   // DCCISW
         "b 9f",
         "22: movw r5, #{OPENED}",
         "ldr r5, [sp, r5]",
@@ -263,6 +267,7 @@ unsafe extern "C" fn system_write() {
         "b {space}",
         OPENED = const offset_of!(Guest, shadow) + offset_of!(Shadow, opened),
         FLUSH = const write(7, 14, 1),
+        FLUSH_SET_WAY = const write(7, 14, 2),
         CLEAN = const write(7, 10, 1),
         CLEAN_UNIFICATION = const write(7, 11, 1),
         INSTRUCTION = const write(7, 5, 1),
