@@ -89,6 +89,8 @@ registers! {
     tlbiall: 8, 0, 7, 0;
     /// TLB invalidate by address and ASID; write only.
     tlbimva: 8, 0, 7, 1;
+    /// TLB invalidate by ASID; write only.
+    tlbiasid: 8, 0, 7, 2;
     /// TLB invalidate by address, all ASIDs; write only.
     tlbimvaa: 8, 0, 7, 3;
     /// Vector Base Address Register.

@@ -24,7 +24,7 @@ pub(crate) const KERNEL: usize = board::MEMORY + 0xe_1000;
 /// A page of undefined instructions.
 pub(crate) const UNDEFINED_PAGE: usize = board::MEMORY + 0xe_2000;
 /// First byte of the arena.
-const ARENA: usize = board::MEMORY + 0xe_8000;
+pub(crate) const ARENA: usize = board::MEMORY + 0xe_8000;
 /// Length of the arena.
 const ARENA_LEN: usize = 0x8000;
 /// An undefined instruction; its address is a status of User mode.

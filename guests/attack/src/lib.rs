@@ -34,7 +34,7 @@ use entresol_guest::abi::hypercall::Function;
 use entresol_guest::{hypercall, print, println};
 
 /// Attacks that are one function each.
-const SINGLE: [(&str, fn()); 29] = [
+const SINGLE: [(&str, fn()); 30] = [
     ("leftover_registers", leftover::registers),
     ("coprocessor_read_kernel", coprocessor::read_from_kernel),
     ("coprocessor_read_application", coprocessor::read_from_application),
@@ -64,6 +64,7 @@ const SINGLE: [(&str, fn()); 29] = [
     ("managers", code::managers),
     ("device_watchdog", device::watchdog),
     ("own_kernel", address::application_against_kernel),
+    ("walk_random_pages", walk::random_pages),
 ];
 
 /// Attacks on promotion.

@@ -7,14 +7,15 @@
 //!
 //! ARM DDI 0406C: B3.5.4 (TTBCR.N).
 
-use crate::arena::{self, CODE, SVC, Tally, UNDEFINED, USR};
+use crate::arena::{self, ARENA, CODE, SVC, Tally, UNDEFINED, USR};
 use core::ptr;
 use entresol_guest::random::Random;
 use entresol_guest::sandbox::State;
-use entresol_guest::translation::{self, Level1};
+use entresol_guest::translation::{self, Level1, Level2};
 use entresol_guest::{board, cp15, print};
 
 static mut HOSTILE: Level1 = Level1::new();
+static mut PAGES: Level2 = Level2::new();
 
 /// First address that TTBR1 translates.
 const UPPER: u32 = 0x8000_0000;
@@ -90,6 +91,54 @@ pub(crate) fn many_address_spaces() {
         with_hostile(|hostile| hostile.set((UPPER + asid * 0x10_0000) as usize, 0));
     }
     stop();
+    print!("{tally}");
+}
+
+/// Random small pages and sections in the table that is in use, some of them where nothing is, in
+/// random domains and address spaces, maintained by address, by address space, or not at all.
+pub(crate) fn random_pages() {
+    arena::prepare();
+    arena::mmu_on();
+    let mut random = Random::new(0x5eed_9a6e);
+    let mut tally = Tally::default();
+    for _ in 0..400 {
+        let word = random.word();
+        let address = UPPER | (word & 7) << 20 | (random.word() & 0x7_fffc);
+        // The upper four megabytes lead anywhere but to devices, so they are only read.
+        let anywhere = word & 4 != 0;
+        let page = if anywhere { random.word() | 0x1000_0000 } else { ARENA as u32 };
+        let descriptor = page & 0xffff_f000 | random.word() & 0xffd | 2;
+        // SAFETY: the reference ends with the statement.
+        let pages = unsafe { &mut *ptr::addr_of_mut!(PAGES) };
+        pages.set(address as usize, descriptor);
+        arena::with_table_silently(|table| match word >> 4 & 3 {
+            0 => table.set(address as usize, 0),
+            1 if anywhere => table.set(address as usize, descriptor & !0x4_0001),
+            _ => table.table(address as usize, pages, word >> 6 & 0xf),
+        });
+        match word >> 12 & 3 {
+            // SAFETY: TLBs hold copies only.
+            0 => unsafe { cp15::tlbimva::write(address & 0xffff_f000 | word >> 16 & 3) },
+            // SAFETY: as above.
+            1 => unsafe { cp15::tlbiasid::write(word >> 16 & 3) },
+            // SAFETY: what the guest uses is global.
+            2 => unsafe { cp15::contextidr::write(word >> 16 & 3) },
+            _ => {}
+        }
+        cp15::isb();
+        for mode in [SVC, USR] {
+            tally.add(&run(0xe597_0000, mode, address));
+            if !anywhere {
+                tally.add(&run(0xe587_1000, mode, address));
+            }
+        }
+    }
+    for megabyte in 0..8 {
+        arena::with_table(|table| table.set((UPPER | megabyte << 20) as usize, 0));
+    }
+    // SAFETY: as above.
+    unsafe { cp15::contextidr::write(1) }
+    arena::mmu_off();
     print!("{tally}");
 }
 
