@@ -215,40 +215,37 @@ barrier! {
     wait_for_interrupt = "wfi";
 }
 
-/// CNTPCT: the physical count.
-#[inline]
-#[must_use]
-pub fn physical_count() -> u64 {
-    #[cfg(target_arch = "arm")]
-    {
-        let (low, high): (u32, u32);
-        // SAFETY: reading the counter has no side effect.
-        unsafe {
-            core::arch::asm!("mrrc p15, 0, {}, {}, c14", out(reg) low, out(reg) high,
-                options(nostack, preserves_flags));
+/// A function that reads a counter of 64 bits, by its opc1.
+macro_rules! counter {
+    ($(#[$doc:meta])* $name:ident = $opc1:literal) => {
+        $(#[$doc])*
+        #[inline]
+        #[must_use]
+        pub fn $name() -> u64 {
+            #[cfg(target_arch = "arm")]
+            {
+                let (low, high): (u32, u32);
+                // SAFETY: reading the counter has no side effect.
+                unsafe {
+                    core::arch::asm!(concat!("mrrc p15, ", $opc1, ", {}, {}, c14"),
+                        out(reg) low, out(reg) high, options(nostack, preserves_flags));
+                }
+                u64::from(high) << 32 | u64::from(low)
+            }
+            #[cfg(not(target_arch = "arm"))]
+            0
         }
-        u64::from(high) << 32 | u64::from(low)
-    }
-    #[cfg(not(target_arch = "arm"))]
-    0
+    };
 }
 
-/// CNTVCT: the virtual count.
-#[inline]
-#[must_use]
-pub fn virtual_count() -> u64 {
-    #[cfg(target_arch = "arm")]
-    {
-        let (low, high): (u32, u32);
-        // SAFETY: reading the counter has no side effect.
-        unsafe {
-            core::arch::asm!("mrrc p15, 1, {}, {}, c14", out(reg) low, out(reg) high,
-                options(nostack, preserves_flags));
-        }
-        u64::from(high) << 32 | u64::from(low)
-    }
-    #[cfg(not(target_arch = "arm"))]
-    0
+counter! {
+    /// CNTPCT: the physical count.
+    physical_count = 0
+}
+
+counter! {
+    /// CNTVCT: the virtual count.
+    virtual_count = 1
 }
 
 /// CNTP_CVAL: the count at which the physical timer fires.

@@ -30,6 +30,7 @@ use crate::fast;
 use crate::guarded;
 use crate::guest::Guest;
 use crate::hypervisor::Hypervisor;
+use crate::timer::open_counters_text;
 use crate::trap;
 use crate::work;
 use core::arch::naked_asm;
@@ -191,11 +192,7 @@ pub(crate) unsafe extern "C" fn set_guest(guest: *mut Guest) {
         "cps #0x12",
         "mov sp, r0",
         "cps #0x13",
-        "ldr r1, [r0, #{COUNTER}]",
-        "cmp r1, #0",
-        "ldrne r2, [r0, #{COUNTER_CONTROL}]",
-        "andne r1, r1, r2",
-        "mcrne p15, 0, r1, c14, c1, 0", // CNTKCTL
+        open_counters_text!("r0"),
         "bx lr",
         COUNTER = const offset_of!(Guest, counter),
         COUNTER_CONTROL = const offset_of!(Guest, vcpu) + offset_of!(Vcpu, cp15)

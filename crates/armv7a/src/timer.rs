@@ -61,6 +61,24 @@ impl GenericTimer {
     }
 }
 
+/// The text that opens counters as the guest in a register has opened them; changes `r1` and `r2`; five
+/// instructions. Operands `COUNTER` and `COUNTER_CONTROL` are its [`Guest::counter`] and CNTKCTL.
+///
+/// [`Guest::counter`]: crate::guest::Guest::counter
+macro_rules! open_counters_text {
+    ($guest:literal) => {
+        concat!(
+            "ldr r1, [",
+            $guest,
+            ", #{COUNTER}]\ncmp r1, #0\nldrne r2, [",
+            $guest,
+            ", #{COUNTER_CONTROL}]\nandne r1, r1, r2\nmcrne p15, 0, r1, c14, c1, 0"
+        )
+    };
+}
+
+pub(crate) use open_counters_text;
+
 /// In [`Guest::counter`] where there is a generic timer: no bit of CNTKCTL.
 ///
 /// [`Guest::counter`]: crate::guest::Guest::counter

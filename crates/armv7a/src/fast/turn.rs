@@ -20,6 +20,7 @@ use crate::entry;
 use crate::guest::{Due, Guest, Run};
 use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor};
 use crate::maintenance::switch_text;
+use crate::timer::open_counters_text;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_abi::image::MAX_VMS;
@@ -27,12 +28,12 @@ use entresol_abi::observe::Observed;
 use entresol_hv::scheduler::{Id, Scheduler};
 use entresol_vcpu::Cp15;
 
-/// `hvc` with the function Yield, by a kernel; entered as the paths of trap words are. 68
+/// `hvc` with the function Yield, by a kernel; entered as the paths of trap words are. 73
 /// instructions, the return included.
 ///
 /// (1.) The next guest in `r8`, which no pending interrupt concerns, its virtual status in `r4`; 2.
-/// the call is done; save what [`entry::resume`] loads; 3. thread registers, who may read the counter; 4. the stack pointers
-/// of the exceptions; 5. who is loaded; 6. its view; 7. its domains; 8. go.
+/// the call is done; save what [`entry::resume`] loads; 3. thread registers, who may read the counter;
+/// 4. the stack pointers of the exceptions; 5. who is loaded; 6. its view; 7. its domains; 8. go.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn pass_turn() {
@@ -87,11 +88,7 @@ pub(crate) unsafe extern "C" fn swap() {
         "mcr p15, 0, r6, c13, c0, 2",
         "ldr r6, [r8, #{THREAD}]",
         "mcr p15, 0, r6, c13, c0, 3",   // TPIDRURO
-        "ldr r6, [r8, #{COUNTER}]",
-        "cmp r6, #0",
-        "ldrne r7, [r8, #{COUNTER_CONTROL}]",
-        "andne r6, r6, r7",
-        "mcrne p15, 0, r6, c14, c1, 0", // CNTKCTL
+        open_counters_text!("r8"),
         // 4.
         "cps #0x17",
         "mov sp, r8",
