@@ -210,7 +210,7 @@ pub(super) unsafe extern "C" fn timer() {
         "cmpeq r9, r5",
         "beq 8b",
         "strd r4, r5, [r11, #{ARMED}]",
-        "ldr r2, [r11, #{TIMER_AT}]",
+        "ldr r2, [r11, #{TIMER}]",
         "cmp r2, #0",
         "mcreq p15, 0, r6, c14, c2, 1", // CNTP_CTL
         arm!(),
@@ -244,7 +244,6 @@ pub(super) unsafe extern "C" fn timer() {
         OWN = const EXPRESS + offset_of!(Express, own),
         LOADED = const offset_of!(Hypervisor, loaded),
         ARMED = const offset_of!(Hypervisor, armed),
-        TIMER_AT = const EXPRESS + offset_of!(Express, wires) + offset_of!(Wires, timer),
         HOW = const Timer::CONTROL,
         AT = const Timer::COMPARE,
         COUNTERS = const COUNTERS,
@@ -320,9 +319,10 @@ impl Hypervisor {
             if apart && late && hypervisor.express.rest_of == hypervisor.loaded {
                 hypervisor.arm_own(deadline);
             } else {
-                hypervisor.rearm = true;
+                // Who is let go first arms; if there is nobody, what was asked for still is.
+                let asked = core::mem::replace(&mut hypervisor.rearm, true);
                 hypervisor.give_way_called();
-                hypervisor.rearm = false;
+                hypervisor.rearm = asked;
                 hypervisor.arm();
             }
         }
