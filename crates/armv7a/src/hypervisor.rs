@@ -436,10 +436,11 @@ impl Hypervisor {
     pub(crate) fn leave(&mut self) -> *mut Guest {
         self.give_way_called();
         self.guest().heed();
-        if self.unsettled <= self.count {
-            self.settle_pieces();
-        }
-        if core::mem::take(&mut self.rearm) {
+        if self.rearm {
+            if self.unsettled <= self.count {
+                self.settle_pieces();
+            }
+            self.rearm = false;
             self.arm();
             self.give_way_called();
         }
