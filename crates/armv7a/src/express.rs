@@ -318,9 +318,7 @@ impl Hypervisor {
         }
         self.guest()
     }
-}
 
-impl Hypervisor {
     /// Who is loaded made room at `at`: takes a step; whether that was the last.
     fn makes_room(&mut self, at: u64) -> bool {
         if self.pass_to_loaded(at) {

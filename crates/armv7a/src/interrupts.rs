@@ -92,7 +92,9 @@ impl Hypervisor {
         if let Some(platform) = &mut self.platform {
             platform.notify_sent(false);
             if self.console.receive(&mut SerialOf(*platform)) {
-                self.deliver_all();
+                for index in 0..self.count {
+                    self.deliver(index);
+                }
             }
         }
         if self.core != 0 {
@@ -113,16 +115,12 @@ impl Hypervisor {
     fn core_called(&mut self) {
         self.collect();
         self.pump();
-        self.deliver_all();
-        self.settle_locks();
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn deliver_all(&mut self) {
         for index in 0..self.count {
-            self.deliver(index);
+            if !self.is_own(index) {
+                self.deliver(index);
+            }
         }
+        self.settle_locks();
     }
 
     /// Gives a guest what was typed for it, as far as its board, or its core, takes it.

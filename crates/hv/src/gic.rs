@@ -308,8 +308,7 @@ impl Gic {
 
     fn acknowledge_group_one(&mut self) -> u32 {
         match self.best {
-            SPURIOUS => SPURIOUS,
-            irq if self.group_one(irq) => self.activate(irq),
+            irq if irq != SPURIOUS && self.group_one(irq) => self.activate(irq),
             _ => SPURIOUS,
         }
     }
