@@ -190,7 +190,7 @@ unsafe extern "C" fn system_write() {
         "b {unusual}",
         "b {unusual}",
         "b 3f",
-        "b {unusual}",
+        "b {timer}",
         "b {unusual}",
         // 2.
         "2: ldr r3, ={INSTRUCTIONS}",
@@ -291,6 +291,7 @@ unsafe extern "C" fn system_write() {
         SPACE = const offset_of!(Fast, fixed_space),
         space = sym entry::space_saved,
         drop_nothing = sym drop_nothing,
+        timer = sym timer,
         unusual = sym unusual,
         slow = sym entry::undefined_saved,
     )
@@ -410,16 +411,22 @@ pub(super) const DEVICES: usize = offset_of!(Guest, devices) + Devices::FIRST;
 
 /// What is neither of these: a register of the generic timer, or an instruction with a condition.
 ///
-/// (1.) A condition that holds does not matter, and one that does not is the handler's; 2. CRn of
-/// MRC and MCR, CRm of MRRC and MCRR.
+/// (1.) CRn of MRC and MCR, CRm of MRRC and MCRR; 2. a condition that holds does not matter, and one
+/// that does not is the handler's.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 unsafe extern "C" fn unusual() {
     naked_asm!(
         // 1.
+        "tst r2, #0x02000000",
+        "andeq r3, r2, #0xf",
+        "ubfxne r3, r2, #16, #4",
+        "cmp r3, #14",
+        "beq {timer}",
+        // 2.
         "lsr r3, r2, #28",
         "cmp r3, #14",
-        "beq 2f",
+        "beq {slow}",
         "ldr r5, ={conditions}",
         "add r5, r5, r3, lsl #1",
         "ldrh r5, [r5]",
@@ -430,13 +437,6 @@ unsafe extern "C" fn unusual() {
         "bic r2, r2, #0xf0000000",
         "orr r2, r2, #0xe0000000",
         "b {system}",
-        // 2.
-        "2: tst r2, #0x02000000",
-        "andeq r3, r2, #0xf",
-        "ubfxne r3, r2, #16, #4",
-        "cmp r3, #14",
-        "beq {timer}",
-        "b {slow}",
         conditions = sym CONDITIONS,
         system = sym system,
         timer = sym timer,
