@@ -6,14 +6,14 @@
 //! # Invariants
 //!
 //! - At most one [`Linear`] exists on a core; [`Linear::enter`] takes the core's
-//!   current [`View`] by exclusive reference for as long as it lives.
+//!   [`Current`] view by exclusive reference for as long as it lives.
 //! - It maps memory only, at addresses below the window, never executable.
 //! - Addresses given to it come from two places only: pool memory handed out by
 //!   [`PoolArray`], and guest memory through
 //!   [`GuestMemory`](crate::memory::GuestMemory). Neither overlaps Rust objects.
 
 use crate::exclusive::Exclusive;
-use crate::maintenance::{View, switch};
+use crate::maintenance::{Current, View, switch};
 use core::arch::asm;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -35,7 +35,7 @@ unsafe impl Word for u32 {}
 /// Proof that the linear view is current.
 pub(crate) struct Linear<'core> {
     back: View,
-    _core: PhantomData<&'core mut View>,
+    _core: PhantomData<&'core mut Current>,
 }
 
 /// Where the linear view's table lies; set once at boot.
@@ -62,10 +62,11 @@ pub(crate) fn view() -> View {
 impl<'core> Linear<'core> {
     /// Enters the linear view; `current` is what the core returns to.
     #[inline(always)]
-    pub(crate) fn enter(current: &'core mut View) -> Self {
+    pub(crate) fn enter(current: &'core mut Current) -> Self {
+        let back = current.view();
         // SAFETY: by the contract of `set`.
         unsafe { switch(view()) };
-        Self { back: *current, _core: PhantomData }
+        Self { back, _core: PhantomData }
     }
 
     /// Says that it is entered, which whoever entered it will leave.

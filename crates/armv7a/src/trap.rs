@@ -237,7 +237,9 @@ impl Hypervisor {
 
     /// The guest takes an exception.
     pub(crate) fn inject(&mut self, exception: Exception) {
-        self.counters().reflected += 1;
+        let counters = self.counters();
+        counters.reflected = counters.reflected.wrapping_add(1);
+        let reflected = counters.reflected;
         let guest = self.guest_called();
         guest.promotion.entered = true;
         let from = guest.vcpu.pc;
@@ -245,7 +247,8 @@ impl Hypervisor {
         cp15::clear_exclusive();
         // A vector that faults at its first instruction is entered again and again.
         let vector = guest.vcpu.pc;
-        let again = from == guest.last.vector;
+        let before = core::mem::replace(&mut guest.last.reflected, reflected);
+        let again = from == guest.last.vector && reflected == before.wrapping_add(1);
         guest.last.count = if again { guest.last.count + 1 } else { 0 };
         guest.last.vector = vector;
         if !again {

@@ -11,11 +11,10 @@ use super::interface::interface;
 use super::{
     APPLICATION, BANK_ABORT, BANK_USER, BANKS, COUNTERS, DFAR, DFSR, DOMAINS, ENFORCED, ENTER,
     FAST, IFSR, JOINT, KERNEL, LAST, OPENED, REFLECTED, SAVED, SHARED, SLOW, SP_LR, SPSR, STATUS,
-    THREAD_READ_ONLY, TTBR0, USER, VIEW, count, resume,
+    THREAD_READ_ONLY, TTBR0, USER, count, resume,
 };
 use crate::entry;
-use crate::guest::{Guest, LastException};
-use crate::hypervisor::CORE;
+use crate::guest::Guest;
 use crate::maintenance::{switch_text, switch_to_return_text};
 use crate::shadow::{self, Shadow};
 use core::arch::naked_asm;
@@ -86,8 +85,6 @@ macro_rules! reflected {
                 "str r9, [r3, #{SHARED_FAULT}]",
                 "str r10, [r3, #{SHARED_FAULT} + 4]",
                 // 7.
-                "ldr r8, ={core} + {VIEW}",
-                "stmia r8, {{r5, r6}}",
                 switch_to_return_text!("r5", "r6", "r7"),
                 "ldr r8, [sp, #{ENTER}]",
                 "mcr p15, 0, r8, c3, c0, 0",    // DACR
@@ -105,8 +102,6 @@ macro_rules! reflected {
                 "ldr r8, ={IT_T_E}",
                 "bic r1, r1, r8",
                 "msr spsr_cxsf, r1",
-                "mov r5, #0",
-                "str r5, [sp, #{LAST_COUNT}]",
                 "clrex",
                 "add lr, r4, #{VECTOR}",
                 count!("REFLECTED"),
@@ -164,7 +159,6 @@ macro_rules! reflected {
                 FAR = const $fsr + DFAR - DFSR,
                 BACK = const $back,
                 VECTOR = const $vector,
-                VIEW = const VIEW,
                 ENTER = const ENTER,
                 WINDOW = const entresol_abi::window::BASE >> 20,
                 SP_LR = const SP_LR,
@@ -173,14 +167,12 @@ macro_rules! reflected {
                 SAVED = const SAVED,
                 SHARED_FAULT = const $shared,
                 IT_T_E = const psr::IT | psr::T | psr::E,
-                LAST_COUNT = const LAST + offset_of!(LastException, count),
                 SLOW = const SLOW,
                 SHARED = const SHARED,
                 COUNTERS = const COUNTERS,
                 REFLECTED = const REFLECTED,
                 APPLICATION = const APPLICATION,
                 FILLS = const $fills,
-                core = sym CORE,
                 fill = sym fill,
                 slow = sym $slow,
                 $($operand)*

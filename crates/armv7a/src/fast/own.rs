@@ -9,9 +9,7 @@
 //!   taken since, the timer is armed for its board's deadline or earlier, and nothing else is due
 //!   before [`Express::rest`]. Kept by `Hypervisor::arm`.
 
-use super::{
-    BANKS, FAST, PC, PENDING, PSR, SAVED, SHARED, SP_LR, SPSR, STATUS, USER, VIEW, bank_at,
-};
+use super::{BANKS, FAST, PC, PENDING, PSR, SAVED, SHARED, SP_LR, SPSR, STATUS, USER, bank_at};
 use crate::entry;
 use crate::express::{Express, Wires, arm};
 use crate::guest::Guest;
@@ -96,8 +94,6 @@ pub(crate) unsafe extern "C" fn own(loaded: *mut Guest) {
         // 5.
         "cmp r1, #0",
         "bne 3f",
-        "ldr r3, ={core} + {VIEW}",
-        "stmia r3, {{r10, r11}}",
         switch_to_return_text!("r10", "r11", "r3"),
         "mcr p15, 0, r7, c3, c0, 0",    // DACR
         // 6. Those of System mode are User mode's.
@@ -148,7 +144,6 @@ pub(crate) unsafe extern "C" fn own(loaded: *mut Guest) {
         PENDING = const PENDING,
         IRQ_INPUT = const Gic::IRQ,
         SHARED = const SHARED,
-        VIEW = const VIEW,
         SP_LR = const SP_LR,
         USER = const USER,
         SAVED = const SAVED,

@@ -12,7 +12,7 @@ use super::domains::domains;
 use super::invalidate::drop_nothing;
 use super::timer::timer;
 use super::{
-    APPLICATION, COUNTERS, CP15, FAST, Fast, KERNEL, SHARED, TTBR0, VIEW, count, cp15_at, resume,
+    APPLICATION, COUNTERS, CP15, FAST, Fast, KERNEL, SHARED, TTBR0, count, cp15_at, resume,
 };
 use crate::entry;
 use crate::fast::device::Devices;
@@ -346,8 +346,6 @@ unsafe extern "C" fn context() {
         "ldr r3, [r12, #{APART}]",
         "add r8, r5, r3, lsl #14",
         "add r9, r6, r3",
-        "ldr r3, ={core} + {VIEW}",
-        "stmia r3, {{r5, r6}}",
         "str r5, [r12, #{KERNEL}]",
         "str r6, [r12, #{KERNEL} + 4]",
         "strd r8, r9, [r12, #{APPLICATION}]",
@@ -388,7 +386,6 @@ unsafe extern "C" fn context() {
         ROOTS = const SHADOW + shadow::ROOTS,
         FIRST_ASID = const SHADOW + shadow::FIRST_ASID,
         ATTRIBUTES = const crate::translation::WALK_ATTRIBUTES,
-        VIEW = const VIEW,
         KERNEL = const KERNEL,
         APART = const offset_of!(Fast, apart),
         APPLICATION = const APPLICATION,
@@ -399,7 +396,6 @@ unsafe extern "C" fn context() {
         DEVICE = const Devices::STRIDE,
         COUNTERS = const COUNTERS,
         CP15 = const CP15,
-        core = sym CORE,
         unusual = sym unusual,
         space = sym entry::space_saved,
         slow = sym entry::undefined_saved,
@@ -584,7 +580,6 @@ impl Hypervisor {
         guest.fast.application = guest.shadow.view(Side::Application);
         // SAFETY: the view of the guest's kernel.
         unsafe { switch(view) };
-        hypervisor.view = view;
         loaded
     }
 }
