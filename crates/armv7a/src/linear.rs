@@ -145,6 +145,26 @@ impl<'core> Linear<'core> {
         }
     }
 
+    /// Copies `len` bytes of tables, a multiple of 32, that do not overlap.
+    #[inline]
+    pub(crate) fn copy_blocks(&mut self, from: HostPhys, to: HostPhys, len: u32) {
+        // SAFETY: as in `load` and `store`.
+        unsafe {
+            asm!(
+                "2: ldmia {from}!, {{r0, r1, r2, r3, r4, r5, r8, r12}}",
+                "stmia {to}!, {{r0, r1, r2, r3, r4, r5, r8, r12}}",
+                "subs {len}, {len}, #32",
+                "bhi 2b",
+                from = inout(reg) from.0 => _,
+                to = inout(reg) to.0 => _,
+                len = inout(reg) len => _,
+                out("r0") _, out("r1") _, out("r2") _, out("r3") _,
+                out("r4") _, out("r5") _, out("r8") _, out("r12") _,
+                options(nostack),
+            );
+        }
+    }
+
     /// Copies `len` bytes that do not overlap.
     #[inline]
     pub(crate) fn copy(&mut self, from: HostPhys, to: HostPhys, len: u32) {

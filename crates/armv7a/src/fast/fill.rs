@@ -247,7 +247,8 @@ unsafe extern "C" fn link() {
         "lsl r7, r7, r5",               // the piece
         "movw r5, #{TOUCHED}",
         "add r5, r5, sp",
-        "add r5, r5, r3, lsl #3",
+        "add r5, r5, r3, lsl #4",
+        "addeq r5, r5, #8",
         "ldrb r3, [r5, r6, lsr #9]!",
         "orr r3, r3, r7",
         "strb r3, [r5]",
