@@ -22,7 +22,7 @@ use core::mem::offset_of;
 use entresol_rewrite::stub::shared;
 use entresol_vcpu::psr;
 
-/// A vector for aborts: 84 instructions from vector to vector for a section that is not there, 95
+/// A vector for aborts: 80 instructions from vector to vector for a section that is not there, 91
 /// for a page.
 ///
 /// (1.) A guest's; save; 2. an application's, usual, and of a kind that tables

@@ -7,7 +7,7 @@ use crate::entry;
 use crate::maintenance::switch_to_return_text;
 use core::arch::naked_asm;
 
-/// The vector for `svc`. 45 instructions from vector to vector with two tables, 38 with one.
+/// The vector for `svc`. 35 instructions from vector to vector with two tables, 29 with one.
 ///
 /// (1.) Save; 2. is it an application's, and usual; 3. its `r13` and `r14` to their bank, those of
 /// Supervisor mode from theirs, LR and SPSR as B1.9.4; 4. status: masked, A32; 5. the kernel's
