@@ -27,6 +27,7 @@ pub mod app;
 pub mod board;
 pub mod console;
 pub mod cp15;
+pub mod float;
 pub mod gic;
 pub mod hypercall;
 pub mod lock;

@@ -16,6 +16,7 @@
 
 use crate::{cp15, hypercall, println};
 use core::arch::naked_asm;
+use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 /// Bytes of the stack of each exception mode.
 const STACK_LEN: usize = 0x800;
@@ -55,6 +56,33 @@ macro_rules! vectors {
             )
         }
     };
+}
+
+static ABORTS: AtomicU32 = AtomicU32::new(0);
+
+/// How many loads and stores [`leave_out`] has left out.
+pub fn aborts() -> u32 {
+    ABORTS.load(SeqCst)
+}
+
+/// A handler of data aborts: a load or store in A32 that aborted is left out, and counted.
+///
+/// # Safety
+///
+/// Reached from a vector table only.
+#[unsafe(naked)]
+pub unsafe extern "C" fn leave_out() {
+    naked_asm!(
+        "push {{r0, r1}}",
+        "ldr r0, ={aborts}",
+        "ldr r1, [r0]",
+        "add r1, r1, #1",
+        "str r1, [r0]",
+        "pop {{r0, r1}}",
+        "subs pc, lr, #4",
+        ".ltorg",
+        aborts = sym ABORTS,
+    )
 }
 
 /// Gives every exception mode a stack, and installs the vector table.

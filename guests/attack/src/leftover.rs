@@ -1,7 +1,7 @@
 //! Reads what others may have left in registers that nobody sets at a start.
 
 use core::arch::asm;
-use entresol_guest::{cp15, print};
+use entresol_guest::{cp15, float, print};
 
 /// A double register is 8 bytes, and there are 32.
 #[repr(C, align(8))]
@@ -12,19 +12,14 @@ struct Doubles([u32; 64]);
 /// A processor may start with anything in them; a virtual one after another VM's run must
 /// not show that VM's values. The host's test fills them in the other VM.
 pub(crate) fn registers() {
-    // CPACR: CP10 and CP11 for all.
-    // SAFETY: only allows accesses.
-    unsafe { cp15::cpacr::write(0x00f0_0000) }
-    cp15::isb();
+    float::enable();
     let mut doubles = Doubles([0; 64]);
-    // SAFETY: VFP is allowed and enabled first; it stores to `doubles` only.
+    // SAFETY: stores to `doubles` only.
     unsafe {
         asm!(
             ".fpu neon",
-            "vmsr fpexc, {enable}",
             "vstmia {at}!, {{d0-d15}}",
             "vstmia {at}!, {{d16-d31}}",
-            enable = in(reg) 0x4000_0000,
             at = inout(reg) doubles.0.as_mut_ptr() => _,
             options(nostack),
         );

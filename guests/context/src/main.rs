@@ -15,7 +15,7 @@
 use core::arch::asm;
 use entresol_guest::abi::hypercall::Function;
 use entresol_guest::translation::{self, Access, Level1};
-use entresol_guest::{board, cp15, entry, gic, hypercall, println, timer, trap};
+use entresol_guest::{board, cp15, entry, float, gic, hypercall, println, timer, trap};
 
 /// Rounds until it ends.
 const ROUNDS: u32 = 500;
@@ -52,7 +52,7 @@ fn main(_device_tree: u32) -> u32 {
     let vm = if hypercall::is_present() { hypercall::call(Function::VmIndex, 0) } else { 0 };
     gic::init();
     gic::enable(board::TIMER_INTERRUPT);
-    enable_vfp();
+    float::enable();
     enable_mmu();
     let mut errors = 0;
     for round in 0..ROUNDS {
@@ -146,15 +146,6 @@ fn enable_mmu() {
     }
     // SAFETY: the table maps the whole guest and its devices.
     unsafe { translation::enable(table, 1) }
-}
-
-/// CPACR: CP10 and CP11 for all. FPEXC: EN.
-fn enable_vfp() {
-    // SAFETY: only allows accesses.
-    unsafe { cp15::cpacr::write(0x00f0_0000) }
-    cp15::isb();
-    // SAFETY: the registers are nobody's: Rust code here does not use VFP.
-    unsafe { asm!(".fpu neon", "vmsr fpexc, {}", in(reg) 0x4000_0000, options(nostack)) }
 }
 
 fn load(registers: &Registers) {

@@ -1,10 +1,10 @@
 //! What both vCPUs use of the machine: tables, a page that is shown in turns, a page of code.
 
 use crate::interrupted;
-use core::arch::{asm, naked_asm};
+use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::ptr::{self, with_exposed_provenance, with_exposed_provenance_mut};
-use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use core::sync::atomic::AtomicU32;
 use entresol_guest::translation::{self, Access, Level1, Level2};
 use entresol_guest::{board, cp15, interrupt, trap, vectors};
 
@@ -21,34 +21,13 @@ pub const SHOWN: usize = 0x5000_0000;
 vectors! {
     /// The vectors of both.
     both: undefined trap::unexpected, svc trap::unexpected, prefetch trap::unexpected,
-        data aborted, irq on_interrupt, fiq trap::unexpected,
+        data trap::leave_out, irq on_interrupt, fiq trap::unexpected,
 }
 
 interrupt! {
     /// The interrupt vector.
     on_interrupt => interrupted
 }
-
-/// A load that faulted is left out, and noted.
-///
-/// # Safety
-///
-/// Reached from a vector table only.
-#[unsafe(naked)]
-unsafe extern "C" fn aborted() {
-    naked_asm!(
-        "push {{r0, r1}}",
-        "ldr r0, ={aborts}",
-        "ldr r1, [r0]",
-        "add r1, r1, #1",
-        "str r1, [r0]",
-        "pop {{r0, r1}}",
-        "subs pc, lr, #4", // behind the load
-        aborts = sym ABORTS,
-    )
-}
-
-static ABORTS: AtomicU32 = AtomicU32::new(0);
 
 /// A page of words.
 #[repr(C, align(4096))]
@@ -144,9 +123,9 @@ pub fn forget_all() {
 
 /// Loads a word; how many faults that took.
 pub fn probe(address: u32) -> u32 {
-    let before = ABORTS.load(SeqCst);
+    let before = trap::aborts();
     let _ = load(address);
-    ABORTS.load(SeqCst) - before
+    trap::aborts() - before
 }
 
 pub fn load(address: u32) -> u32 {

@@ -14,7 +14,7 @@
 
 use core::arch::asm;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
-use entresol_guest::{board, cp15, entry, gic, println, timer, trap};
+use entresol_guest::{board, cp15, entry, float, gic, println, timer, trap};
 
 /// First byte of the pattern: the second megabyte.
 const PATTERN: usize = board::MEMORY + 0x10_0000;
@@ -46,7 +46,7 @@ fn main(_device_tree: u32) -> u32 {
         // SAFETY: the second megabyte of memory is nobody's.
         unsafe { word.write_volatile((at as u32).wrapping_mul(0x9e37_79b9)) }
     }
-    enable_vfp();
+    float::enable();
     let secrets = Registers {
         doubles: core::array::from_fn(|index| SECRET + index as u32),
         threads: core::array::from_fn(|index| SECRET + 0x80 + index as u32),
@@ -93,15 +93,6 @@ fn hash() -> u32 {
         hash = (hash ^ unsafe { word.read_volatile() }).wrapping_mul(0x0100_0193);
     }
     hash
-}
-
-/// CPACR: CP10 and CP11 for all. FPEXC: EN.
-fn enable_vfp() {
-    // SAFETY: only allows accesses.
-    unsafe { cp15::cpacr::write(0x00f0_0000) }
-    cp15::isb();
-    // SAFETY: the registers are nobody's: Rust code here does not use VFP.
-    unsafe { asm!(".fpu neon", "vmsr fpexc, {}", in(reg) 0x4000_0000, options(nostack)) }
 }
 
 fn load(registers: &Registers) {

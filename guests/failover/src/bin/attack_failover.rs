@@ -10,7 +10,7 @@
 #![no_std]
 #![no_main]
 
-use core::ptr::{addr_of_mut, with_exposed_provenance_mut};
+use core::ptr::with_exposed_provenance_mut;
 use entresol_guest::abi::control::{EVENT, STATE};
 use entresol_guest::abi::hypercall::{Function, psci};
 use entresol_guest::abi::window;
@@ -24,7 +24,7 @@ vectors! {
     /// Accesses that abort are left out.
     attack_vectors:
         undefined trap::unexpected, svc trap::unexpected, prefetch trap::unexpected,
-        data aborted, irq trap::unexpected, fiq trap::unexpected,
+        data trap::leave_out, irq trap::unexpected, fiq trap::unexpected,
 }
 
 /// The machine's UART, memory of who is active, and memory of all.
@@ -34,29 +34,9 @@ const COMMON: usize = 0x3000_1000;
 /// The interrupt that tells of the partner.
 const TOLD: u32 = 120;
 
-static mut ABORTS: u32 = 0;
-
-/// A load or store that aborted is left out, and counted.
-#[unsafe(naked)]
-unsafe extern "C" fn aborted() {
-    core::arch::naked_asm!(
-        "push {{r0, r1}}",
-        "ldr r0, ={aborts}",
-        "ldr r1, [r0]",
-        "add r1, r1, #1",
-        "str r1, [r0]",
-        "pop {{r0, r1}}",
-        "subs pc, lr, #4",
-        ".ltorg",
-        aborts = sym ABORTS,
-    )
-}
-
 /// Whether an access of some width does not abort.
 fn gets_through(at: usize, random: &mut Random) -> bool {
-    // SAFETY: written by the handler only.
-    let aborts = || unsafe { addr_of_mut!(ABORTS).read_volatile() };
-    let before = aborts();
+    let before = trap::aborts();
     // SAFETY: memory that is nobody's of this program, or nothing: then it aborts.
     unsafe {
         match random.below(4) {
@@ -66,7 +46,7 @@ fn gets_through(at: usize, random: &mut Random) -> bool {
             _ => drop(with_exposed_provenance_mut::<u16>(at).read_volatile()),
         }
     }
-    aborts() == before
+    trap::aborts() == before
 }
 
 fn main(_device_tree: u32) -> u32 {

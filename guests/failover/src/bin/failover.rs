@@ -14,7 +14,7 @@
 #![no_std]
 #![no_main]
 
-use core::ptr::{addr_of_mut, with_exposed_provenance, with_exposed_provenance_mut};
+use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use entresol_guest::abi::hypercall::Function;
 use entresol_guest::random::Random;
@@ -26,7 +26,7 @@ vectors! {
     /// The backup's accesses to the UART abort; interrupts end waits.
     failover_vectors:
         undefined trap::unexpected, svc trap::unexpected, prefetch trap::unexpected,
-        data aborted, irq interrupted, fiq trap::unexpected,
+        data trap::leave_out, irq interrupted, fiq trap::unexpected,
 }
 
 /// The machine's UART, a PL011, and what both share.
@@ -62,30 +62,6 @@ const WAYS: u32 = 7;
 fn word(word: Word, index: usize) -> &'static AtomicU32 {
     // SAFETY: shared memory, for ever, and accessed by atomic accesses only.
     unsafe { &*with_exposed_provenance(STATE + (word as usize + index) * 4) }
-}
-
-/// Aborts that were expected.
-static mut ABORTS: u32 = 0;
-
-/// A load or store that aborted is left out, and counted.
-#[unsafe(naked)]
-unsafe extern "C" fn aborted() {
-    core::arch::naked_asm!(
-        "push {{r0, r1}}",
-        "ldr r0, ={aborts}",
-        "ldr r1, [r0]",
-        "add r1, r1, #1",
-        "str r1, [r0]",
-        "pop {{r0, r1}}",
-        "subs pc, lr, #4",
-        ".ltorg",
-        aborts = sym ABORTS,
-    )
-}
-
-fn aborts() -> u32 {
-    // SAFETY: written by the handler only.
-    unsafe { addr_of_mut!(ABORTS).read_volatile() }
 }
 
 interrupt! {
@@ -187,10 +163,10 @@ fn stand_by(random: &mut Random) {
     while !hypercall::is_active() {
         hypercall::heartbeat();
         if random.below(4) == 0 && !hypercall::is_active() {
-            let before = aborts();
+            let before = trap::aborts();
             write(UART, u32::from(b'!'));
             // It may have become this VM's at the instruction before.
-            if aborts() == before && !hypercall::is_active() {
+            if trap::aborts() == before && !hypercall::is_active() {
                 println!("failover: the backup wrote to the UART");
             }
         }
