@@ -63,7 +63,7 @@ impl Hypervisor {
 
     /// The same, as the last thing that a handler does.
     pub(crate) fn pump_at_last(&mut self) {
-        for _ in 1..console::BURST {
+        for _ in 0..console::BURST {
             let Some(platform) = &mut self.platform else { return };
             if cp15::interrupt_status() & psr::I != 0 {
                 // What is left undone if the express is taken; a line that is a link would interrupt
@@ -74,7 +74,7 @@ impl Hypervisor {
             let Some(platform) = &mut self.platform else { return };
             self.console.pump(&mut SerialOf(*platform), 1);
         }
-        self.pump_bytes(1);
+        self.pump_bytes(0);
     }
 
     pub(crate) fn pump_bytes(&mut self, bytes: u32) {

@@ -84,8 +84,9 @@ impl Hypervisor {
         let page = at.0 & !0xfff;
         let entry = (GuestPhys(page | guest.vcpu.pc & 0xfff), set);
         let mut length = 4;
-        let outcome = self
-            .access_at_pc(&mut length)
+        let access = self.access_at_pc(&mut length);
+        self.give_way_called();
+        let outcome = access
             .map(|access| self.guest_called().vcpu.access(&access, length, &mut bus));
         let work = match (outcome, bus.stored) {
             (Some(Outcome::Next | Outcome::Jumped), Some((offset, bytes, value))) => {
@@ -129,7 +130,7 @@ impl Hypervisor {
             }
             0x0801 if matches!(at.0 & 0xffff, EOIR | DIR) => self.rearm_devices(),
             0x0800 if ICACTIVER.contains(&(at.0 & 0xffff)) => self.rearm_devices(),
-            0x0901 | 0x0902 => self.arm(),
+            0x0901 | 0x0902 => self.rearm = true,
             0x0800 => self.after_distributor(),
             _ => {}
         }

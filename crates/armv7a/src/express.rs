@@ -85,8 +85,8 @@ pub(crate) struct Express {
     displaced: usize,
     /// Whether the guest takes the interrupt; else it has masked it, and goes on.
     enters: bool,
-    /// Whether the loaded guest began to wait.
-    pub(crate) wanted: bool,
+    /// Who began to wait last, or [`NOBODY`].
+    pub(crate) wanted: usize,
 }
 
 const STATE: usize = 6;
@@ -113,7 +113,7 @@ impl Express {
         priority: 0,
         bit: 0,
         enters: false,
-        wanted: false,
+        wanted: NOBODY,
         wires: Wires {
             interrupts: core::ptr::null_mut(),
             timer: core::ptr::null_mut(),
@@ -149,11 +149,19 @@ impl Guest {
 }
 
 impl Hypervisor {
-    /// The loaded guest waits, or did: prepares for its timer, if that is all it waits for and it is
-    /// not less urgent than whom the express is for.
+    /// Prepares for the timer of who began to wait, if that is all it waits for and it is not less urgent
+    /// than whom the express is for; false if nobody did.
     #[inline(never)]
-    pub(crate) fn prepare(&mut self) {
-        let index = self.loaded % MAX_VMS;
+    pub(crate) fn prepare(&mut self) -> bool {
+        let index = core::mem::replace(&mut self.express.wanted, NOBODY);
+        if index == NOBODY {
+            return false;
+        }
+        self.prepare_for(index % MAX_VMS);
+        true
+    }
+
+    fn prepare_for(&mut self, index: usize) {
         let priority = Id::new(index).map_or(0, |id| self.turns.priority(id));
         let guest = &mut self.guests[index];
         let usual = matches!(guest.run, Run::Waiting)
@@ -229,11 +237,20 @@ impl Hypervisor {
         self.give_way();
     }
 
+    /// The same while the instruction at `pc`, by which pc has advanced already, may be executed again.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn give_way_at(&mut self, pc: u32) {
+        let behind = core::mem::replace(&mut self.guest_called().vcpu.pc, pc);
+        self.give_way_called();
+        self.guest_called().vcpu.pc = behind;
+    }
+
     #[cold]
     #[inline(never)]
     pub(crate) fn gives_way(&mut self) {
         let guest = self.guest();
-        if matches!(guest.run, Run::Running | Run::Working) {
+        if !matches!(guest.run, Run::Waiting) {
             // Until it is renewed, which it is before it runs again, no turn is passed to it.
             let counters = core::mem::replace(&mut guest.fast.counters, core::ptr::null_mut());
             self.try_express();

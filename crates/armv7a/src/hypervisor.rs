@@ -77,6 +77,8 @@ pub(crate) struct Hypervisor {
     pub(crate) unsettled: usize,
     /// Bit *n*: the end of VM *n* is to be announced.
     pub(crate) ended: u32,
+    /// Bit *n*: VM *n* is to hear of something.
+    pub(crate) told: u32,
     /// Who runs passes its turn once all that is settled.
     pub(crate) passes: bool,
     /// Deadline the timer is armed for.
@@ -128,6 +130,7 @@ impl Hypervisor {
         reschedule: true,
         unsettled: usize::MAX,
         ended: 0,
+        told: 0,
         passes: false,
         armed: NEVER,
         rearm: false,
@@ -202,19 +205,24 @@ impl Hypervisor {
         let guest = self.guest();
         // A timer may have come to its end since the last interrupt of the machine.
         if guest.board.deadline() <= now {
-            guest.board.update(now);
+            self.give_way_at(pc);
+            self.guest().board.update(now);
         }
+        let guest = self.guest();
         if guest.board.irq() || guest.board.fiq() {
             return;
         }
-        if !guest.may_wake(now) {
+        let may_wake = guest.may_wake(now);
+        self.give_way_at(pc);
+        if !may_wake {
             return self.fault(Fault::Stuck { pc });
         }
+        let guest = self.guest();
         guest.run = Run::Waiting;
         if let Some(id) = Id::new(index) {
             self.scheduler().block(id);
         }
-        self.express.wanted = true;
+        self.express.wanted = index;
         self.reschedule = true;
     }
 
@@ -274,8 +282,7 @@ impl Hypervisor {
             if self.settle_piece() {
                 continue;
             }
-            if core::mem::take(&mut self.express.wanted) {
-                self.prepare();
+            if self.prepare() {
                 continue;
             }
             let now = self.platform().now();
@@ -297,10 +304,12 @@ impl Hypervisor {
             // Before the scheduler is asked again: that another guest is loaded than the one it
             // picked means that a turn was passed.
             self.load(index);
-            if self.guest().board.has_virtual_time() {
-                self.guest().board.let_run(now);
-            }
             self.give_way_called();
+            let board = &mut self.guest().board;
+            if board.has_virtual_time() || board.deadline() <= now {
+                board.let_run(now);
+                self.give_way_called();
+            }
             self.arm();
             // What is left out if the express is taken here is done before the guest runs again.
             if self.poll() {
@@ -391,6 +400,8 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
+        // The express changes the rest; it is put in place again before the guest runs.
+        self.give_way_called();
         self.renew_vectors();
         let guest = self.guest();
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
@@ -439,6 +450,12 @@ impl Hypervisor {
         if self.rearm {
             if self.unsettled <= self.count {
                 self.settle_pieces();
+            }
+            if self.guest().board.is_overdue() {
+                self.give_way_called();
+                let now = self.platform().now();
+                self.guest().board.update(now);
+                self.give_way_called();
             }
             self.rearm = false;
             self.arm();

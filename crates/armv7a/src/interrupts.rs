@@ -69,14 +69,16 @@ impl Hypervisor {
             if guest.board.deadline() <= now {
                 // The short way is for one timer and real time.
                 if guest.board.has_virtual_time() || !guest.board.ring() {
-                    guest.board.update(now);
-                }
-                if let Some(event) = guest.board.take_failure(now) {
-                    self.befall(index, event);
+                    self.update_board(index, now);
                 }
                 self.wake(index);
-                // What is due still is so when the timer is armed again.
                 self.give_way_called();
+                if let Some(event) = self.guests[index % MAX_VMS].board.take_failure(now) {
+                    self.befall(index, event);
+                    self.give_way_called();
+                    self.update_board(index, now);
+                    self.give_way_called();
+                }
             }
         }
         if self.scheduler().deadline() <= now {
@@ -86,6 +88,19 @@ impl Hypervisor {
             self.settle_locks();
         }
         now
+    }
+
+    /// The long way, in pieces: what is due still is so when the timer is armed again.
+    #[inline(never)]
+    fn update_board(&mut self, index: usize, now: u64) {
+        let index = index % MAX_VMS;
+        self.guests[index].board.update_devices(now);
+        self.give_way_called();
+        let board = &mut self.guests[index].board;
+        board.update_deadlines(now);
+        let deadline = board.take_deadline();
+        self.give_way_called();
+        self.guests[index].board.set_deadline(deadline);
     }
 
     fn serial_fired(&mut self) {
@@ -178,6 +193,8 @@ impl Hypervisor {
         let (mut own, mut rest, mut next) = (NEVER, turns.min(waits), waits);
         let running = self.turns.current().map_or(0, |id| self.turns.priority(id));
         for index in 0..self.count {
+            // It is armed again after the express.
+            self.give_way_called();
             let board = &self.guests[index % MAX_VMS].board;
             let (deadline, Some(id)) = (board.deadline(), Id::new(index)) else { continue };
             if deadline == NEVER {

@@ -469,6 +469,7 @@ impl Hypervisor {
         guest.promotion.calls -= 1;
         if guest.promotion.calls == 0 {
             self.prepare_samples();
+            self.give_way_called();
         }
         let stopped = self.out_of_stub();
         if stopped != Stopped::Outside {

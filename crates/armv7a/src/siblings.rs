@@ -191,11 +191,9 @@ impl Hypervisor {
             let linear = Self::linear(&mut self.view);
             // SAFETY: in the linear view, by `join`. The other vCPU is off and is turned on by this
             // one only.
-            let work = unsafe { (*(other as *const Guest)).unfinished.work() };
+            let end = unsafe { (*(other as *const Guest)).unfinished.end };
             drop(linear);
-            if let Work::Say(Said::Report(end, _)) = work {
-                self.end(end);
-            }
+            self.end(end);
         } else if news & news::ACCESS != 0
             && let Some(access) = siblings.asked()
         {
@@ -331,7 +329,7 @@ impl Hypervisor {
     /// The run of the loaded vCPU 1 ends, and with it that of the VM, which is vCPU 0's to end.
     pub(crate) fn end_by_first(&mut self, end: End) {
         // For vCPU 0 to read.
-        self.guest().give(Work::Say(Said::Report(end, Action::Restart)));
+        self.guest().unfinished.end = end;
         self.turn_off();
         self.tell_sibling(news::ENDED);
     }
