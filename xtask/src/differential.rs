@@ -21,7 +21,7 @@ const LINE: u32 = 250;
 /// The same of a round, if there are so many.
 const ROUND: u32 = 10_000;
 /// One sequence of so many is stopped at each of its instructions, and interrupted.
-const STEPPED: u32 = 32;
+const STEPPED: u32 = 128;
 /// Most time of a run of one round.
 const LIMIT: Duration = Duration::from_secs(1800);
 
