@@ -205,8 +205,11 @@ impl Hypervisor {
         let guest = self.guest();
         // A timer may have come to its end since the last interrupt of the machine.
         if guest.board.deadline() <= now {
-            self.give_way_at(pc);
-            self.guest().board.update(now);
+            // Until it waits, it may begin to again.
+            let behind = core::mem::replace(&mut guest.vcpu.pc, pc);
+            self.give_way_called();
+            self.update_board(index);
+            self.guest().vcpu.pc = behind;
         }
         let guest = self.guest();
         if guest.board.irq() || guest.board.fiq() {
@@ -306,9 +309,9 @@ impl Hypervisor {
             self.load(index);
             self.give_way_called();
             let board = &mut self.guest().board;
-            if board.has_virtual_time() || board.deadline() <= now {
-                board.let_run(now);
-                self.give_way_called();
+            board.let_run(now);
+            if board.deadline() <= now {
+                self.update_board(index);
             }
             self.arm();
             // What is left out if the express is taken here is done before the guest runs again.
@@ -453,9 +456,7 @@ impl Hypervisor {
             }
             if self.guest().board.is_overdue() {
                 self.give_way_called();
-                let now = self.platform().now();
-                self.guest().board.update(now);
-                self.give_way_called();
+                self.update_board(self.loaded);
             }
             self.rearm = false;
             self.arm();

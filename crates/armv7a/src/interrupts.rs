@@ -69,15 +69,14 @@ impl Hypervisor {
             if guest.board.deadline() <= now {
                 // The short way is for one timer and real time.
                 if guest.board.has_virtual_time() || !guest.board.ring() {
-                    self.update_board(index, now);
+                    self.update_board(index);
                 }
                 self.wake(index);
                 self.give_way_called();
                 if let Some(event) = self.guests[index % MAX_VMS].board.take_failure(now) {
                     self.befall(index, event);
                     self.give_way_called();
-                    self.update_board(index, now);
-                    self.give_way_called();
+                    self.update_board(index);
                 }
             }
         }
@@ -90,10 +89,11 @@ impl Hypervisor {
         now
     }
 
-    /// The long way, in pieces: what is due still is so when the timer is armed again.
+    /// Brings a board up to date in pieces: what is due still is so when the timer is armed again.
     #[inline(never)]
-    fn update_board(&mut self, index: usize, now: u64) {
+    pub(crate) fn update_board(&mut self, index: usize) {
         let index = index % MAX_VMS;
+        let now = self.platform().now();
         self.guests[index].board.update_devices(now);
         self.give_way_called();
         let board = &mut self.guests[index].board;

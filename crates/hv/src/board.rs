@@ -358,10 +358,11 @@ impl Board {
         }
     }
 
-    /// The VM runs.
+    /// The VM runs. If its clock stood, the board is overdue.
     pub fn let_run(&mut self, now: u64) {
-        self.clock.start(now);
-        self.update(now);
+        if self.clock.start(now) {
+            self.be_overdue();
+        }
     }
 
     /// The board is overdue until its owner gives its deadline back.
