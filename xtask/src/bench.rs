@@ -146,9 +146,7 @@ fn run(
                 arguments.extend(probe.samples.map(|number| format!("samples={number}")));
             }
             How::Masked(masked) => {
-                let interrupt = Symbols::of(&workspace.hypervisor())?.find(soak::INTERRUPT)?;
-                arguments.push("masked=yes".to_owned());
-                arguments.push(format!("poll={interrupt:#x}"));
+                arguments.extend(soak::masked(&Symbols::of(&workspace.hypervisor())?)?);
                 arguments.push(format!("samples={}", masked.samples));
             }
             How::Marks(_) => {}

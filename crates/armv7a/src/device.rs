@@ -86,8 +86,8 @@ impl Hypervisor {
         let mut length = 4;
         let access = self.access_at_pc(&mut length);
         self.give_way_called();
-        let outcome = access
-            .map(|access| self.guest_called().vcpu.access(&access, length, &mut bus));
+        let outcome =
+            access.map(|access| self.guest_called().vcpu.access(&access, length, &mut bus));
         let work = match (outcome, bus.stored) {
             (Some(Outcome::Next | Outcome::Jumped), Some((offset, bytes, value))) => {
                 Work::Store { at: GuestPhys(page | offset), bytes, value, entry }
