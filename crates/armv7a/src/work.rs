@@ -151,13 +151,6 @@ impl Unfinished {
     };
 }
 
-impl Unfinished {
-    /// What is to be done, or was.
-    pub(crate) const fn work(&self) -> Work {
-        self.work
-    }
-}
-
 impl Guest {
     /// Gives it work to begin with; what it had is forgotten.
     #[inline(never)]

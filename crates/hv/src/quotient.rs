@@ -36,7 +36,7 @@ impl Divisor {
     pub fn divide(&self, dividend: u64) -> u64 {
         let [(high, low), (above, below)] =
             [dividend, self.inverse].map(|it| (it >> 32, u64::from(low_word(it))));
-        let middle = high * below + (low * below >> 32);
+        let middle = high * below + ((low * below) >> 32);
         let other = low * above + u64::from(low_word(middle));
         let mut quotient = high * above + (middle >> 32) + (other >> 32);
         let mut rest = dividend - quotient * self.divisor;
