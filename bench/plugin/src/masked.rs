@@ -172,10 +172,9 @@ impl Masked {
     /// when it looked last, not counting the return to this guest, at the earliest right after it
     /// had looked before that. If the guest was loaded for it, that was before it was: others may have
     /// come on the way to the first of its instructions.
-    pub(crate) fn since(&mut self, now: Count) -> Count {
-        let loaded = self.loaded.take();
+    pub(crate) fn since(&self, now: Count) -> Count {
         let here = |(_, outside): &(u64, u64)| now.total - now.inside <= outside + VECTOR;
-        let total = loaded.filter(here).map_or(self.before, |(since, _)| since);
+        let total = self.loaded.filter(here).map_or(self.before, |(since, _)| since);
         Count { total, inside: 0 }
     }
 

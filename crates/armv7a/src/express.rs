@@ -15,7 +15,9 @@
 //!
 //! - [`Express::guest`] is null, or waits as it did when it was prepared. Kept by
 //!   [`Hypervisor::wake`], the only way in which a wait ends that is not one for a lock.
-//! - After [`express`] no handler does anything before `settle_express`.
+//! - After [`express`] no handler does anything before `settle_express`. Until then only the timer
+//!   interrupts, so that nothing comes before the guest's handler; it does at [`Express::next`], if the
+//!   guest makes no trap.
 //! - Where [`express`] is called, what follows can be left out if the scheduler is asked later.
 //!
 //! [`Gate::admits`]: entresol_hv::scheduler::Gate::admits
@@ -90,6 +92,8 @@ pub(crate) struct Express {
 }
 
 const STATE: usize = 6;
+/// In GICC_PMR, which keeps off those that are not more urgent: the timer's interrupt is, at 0x80.
+const TIMER_ONLY: u32 = 0xa0;
 /// No guest, in [`Express::displaced`].
 const NOBODY: usize = usize::MAX;
 /// Who made room is settled.
@@ -294,6 +298,8 @@ impl Hypervisor {
         let index = self.loaded % MAX_VMS;
         if displaced == SCHEDULED {
             self.express.displaced = NOBODY;
+            // SAFETY: GICC_PMR: all may interrupt again.
+            unsafe { self.express.wires.interrupts.add(1).write_volatile(0xff) };
             // SAFETY: as in `counters`.
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.interrupts = observed.interrupts.wrapping_add(1);
@@ -376,7 +382,7 @@ pub(crate) use arm;
 /// it is. `loaded` is the guest that is loaded, whose registers are saved. About 100 instructions,
 /// the return to the guest included.
 ///
-/// (1.) Is it due; 2. [`Gate::admits`]; 3. acknowledge, arm, end; 4. the guest as interrupted: `r13`
+/// (1.) Is it due; 2. [`Gate::admits`]; 3. acknowledge, arm, keep others off, end; 4. the guest as interrupted: `r13`
 /// to `pending`, its shared page; 5. the machine's registers; 6. who is loaded and the rest as
 /// when a turn is passed.
 ///
@@ -445,6 +451,8 @@ pub(crate) unsafe extern "C" fn express(loaded: *mut Guest, hypervisor: *mut Hyp
         "ldrd r4, r5, [r12, #{NEXT}]",
         "ldr r2, [r12, #{TIMER}]",
         arm!(),
+        "mov r2, #{TIMER_ONLY}",
+        "str r2, [r3, #0x04]",          // GICC_PMR
         "str r1, [r3, #0x10]",
         // 4.
         "ldr r8, [r12, #{GUEST}]",
@@ -485,6 +493,7 @@ pub(crate) unsafe extern "C" fn express(loaded: *mut Guest, hypervisor: *mut Hyp
         PRIORITY = const offset_of!(Express, priority),
         BIT = const offset_of!(Express, bit),
         DISPLACED = const offset_of!(Express, displaced),
+        TIMER_ONLY = const TIMER_ONLY,
         LOADED = const offset_of!(Hypervisor, loaded),
         INTERRUPTS = const offset_of!(Express, wires) + offset_of!(Wires, interrupts),
         TIMER = const offset_of!(Express, wires) + offset_of!(Wires, timer),

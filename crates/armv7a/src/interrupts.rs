@@ -20,6 +20,9 @@ use entresol_hv::scheduler::Id;
 /// Microseconds from burst to burst of the line while somebody urgent runs.
 const PACE: u32 = 250;
 
+/// Microseconds in which the express leads to its guest's handler.
+const HANDLED: u32 = 1;
+
 impl Hypervisor {
     /// Settles one interrupt of the machine.
     #[inline(always)]
@@ -214,6 +217,10 @@ impl Hypervisor {
             }
         }
         (self.express.rest, self.express.rest_of) = (rest, self.loaded);
+        // Nothing comes before its handler; what is kept off meanwhile does not wait for long.
+        let soon = self.ticks_of(HANDLED);
+        let due = self.express.deadline;
+        let next = next.max(due.saturating_add(soon)).min(due.saturating_add(soon * 64));
         self.express.next = next.min(self.turns.gate.until);
         self.arm_own(own);
     }
