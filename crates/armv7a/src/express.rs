@@ -154,18 +154,14 @@ impl Guest {
 
 impl Hypervisor {
     /// Prepares for the timer of who began to wait, if that is all it waits for and it is not less urgent
-    /// than whom the express is for; false if nobody did.
+    /// than whom the express is for.
     #[inline(never)]
-    pub(crate) fn prepare(&mut self) -> bool {
+    pub(crate) fn prepare(&mut self) {
         let index = core::mem::replace(&mut self.express.wanted, NOBODY);
         if index == NOBODY {
-            return false;
+            return;
         }
-        self.prepare_for(index % MAX_VMS);
-        true
-    }
-
-    fn prepare_for(&mut self, index: usize) {
+        let index = index % MAX_VMS;
         let priority = Id::new(index).map_or(0, |id| self.turns.priority(id));
         let guest = &mut self.guests[index];
         let usual = matches!(guest.run, Run::Waiting)

@@ -275,7 +275,8 @@ impl Hypervisor {
     /// What runs next. Returns with that guest loaded.
     fn choose(&mut self) {
         loop {
-            // What led here may have taken long.
+            // What led here may have taken long. Who waits is interrupted like those who did before.
+            self.prepare();
             self.poll();
             if self.line_at != NEVER && !self.turns.is_urgent() {
                 self.line_at = NEVER;
@@ -283,9 +284,6 @@ impl Hypervisor {
                 continue;
             }
             if self.settle_piece() {
-                continue;
-            }
-            if self.prepare() {
                 continue;
             }
             let now = self.platform().now();
@@ -350,6 +348,7 @@ impl Hypervisor {
         self.arm();
         cp15::dsb();
         cp15::wait_for_interrupt();
+        self.poll();
     }
 
     /// All VMs of this core are off. When those of every core are, that is the machine's end.
@@ -465,6 +464,7 @@ impl Hypervisor {
         if self.reschedule {
             // It may come back by a path that renews nothing.
             self.renew();
+            self.give_way_called();
             self.choose();
         }
         self.renew();
