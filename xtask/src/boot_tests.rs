@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A golden text has a line per line of a console, prefixed with its channel: `0|` is the
-//! hypervisor, `1|` the first VM. Lines are in the order in which they were completed,
+//! hypervisor, which also answers orders there (`0| order 2 to 1: done`), `1|` the first VM. Lines are in the order in which they were completed,
 //! which is repeatable, because nothing on such a machine depends on the host's time.
 //! `cargo xtask bless NAME` rewrites it. A test that types has no golden text: what is
 //! typed arrives when the host gets to it. It has `expect` lines instead, and so has a
@@ -20,7 +20,7 @@ use crate::profile;
 use crate::qemu::{Ended, Machine, Typed};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
-use entresol_abi::console::{Channel, Demultiplexer};
+use entresol_abi::console::{Channel, Demultiplexer, Order};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -431,6 +431,13 @@ pub(crate) fn transcript(serial: &[u8]) -> String {
     };
     for byte in serial {
         let Some((Channel(channel), byte)) = demultiplexer.push(*byte) else { continue };
+        if channel == 0
+            && let Some(Order { vm, order }) = Order::of(byte)
+        {
+            let answer = if byte & Order::REFUSED == 0 { "done" } else { "refused" };
+            put(0, &mut format!("order {order} to {vm}: {answer}").into_bytes());
+            continue;
+        }
         let line = lines.entry(channel).or_default();
         if byte == b'\n' {
             put(channel, line);

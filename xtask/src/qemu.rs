@@ -7,7 +7,7 @@
 
 use crate::process;
 use anyhow::{Context, Result};
-use entresol_abi::console::{Channel, Demultiplexer, MARK, Multiplexer};
+use entresol_abi::console::{Channel, Demultiplexer, MARK, Multiplexer, Order};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -35,6 +35,9 @@ pub(crate) struct Typed {
     pub(crate) send: String,
     /// The console they are for (`abi::console`); none for a bare machine.
     pub(crate) channel: Option<u8>,
+    /// Before that, give VMs orders by the console: `stop 1` is for the second.
+    #[serde(default)]
+    pub(crate) orders: Vec<String>,
 }
 
 /// How a run ended.
@@ -227,6 +230,7 @@ impl Typist<'_> {
         self.typed = rest;
         let mut keys = Vec::new();
         if let Some(channel) = next.channel {
+            keys.extend(next.orders.iter().filter_map(|order| order_of(order)));
             let mut multiplexer = Multiplexer::new();
             for byte in next.send.bytes() {
                 keys.extend(multiplexer.frame(Channel(channel), byte).as_slice());
@@ -238,6 +242,14 @@ impl Typist<'_> {
         }
         Some(keys)
     }
+}
+
+/// The byte that is an order (`abi::console`).
+fn order_of(text: &str) -> Option<u8> {
+    let (what, vm) = text.split_once(' ')?;
+    let order =
+        ["start", "stop", "restart", "pause", "resume"].iter().position(|name| *name == what)?;
+    Some(Order { vm: vm.parse().ok()?, order: u8::try_from(order + 1).ok()? }.byte())
 }
 
 fn of_channel(serial: &[u8], wanted: Channel) -> Vec<u8> {
@@ -269,6 +281,7 @@ mod tests {
             after: after.to_owned(),
             send: send.to_owned(),
             channel: None,
+            orders: Vec::new(),
         };
         let script = [typed("# ", "one\n"), typed("# ", "two\n")];
         let mut typist = Typist { typed: &script, seen: BTreeMap::new() };
@@ -281,7 +294,12 @@ mod tests {
 
     #[test]
     fn a_prompt_is_found_although_another_console_interrupts_it() {
-        let typed = Typed { after: "# ".to_owned(), send: "a".to_owned(), channel: Some(1) };
+        let typed = Typed {
+            after: "# ".to_owned(),
+            send: "a".to_owned(),
+            channel: Some(1),
+            orders: Vec::new(),
+        };
         let script = [typed];
         let mut typist = Typist { typed: &script, seen: BTreeMap::new() };
         assert_eq!(typist.keys(b"\x1e1#\x1e2# "), None);

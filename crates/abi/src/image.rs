@@ -35,7 +35,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
 
 /// Version of the layout described by this crate.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// Most VMs in one image.
 pub const MAX_VMS: usize = 8;
@@ -330,6 +330,8 @@ pub mod flags {
     pub const RTC: u32 = 1 << 2;
     /// Has the SP805 of the virtual board.
     pub const WATCHDOG: u32 = 1 << 3;
+    /// The console may give it orders ([`Order`](crate::console::Order)).
+    pub const ORDERED: u32 = 1 << 4;
     /// Instructions that trap often are promoted to stubs.
     pub const PROMOTE: u32 = 1 << 8;
     /// Those that trapped once are, too. Only with [`PROMOTE`].

@@ -64,17 +64,19 @@ impl Hypervisor {
     /// The same, as the last thing that a handler does.
     pub(crate) fn pump_at_last(&mut self) {
         for _ in 0..console::BURST {
-            let Some(platform) = &mut self.platform else { return };
-            if cp15::interrupt_status() & psr::I != 0 {
-                // What is left undone if the express is taken; a line that is a link would interrupt
-                // for ever if nothing is.
-                platform.notify_sent(self.console.pending() || self.held != 0);
-                self.gives_way();
-            }
+            self.line_gives_way();
             let Some(platform) = &mut self.platform else { return };
             self.console.pump(&mut SerialOf(*platform), 1);
         }
         self.pump_bytes(0);
+    }
+
+    /// Lets who is more urgent go first: the line interrupts again then, for what is left undone.
+    pub(crate) fn line_gives_way(&mut self) {
+        if cp15::interrupt_status() & psr::I != 0 {
+            self.platform().notify_sent(true);
+            self.gives_way();
+        }
     }
 
     pub(crate) fn pump_bytes(&mut self, bytes: u32) {

@@ -6,10 +6,11 @@
 use crate::cores;
 use crate::guest::{Due, Run};
 use crate::hypervisor::Hypervisor;
+use entresol_abi::console::{Channel, Order};
 use entresol_abi::control;
 use entresol_abi::health::{Event, Policy};
 use entresol_abi::hypercall::psci;
-use entresol_abi::image::MAX_VMS;
+use entresol_abi::image::{MAX_VMS, flags};
 use entresol_hv::health::{End, Fault};
 use entresol_hv::link::State;
 use entresol_hv::scheduler::Id;
@@ -30,14 +31,33 @@ impl Hypervisor {
             control::EVENT => return cores::board().event(index as usize),
             _ => {}
         }
+        self.order(index, order);
+        psci::SUCCESS
+    }
+
+    fn order(&mut self, index: u32, order: u32) {
         cores::board().order(index as usize, order);
         let core = self.guests[index as usize % MAX_VMS].vm.core;
-        if core == self.core {
-            self.settle_locks()
-        } else {
-            self.platform().call(core)
+        if core == self.core { self.settle_locks() } else { self.platform().call(core) }
+    }
+
+    /// Gives a VM the next order that came by the console, if it is one, and answers. False if there is
+    /// none, or none now.
+    #[cold]
+    pub(crate) fn obey_console(&mut self) -> bool {
+        if self.runs_urgent() {
+            return false;
         }
-        psci::SUCCESS
+        let Some(byte) = self.console.get(Channel(0)) else { return false };
+        let Some(Order { vm, order }) = Order::of(byte) else { return true };
+        let allowed = self.guests[usize::from(vm) % MAX_VMS].vm.flags & flags::ORDERED != 0;
+        if allowed {
+            self.order(u32::from(vm), u32::from(order));
+        }
+        let refused = if allowed { 0 } else { Order::REFUSED };
+        self.console.put(Channel(0), byte & !Order::REFUSED | refused);
+        self.pump_bytes(1);
+        true
     }
 
     /// Carries out what was ordered for VM `index` of this core.
@@ -59,6 +79,7 @@ impl Hypervisor {
                     cores::link(core).set_state(State::Running);
                 }
             }
+            (control::START, _) if guest.due == Due::Stop => guest.due = Due::Restart,
             (control::STOP | control::RESTART, run) if !matches!(run, Run::Off { .. }) => {
                 guest.due = if order == control::STOP { Due::Stop } else { Due::Restart };
                 self.wake(index);

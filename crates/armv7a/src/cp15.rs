@@ -109,6 +109,10 @@ read! {
     vector_base = 12, 0, 0, 0;
     /// ISR.
     interrupt_status = 12, 0, 1, 0;
+    /// TTBR0.
+    translation_base = 2, 0, 0, 0;
+    /// CONTEXTIDR.
+    context = 13, 0, 0, 1;
     /// DACR.
     domain_access = 3, 0, 0, 0;
     /// DFSR.

@@ -7,9 +7,9 @@
 //! # Invariants
 //!
 //! - A path runs on no stack, with interrupts masked, in the mode of its exception.
-//! - What it leaves in the machine (view, domains, thread registers) it also leaves in the
-//!   core's state, so that the handlers never know the difference.
-//! - [`Fast`] is true while a guest runs: [`Hypervisor::leave`] renews it.
+//! - What it leaves in the machine (domains, thread registers) it also leaves in the core's state,
+//!   so that the handlers never know the difference.
+//! - [`Fast`] is true while a guest runs: [`Hypervisor::leave`](crate::hypervisor::Hypervisor) renews it.
 //! - [`Vcpu::pending`] is true while a guest runs, so a path that unmasks interrupts sees
 //!   whether one is due, and gives way.
 //!
@@ -32,7 +32,6 @@ mod timer;
 pub(crate) mod turn;
 
 use crate::guest::{Guest, LastException};
-use crate::hypervisor::Hypervisor;
 use crate::linear;
 use crate::maintenance::View;
 use crate::memory::GuestMemory;
@@ -303,7 +302,6 @@ const PSR: usize = offset_of!(Vcpu, psr);
 const KERNEL: usize = offset_of!(Fast, kernel);
 const APPLICATION: usize = offset_of!(Fast, application);
 const LAST: usize = offset_of!(Guest, last);
-const VIEW: usize = offset_of!(Hypervisor, view);
 const DFSR: usize = cp15_at(offset_of!(Cp15, dfsr));
 const DFAR: usize = cp15_at(offset_of!(Cp15, dfar));
 const IFSR: usize = cp15_at(offset_of!(Cp15, ifsr));

@@ -119,6 +119,8 @@ pub(crate) struct LastException {
     pub(crate) count: u32,
     /// Where the first came from.
     pub(crate) from: u32,
+    /// How many were reflected then: if others were meanwhile, it is no loop.
+    pub(crate) reflected: u32,
 }
 
 impl Guest {
@@ -128,7 +130,7 @@ impl Guest {
         scratch: 0,
         counter: 0,
         dacr: 0,
-        last: LastException { vector: 0, count: 0, from: 0 },
+        last: LastException { vector: 0, count: 0, from: 0, reflected: 0 },
         fast: Fast::EMPTY,
         promotion: Promotion::EMPTY,
         turn: core::ptr::null_mut(),

@@ -10,7 +10,7 @@
 //! - Interrupts are masked whenever this code runs: every method runs to its end, and
 //!   each is bounded by the number of VMs or the consoles' burst. What takes longer is
 //!   [`work`](crate::work).
-//! - `loaded` is the guest the entry code saves; `view` is the view that is current.
+//! - `loaded` is the guest the entry code saves.
 //! - A guest is ready in the scheduler exactly if it is running or being restored; it may
 //!   still have to wait for its budget or its slot.
 
@@ -20,7 +20,7 @@ use crate::express::Express;
 use crate::float;
 use crate::guest::{Due, Guest, Run};
 use crate::linear::Linear;
-use crate::maintenance::{self, View};
+use crate::maintenance::{self, Current};
 use crate::work::{Said, Work};
 use crate::{cp15, entry};
 use entresol_abi::HostPhys;
@@ -60,7 +60,7 @@ pub(crate) struct Hypervisor {
     /// The guest that the entry code saves.
     pub(crate) loaded: usize,
     /// The view that is current.
-    pub(crate) view: View,
+    pub(crate) view: Current,
     /// Whose registers the floating-point unit holds; null for nobody's. A pointer for the
     /// entry code; here it is compared only.
     pub(crate) float_holder: *const Guest,
@@ -122,7 +122,7 @@ impl Hypervisor {
         platform: None,
         image: HostPhys(0),
         loaded: 0,
-        view: View { base: 0, asid: 0 },
+        view: Current,
         float_holder: core::ptr::null(),
         float_open: false,
         held: 0,
@@ -173,7 +173,7 @@ impl Hypervisor {
 
     /// Enters the linear view.
     #[inline(never)]
-    pub(crate) fn linear(view: &mut View) -> Linear<'_> {
+    pub(crate) fn linear(view: &mut Current) -> Linear<'_> {
         Linear::enter(view)
     }
 
@@ -529,10 +529,9 @@ impl Hypervisor {
         let guest = &mut self.guests[index % MAX_VMS];
         let view = guest.fast_view();
         // Each ASID has one table.
-        if view.asid != self.view.asid {
+        if view.asid != self.view.asid() {
             // SAFETY: a view of the guest's shadow, tagged with the ASID of its root.
             unsafe { maintenance::switch(view) };
-            self.view = view;
         }
         let now = cp15::domain_access();
         if (now != guest.dacr || guest.promotion.lazy || guest.fast.apart == 0)

@@ -11,9 +11,10 @@ use crate::consoles::SerialOf;
 use crate::cores;
 use crate::guest::Run;
 use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor};
+use entresol_abi::console::Channel;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_hv::NEVER;
-use entresol_hv::console::channel;
+use entresol_hv::console::{self, channel};
 use entresol_hv::platform::Interrupt;
 use entresol_hv::scheduler::Id;
 
@@ -107,24 +108,39 @@ impl Hypervisor {
     }
 
     fn serial_fired(&mut self) {
-        if let Some(platform) = &mut self.platform {
-            platform.notify_sent(false);
-            if self.console.receive(&mut SerialOf(*platform)) {
+        self.platform().notify_sent(false);
+        for _ in 0..console::GOES {
+            let Some(platform) = &mut self.platform else { return };
+            let taken = self.console.receive(&mut SerialOf(*platform), console::BURST);
+            if taken != 0 {
                 for index in 0..self.count {
                     self.deliver(index);
                 }
             }
+            if taken < console::BURST {
+                break;
+            }
+            self.line_gives_way();
+        }
+        if self.console.has_input(Channel(0)) {
+            self.settle_locks();
         }
         if self.core != 0 {
             self.settle_locks();
         }
-        // A line that takes bytes at once would interrupt until all are sent. Work done for a guest can wait.
-        if matches!(self.guest().run, Run::Running) && self.turns.is_urgent() {
+        // A line that takes bytes at once would interrupt until all are sent.
+        if self.runs_urgent() {
             self.line_at = self.platform().now() + self.ticks_of(PACE);
             self.rearm = true;
         } else {
             self.pump_at_last();
         }
+    }
+
+    /// Whether consoles wait, because a VM runs that is more urgent than another. Work done for a guest
+    /// can wait.
+    pub(crate) fn runs_urgent(&mut self) -> bool {
+        matches!(self.guest().run, Run::Running) && self.turns.is_urgent()
     }
 
     /// Another core wrote, read or ended, or its locks changed.

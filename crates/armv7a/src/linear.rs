@@ -6,14 +6,14 @@
 //! # Invariants
 //!
 //! - At most one [`Linear`] exists on a core; [`Linear::enter`] takes the core's
-//!   current [`View`] by exclusive reference for as long as it lives.
+//!   [`Current`] view by exclusive reference for as long as it lives.
 //! - It maps memory only, at addresses below the window, never executable.
 //! - Addresses given to it come from two places only: pool memory handed out by
 //!   [`PoolArray`], and guest memory through
 //!   [`GuestMemory`](crate::memory::GuestMemory). Neither overlaps Rust objects.
 
 use crate::exclusive::Exclusive;
-use crate::maintenance::{View, switch};
+use crate::maintenance::{Current, View, switch};
 use core::arch::asm;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -35,7 +35,7 @@ unsafe impl Word for u32 {}
 /// Proof that the linear view is current.
 pub(crate) struct Linear<'core> {
     back: View,
-    _core: PhantomData<&'core mut View>,
+    _core: PhantomData<&'core mut Current>,
 }
 
 /// Where the linear view's table lies; set once at boot.
@@ -62,10 +62,11 @@ pub(crate) fn view() -> View {
 impl<'core> Linear<'core> {
     /// Enters the linear view; `current` is what the core returns to.
     #[inline(always)]
-    pub(crate) fn enter(current: &'core mut View) -> Self {
+    pub(crate) fn enter(current: &'core mut Current) -> Self {
+        let back = current.view();
         // SAFETY: by the contract of `set`.
         unsafe { switch(view()) };
-        Self { back: *current, _core: PhantomData }
+        Self { back, _core: PhantomData }
     }
 
     /// Says that it is entered, which whoever entered it will leave.
@@ -141,6 +142,26 @@ impl<'core> Linear<'core> {
         let tail = at.0 + blocks * 32;
         for offset in (0..rest).step_by(4) {
             self.store(HostPhys(tail + offset), 0u32);
+        }
+    }
+
+    /// Copies `len` bytes of tables, a multiple of 32, that do not overlap.
+    #[inline]
+    pub(crate) fn copy_blocks(&mut self, from: HostPhys, to: HostPhys, len: u32) {
+        // SAFETY: as in `load` and `store`.
+        unsafe {
+            asm!(
+                "2: ldmia {from}!, {{r0, r1, r2, r3, r4, r5, r8, r12}}",
+                "stmia {to}!, {{r0, r1, r2, r3, r4, r5, r8, r12}}",
+                "subs {len}, {len}, #32",
+                "bhi 2b",
+                from = inout(reg) from.0 => _,
+                to = inout(reg) to.0 => _,
+                len = inout(reg) len => _,
+                out("r0") _, out("r1") _, out("r2") _, out("r3") _,
+                out("r4") _, out("r5") _, out("r8") _, out("r12") _,
+                options(nostack),
+            );
         }
     }
 

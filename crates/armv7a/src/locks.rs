@@ -93,7 +93,7 @@ impl Hypervisor {
         }
         let piece = self.unsettled;
         if piece > self.count {
-            return false;
+            return self.obey_console();
         }
         match piece.checked_sub(1) {
             None => {

@@ -28,6 +28,22 @@ pub(crate) struct View {
     pub(crate) asid: u32,
 }
 
+/// The translation that is current, which the registers of the core say.
+#[derive(Debug)]
+pub(crate) struct Current;
+
+impl Current {
+    #[inline(always)]
+    pub(crate) fn view(&self) -> View {
+        View { base: cp15::translation_base(), asid: self.asid() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn asid(&self) -> u32 {
+        cp15::context()
+    }
+}
+
 /// Makes `view` the current translation.
 ///
 /// B3.10.4: TTBR0 and CONTEXTIDR cannot change together, so the reserved ASID is

@@ -39,12 +39,14 @@ const SHORTEST: u32 = 3;
 /// little, and here.
 const MISSES: u32 = 64;
 const DEAR: u32 = 8;
-/// Traps between two samples of a series, after one that said nothing new.
+/// Traps between two samples of a series, after one that said nothing new. One more in every other
+/// series: else it would always see the same of a few that take turns.
 const SKIPPED: u32 = 5;
 /// Each series makes this longer, up to the longest; a promotion makes it short again.
 const LONGEST: u32 = 64;
-/// An interrupt is as good as so many calls: an application that does nothing else has no others.
-const INTERRUPT: u32 = 4;
+/// So many traps since it was last looked at make an interrupt prepare a sample: where nothing traps but
+/// what the entry code settles no handlers are called.
+const BUSY: u32 = 2048;
 /// Most traps from a handler to the sample: else it would always see what follows one.
 const MOST_TRAPS: u32 = 16;
 /// Spreads the clock over them: 2^32 by the golden ratio.
@@ -100,6 +102,8 @@ pub(crate) struct Promotion {
     /// Calls of handlers until the next sample is prepared, and the same for the one behind it.
     calls: u32,
     period: u32,
+    /// Traps before it was last looked at how many there are.
+    traps: u32,
     /// Samples that may yet say nothing new.
     left: u32,
     /// The exception vectors between samples.
@@ -142,6 +146,7 @@ impl Promotion {
         countdown: 0,
         calls: SHORTEST,
         period: SHORTEST,
+        traps: 0,
         left: 0,
         vectors: 0,
         again: SKIPPED,
@@ -152,16 +157,6 @@ impl Promotion {
         due: None,
         on: false,
     };
-
-    /// An interrupt came; `false` if samples are to follow.
-    #[inline]
-    pub(crate) const fn pass_interrupt(&mut self) -> bool {
-        let more = self.calls > INTERRUPT;
-        if more {
-            self.calls -= INTERRUPT;
-        }
-        more
-    }
 
     /// Begins. If eager, each trap is a sample.
     pub(crate) fn begin(&mut self, eager: bool) {
@@ -500,17 +495,22 @@ impl Hypervisor {
         promotion.period = (promotion.period + promotion.period / 4 + 1).min(LONGEST);
         promotion.left = MISSES;
         if guest.vm.flags & flags::EAGER == 0 {
+            promotion.again ^= SKIPPED ^ (SKIPPED + 1);
             self.prepare_sample();
         }
     }
 
-    /// An interrupt came.
+    /// An interrupt came, while the guest promotes: whether samples are to be prepared.
     #[inline]
-    pub(crate) fn interrupt_samples(&mut self) {
-        if !self.guest().promotion.pass_interrupt() {
-            self.give_way_called();
-            self.prepare_samples();
+    pub(crate) fn is_busy(&mut self) -> bool {
+        let counters = self.counters();
+        let traps = counters.sensitive.wrapping_add(counters.cp15);
+        let promotion = &mut self.guest().promotion;
+        let busy = traps.wrapping_sub(promotion.traps) >= BUSY;
+        if busy {
+            promotion.traps = traps;
         }
+        busy
     }
 
     fn prepare_sample(&mut self) {

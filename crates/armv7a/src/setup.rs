@@ -58,7 +58,6 @@ impl Hypervisor {
         let mut pool = header.pools.base.0;
         let mut asid = crate::boot::FIRST_GUEST_ASID;
         let vms = image::table::<image::Vm>(image, header.vms).unwrap_or(&[]);
-        self.view = crate::linear::view();
         for (index, vm) in vms.iter().copied().enumerate().take(MAX_VMS) {
             let guest = &mut self.guests[index];
             let mut linear = Self::linear(&mut self.view);

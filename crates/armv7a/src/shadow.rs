@@ -59,8 +59,16 @@ fn place(pair: u8) -> usize {
     usize::from(pair).min(MAX_PAIRS - 1)
 }
 
+/// The same for a root.
+fn root_place(root: u32) -> usize {
+    (root as usize).min(2 * MAX_PAIRS - 1)
+}
+
 /// First-level entries that are cleared together.
 const PIECE: u32 = 64;
+
+/// A set of such pieces of a table.
+type Pieces = [u32; 2];
 
 /// First-level entry of the window.
 const WINDOW: u32 = window::BASE >> 20;
@@ -196,11 +204,11 @@ pub(crate) struct Shadow {
     /// Megabytes with global mappings in entries of one pair: sections, and pages in tables that
     /// are not shared.
     scattered: [u32; 128],
-    /// By pair: which pieces of [`PIECE`] first-level entries may hold any.
-    touched: [[u32; 2]; MAX_PAIRS],
+    /// By root: which pieces of [`PIECE`] first-level entries may hold any.
+    touched: [Pieces; 2 * MAX_PAIRS],
     /// Pieces in which a kernel view may hold what is not global; what is in the others may be in
     /// every pair.
-    private_pieces: [u32; 2],
+    private_pieces: Pieces,
     /// Pages that are open; see [`Pages`].
     pub(crate) open: [Option<u32>; 4],
     /// How many these are, for the fast paths.
@@ -243,7 +251,7 @@ impl Shadow {
         flushes: 0,
         mixed: false,
         scattered: [0; 128],
-        touched: [[!0; 2]; MAX_PAIRS],
+        touched: [[!0; 2]; 2 * MAX_PAIRS],
         private_pieces: [0; 2],
         open: [None; 4],
         opened: 0,

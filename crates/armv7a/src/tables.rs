@@ -203,9 +203,10 @@ impl Tables {
         self.buckets.get(Self::place(index)).copied().unwrap_or(0)
     }
 
-    /// The bucket of a megabyte: applications begin where kernels do, some GiB lower.
+    /// The bucket of a megabyte: applications begin where kernels do, some GiB lower, and high vectors
+    /// are in the last one.
     const fn place(index: u32) -> usize {
-        ((index ^ index >> 4) & 0xff) as usize
+        ((index ^ index >> 5) & 0xff) as usize
     }
 
     /// Calls `visit` with each shared table of a megabyte.

@@ -174,8 +174,9 @@ pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     }
     hypervisor.stopped_lightly();
     hypervisor.interrupted();
-    if hypervisor.guest().promotion.on {
-        hypervisor.interrupt_samples();
+    if hypervisor.guest().promotion.on && hypervisor.is_busy() {
+        hypervisor.give_way_called();
+        hypervisor.prepare_samples();
     }
     hypervisor.leave_unchanged()
 }
@@ -236,7 +237,9 @@ impl Hypervisor {
 
     /// The guest takes an exception.
     pub(crate) fn inject(&mut self, exception: Exception) {
-        self.counters().reflected += 1;
+        let counters = self.counters();
+        counters.reflected = counters.reflected.wrapping_add(1);
+        let reflected = counters.reflected;
         let guest = self.guest_called();
         guest.promotion.entered = true;
         let from = guest.vcpu.pc;
@@ -244,7 +247,8 @@ impl Hypervisor {
         cp15::clear_exclusive();
         // A vector that faults at its first instruction is entered again and again.
         let vector = guest.vcpu.pc;
-        let again = from == guest.last.vector;
+        let before = core::mem::replace(&mut guest.last.reflected, reflected);
+        let again = from == guest.last.vector && reflected == before.wrapping_add(1);
         guest.last.count = if again { guest.last.count + 1 } else { 0 };
         guest.last.vector = vector;
         if !again {

@@ -1,6 +1,6 @@
 //! What can be said to `entresol`, and the help for it.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Puts several operating systems on one Arm chip, each in a virtual machine.
@@ -32,6 +32,17 @@ pub(crate) enum Command {
     /// Build and run in QEMU, all consoles on this terminal
     #[command(after_help = KEYS)]
     Run(Run),
+    /// Show the consoles of a board that runs, on this terminal
+    ///
+    /// All VMs share the board's serial line. This takes it apart, as `run` does for QEMU.
+    #[command(after_help = KEYS_OF_A_BOARD)]
+    Attach(Attach),
+    /// Order a VM of a board that runs to stop, start, restart, pause or resume
+    ///
+    /// The order goes by the board's serial line, and so does the answer. What VMs say
+    /// meanwhile is not shown.
+    #[command(after_help = ORDERED)]
+    Order(Order),
     /// Run in QEMU and say which instructions of the guests trap, why, and what it costs
     ///
     /// What runs is what `run` would start, watched from outside by a plugin of QEMU: the
@@ -58,10 +69,23 @@ pub(crate) enum Command {
 const KEYS: &str = "\
 On a terminal, what you type goes to one VM; Ctrl-A and a key is a command:
   1 to 9 selects a VM, n the next, 0 the hypervisor, a sends Ctrl-A itself,
-  ? shows help, x ends the machine.
+  s stops the VM, b starts it, r restarts, p pauses, c lets it go on, if the
+  manifest's `console-controls` names it, ? shows help, x ends the machine.
 From a pipe, all input goes to the VM selected by --to.
 
 Exit status: 0 if every VM ended well or you ended the machine; 1 otherwise.";
+
+const KEYS_OF_A_BOARD: &str = "\
+On a terminal, what you type goes to one VM; Ctrl-A and a key is a command:
+  1 to 9 selects a VM, n the next, 0 the hypervisor, a sends Ctrl-A itself,
+  s stops the VM, b starts it, r restarts, p pauses, c lets it go on, if the
+  manifest's `console-controls` names it, ? shows help, x leaves.
+From a pipe, all input goes to the VM selected by --to.
+
+Exit status: 0 if you left or --until was said; 1 otherwise.";
+
+const ORDERED: &str = "\
+Exit status: 0 if the hypervisor carried it out; 1 if it refused or did not answer.";
 
 const SYMBOLS: &str = "\
 Functions are named by each VM's image, if it is an ELF file with symbols or a raw
@@ -127,29 +151,93 @@ pub(crate) struct New {
     pub(crate) image: String,
 }
 
+/// The serial line of a board.
+#[derive(Debug, Args)]
+pub(crate) struct Line {
+    /// The board's serial line: a terminal device, a socket's path, or HOST:PORT
+    #[arg(value_name = "LINE")]
+    pub(crate) name: String,
+    /// Bits per second of a terminal device
+    #[arg(long, value_name = "SPEED", default_value = "115200")]
+    pub(crate) speed: u32,
+}
+
+/// Arguments of `attach`.
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    #[command(flatten)]
+    pub(crate) line: Line,
+    /// The manifest, for the names of the VMs
+    #[arg(value_name = "SYSTEM.toml")]
+    pub(crate) manifest: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+}
+
+/// Arguments of `order`.
+#[derive(Debug, Args)]
+pub(crate) struct Order {
+    #[command(flatten)]
+    pub(crate) line: Line,
+    /// The manifest
+    #[arg(value_name = "SYSTEM.toml")]
+    pub(crate) manifest: PathBuf,
+    /// The VM's name
+    #[arg(value_name = "VM")]
+    pub(crate) vm: String,
+    /// What it is to do
+    #[arg(value_name = "ORDER", value_enum)]
+    pub(crate) order: What,
+    /// Wait so many seconds for the answer
+    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    pub(crate) timeout: u64,
+}
+
+/// What a VM can be ordered.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum What {
+    /// Start from its image, if it is off
+    Start,
+    /// End its run
+    Stop,
+    /// End its run if there is one, and start
+    Restart,
+    /// Do not run until another order comes
+    Pause,
+    /// Go on
+    Resume,
+}
+
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) system: System,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+    /// Pass a further argument to QEMU; may be repeated
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub(crate) qemu: Vec<String>,
+}
+
+/// How to talk with the VMs.
+#[derive(Debug, Args)]
+pub(crate) struct Talk {
     /// The VM that gets the keyboard first [default: the first]
     #[arg(long, value_name = "VM")]
     pub(crate) to: Option<String>,
     /// Hold input back until that VM has said this
     #[arg(long, value_name = "TEXT")]
     pub(crate) input_after: Option<String>,
-    /// End the machine, with exit status 0, when that VM has said this
+    /// End, with exit status 0, when that VM has said this
     #[arg(long, value_name = "TEXT")]
     pub(crate) until: Option<String>,
-    /// End the machine after this many seconds, with exit status 1
+    /// End after this many seconds, with exit status 1
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
     /// Also write the consoles here, line by line
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
-    /// Pass a further argument to QEMU; may be repeated
-    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
-    pub(crate) qemu: Vec<String>,
 }
 
 /// Arguments of `profile`.

@@ -1,9 +1,12 @@
 //! What the commands do: each calls the crate that knows how, and prints.
 
-use crate::arguments::{Build, Check, Inspect, New, Run, System};
+use crate::arguments::{Attach, Build, Check, Inspect, New, Order, Run, System, Talk, What};
 use crate::inspect::Inspection;
 use entresol_image::{Hypervisor, Image, hypervisor};
-use entresol_run::{Ended, Qemu, interactive};
+use entresol_run::{
+    Ended, MAX_VMS, Qemu, control,
+    interactive::{self, Answer},
+};
 use entresol_system::{
     self as system, Problem, Problems, Report, code, manifest::Format, schedule::Schedule, template,
 };
@@ -167,22 +170,86 @@ pub(crate) fn new(arguments: &New) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+fn names(system: &system::System) -> Vec<String> {
+    system.vms.iter().map(|vm| vm.name.clone()).collect()
+}
+
+/// The index of the VM of this name.
+fn index_of(name: &str, names: &[String]) -> Result<usize, Problem> {
+    names.iter().position(|vm| vm == name).ok_or_else(|| {
+        Problem::new("run::unknown-vm", format!("no VM is called `{name}`"))
+            .help(format!("the VMs are: {}", names.join(", ")))
+    })
+}
+
+fn options(names: Vec<String>, talk: &Talk) -> Result<interactive::Options, Failure> {
+    let keyboard = talk.to.as_deref().map_or(Ok(0), |name| index_of(name, &names))?;
+    let log = match &talk.log {
+        None => None,
+        Some(path) => Some(File::create(path).map_err(|error| unwritable(path, error))?),
+    };
+    Ok(interactive::Options {
+        names,
+        keyboard,
+        input_after: talk.input_after.clone(),
+        until: talk.until.clone(),
+        limit: talk.timeout.map(Duration::from_secs),
+        log,
+    })
+}
+
+/// `entresol attach`.
+pub(crate) fn attach(arguments: &Attach) -> Outcome {
+    let names = match &arguments.manifest {
+        Some(manifest) => names(&system::load(manifest, None)?),
+        None => (1..=MAX_VMS).map(|number| format!("vm {number}")).collect(),
+    };
+    let options = options(names, &arguments.talk)?;
+    let ended = interactive::attach(&arguments.line.name, arguments.line.speed, options)?;
+    Ok(match ended {
+        Ended::Exit(_) | Ended::Quit => ExitCode::SUCCESS,
+        Ended::TimeLimit => complain("the time limit passed"),
+        Ended::Killed => complain("the serial line ended"),
+    })
+}
+
+/// `entresol order`.
+pub(crate) fn order(arguments: &Order) -> Outcome {
+    let names = names(&system::load(&arguments.manifest, None)?);
+    let vm = index_of(&arguments.vm, &names)?;
+    let order = match arguments.order {
+        What::Start => control::START,
+        What::Stop => control::STOP,
+        What::Restart => control::RESTART,
+        What::Pause => control::PAUSE,
+        What::Resume => control::RESUME,
+    };
+    let order = entresol_run::Order { vm: low(vm), order: low(order) };
+    let limit = Duration::from_secs(arguments.timeout);
+    let (line, vm) = (&arguments.line, &arguments.vm);
+    let problem = match interactive::order(&line.name, line.speed, order, limit)? {
+        Answer::Done => return Ok(ExitCode::SUCCESS),
+        Answer::Refused => Problem::new(
+            "order::refused",
+            format!("{vm} takes no orders from the console"),
+        )
+        .help(format!("add `console-controls = [\"{vm}\"]` to the manifest of the running system")),
+        Answer::None => Problem::new("order::no-answer", format!("no answer on {}", line.name))
+            .help("is it the serial line that the hypervisor has, at its speed (--speed)?"),
+    };
+    Err(problem.into())
+}
+
+/// What is known to fit a byte.
+fn low(number: impl TryInto<u8>) -> u8 {
+    number.try_into().unwrap_or(u8::MAX)
+}
+
 /// `entresol run`.
 pub(crate) fn run(arguments: &Run) -> Outcome {
     let (system, image) = make(&arguments.system)?;
     let qemu = qemu(&system, &arguments.qemu)?;
-    let names: Vec<String> = system.vms.iter().map(|vm| vm.name.clone()).collect();
-    let keyboard = match &arguments.to {
-        None => 0,
-        Some(name) => names.iter().position(|vm| vm == name).ok_or_else(|| {
-            Problem::new("run::unknown-vm", format!("no VM is called `{name}`"))
-                .help(format!("the VMs are: {}", names.join(", ")))
-        })?,
-    };
-    let log = match &arguments.log {
-        None => None,
-        Some(path) => Some(File::create(path).map_err(|error| unwritable(path, error))?),
-    };
+    let options = options(names(&system), &arguments.talk)?;
     let temporary = std::env::temp_dir();
     let place = |error| unwritable(&temporary, error);
     let mut file = tempfile::Builder::new()
@@ -191,14 +258,6 @@ pub(crate) fn run(arguments: &Run) -> Outcome {
         .tempfile_in(&temporary)
         .map_err(place)?;
     file.write_all(&image.to_elf()?).map_err(place)?;
-    let options = interactive::Options {
-        names,
-        keyboard,
-        input_after: arguments.input_after.clone(),
-        until: arguments.until.clone(),
-        limit: arguments.timeout.map(Duration::from_secs),
-        log,
-    };
     let ended = interactive::run(&qemu, file.path(), options)?;
     Ok(match ended {
         Ended::Exit(0) | Ended::Quit => ExitCode::SUCCESS,

@@ -28,6 +28,8 @@ fn main() -> ExitCode {
         Command::Check(check) => commands::check(&check),
         Command::Build(build) => commands::build(&build),
         Command::Run(run) => commands::run(&run),
+        Command::Attach(attach) => commands::attach(&attach),
+        Command::Order(order) => commands::order(&order),
         Command::Profile(arguments) => profile::profile(&arguments),
         Command::Inspect(inspect) => commands::inspect(&inspect),
         Command::Rewrite(arguments) => rewrite::rewrite(&arguments),

@@ -6,8 +6,8 @@
 //! the end of a text line or of [`TURN`] bytes, so that lines stay whole and a flood
 //! delays the others by one turn each.
 //!
-//! Nothing here loops longer than [`BURST`] bytes sent or [`RECEIVED`] received: what the line does not take now goes
-//! with the next call ([`Console::pump`]).
+//! Nothing here loops longer than its caller says: what the line does not take now goes with the next
+//! call ([`Console::pump`]).
 //!
 //! The framing is [`entresol_abi::console`]'s.
 
@@ -24,12 +24,11 @@ pub const OUTPUT: usize = 512;
 pub const INPUT: usize = 64;
 /// Most bytes of a channel before the line goes to the next one.
 pub const TURN: u32 = 96;
-/// Most bytes sent by one call: it is done with interrupts masked, and the line's next interrupt
-/// goes on.
+/// Most bytes sent or received in one go: it is done with interrupts masked.
 pub const BURST: u32 = 4;
-/// Most bytes received by one call: more than a line's FIFO holds, because what stays in it
+/// Goes in which what has arrived is received: more than a line's FIFO holds, because what stays in it
 /// interrupts no more.
-pub const RECEIVED: u32 = 64;
+pub const GOES: u32 = 16;
 
 /// A serial line, never waited for.
 pub trait Serial {
@@ -215,17 +214,17 @@ impl Console {
         self.framed.is_some() || self.waiting != 0
     }
 
-    /// Takes what has arrived, up to [`RECEIVED`] bytes, to be fetched by [`Console::get`]. Returns
-    /// whether that was anything.
-    pub fn receive(&mut self, serial: &mut impl Serial) -> bool {
-        for nth in 0..RECEIVED {
-            let Some(byte) = serial.get() else { return nth != 0 };
+    /// Takes what has arrived, up to so many bytes, to be fetched by [`Console::get`]. Returns how many
+    /// it took.
+    pub fn receive(&mut self, serial: &mut impl Serial, bytes: u32) -> u32 {
+        for taken in 0..bytes {
+            let Some(byte) = serial.get() else { return taken };
             let Some((channel, byte)) = self.demultiplexer.push(byte) else { continue };
             if let Some(ring) = self.input.get_mut(usize::from(channel.0)) {
                 ring.push(byte);
             }
         }
-        true
+        bytes
     }
 
     /// The next byte for a channel.

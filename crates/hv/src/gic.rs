@@ -64,14 +64,20 @@ pub struct Gic {
     best: u32,
     /// Its bit, and that of its priority, if it is [`quick`] to acknowledge; else 0.
     quick: [u32; 2],
+    /// The line that last asserted an input when nothing was active or deliverable, in
+    /// [`first`](Self::first)'s form, and these two then; [`NOTHING`] if what decides that may have changed.
+    usual: u32,
+    usual_inputs: u32,
+    usual_priority: u32,
     interface: Interface,
     distributor: Distributor,
 }
 
 /// In [`Gic::first`]: no interrupt is deliverable.
 const NOTHING: u32 = u32::MAX;
-/// Where the level is in [`Gic::first`].
+/// Where the level is in [`Gic::first`], behind the interrupt.
 const LEVEL: u32 = 8;
+const LINE_MASK: u32 = (1 << LEVEL) - 1;
 
 impl Gic {
     /// The IRQ input in [`Gic::inputs`], at the place of CPSR.I.
@@ -100,6 +106,9 @@ impl Gic {
             first: NOTHING,
             best: SPURIOUS,
             quick: [0; 2],
+            usual: NOTHING,
+            usual_inputs: 0,
+            usual_priority: 0,
             inputs: 0,
         }
     }
@@ -162,13 +171,23 @@ impl Gic {
         }
     }
 
-    /// Raises a line whose number is known: shorter than to ask for it.
-    #[inline(never)]
+    /// Raises the line of a private interrupt, as [`set_line`](Self::set_line) does: a short way if it
+    /// leads to what it led to before.
+    #[inline]
     pub fn raise_line<const LINE: u32>(&mut self) {
-        self.raise(LINE);
+        let bit = 1 << (LINE % 32);
+        let same = self.usual & LINE_MASK == LINE
+            && self.first == NOTHING
+            && self.interface.active == [0; 2]
+            && self.distributor.raise_quickly(bit);
+        if !same {
+            return self.raise(LINE);
+        }
+        (self.inputs, self.first, self.best) = (self.usual_inputs, self.usual, LINE);
+        self.quick = [bit, self.usual_priority];
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn raise(&mut self, irq: u32) {
         if !self.distributor.set_line(irq, true) {
             return;
@@ -177,8 +196,13 @@ impl Gic {
         if self.distributor.is_deliverable(irq) {
             let rank = self.distributor.level(irq) << LEVEL | irq;
             if rank < self.first {
+                let alone = self.first == NOTHING && self.interface.active == [0; 2];
                 self.first = rank;
                 self.assert_first();
+                if alone && self.best == irq && self.quick[0] != 0 {
+                    self.usual = rank;
+                    (self.usual_inputs, self.usual_priority) = (self.inputs, self.quick[1]);
+                }
             } else {
                 self.quick[0] = 0;
             }
@@ -324,6 +348,7 @@ impl Gic {
     fn settle_groups(&mut self) {
         let groups = self.distributor.enabled_groups() & self.interface.enabled_groups();
         self.distributor.forward(groups);
+        self.usual = NOTHING;
         self.settle();
     }
 
@@ -342,7 +367,7 @@ impl Gic {
         if self.first == NOTHING {
             return;
         }
-        let (level, irq) = (self.first >> LEVEL, self.first & ((1 << LEVEL) - 1));
+        let (level, irq) = (self.first >> LEVEL, self.first & LINE_MASK);
         let group_one = self.distributor.group_one(irq);
         if self.interface.accepts(level, group_one) {
             self.best = irq;

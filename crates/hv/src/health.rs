@@ -194,7 +194,7 @@ impl Report<'_> {
         say(out, "vm \"%\" %: ", &[Text(self.vm), Text(action)]);
         match self.end {
             End::Off => say(out, "it turned itself off", &[]),
-            End::Ordered { .. } => say(out, "another vm ordered it", &[]),
+            End::Ordered { .. } => say(out, "it was ordered", &[]),
             End::Reset => say(out, "it asked for a reset", &[]),
             End::Exit(0) => say(out, "it ended well", &[]),
             End::Exit(status) => {

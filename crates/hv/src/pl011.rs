@@ -103,6 +103,8 @@ pub struct Pl011 {
     mask: u32,
     raw: u32,
     dma: u32,
+    /// `UARTFR`, which follows from the FIFOs.
+    flags: u32,
 }
 
 impl Pl011 {
@@ -122,8 +124,12 @@ impl Pl011 {
             mask: 0,
             raw: 0,
             dma: 0,
+            flags: flags::RECEIVE_EMPTY | flags::TRANSMIT_EMPTY,
         }
     }
+
+    /// Where `UARTFR` is kept, which the entry code reads by itself.
+    pub const FLAGS: usize = core::mem::offset_of!(Self, flags);
 
     /// Resets everything; bytes in the FIFOs are lost.
     pub fn reset(&mut self) {
@@ -136,6 +142,7 @@ impl Pl011 {
         if accepted {
             self.raw |= interrupts::RECEIVE;
         }
+        self.settle();
         accepted
     }
 
@@ -146,6 +153,7 @@ impl Pl011 {
         if byte.is_some() && self.transmit.len <= self.transmit_trigger() {
             self.raw |= interrupts::TRANSMIT;
         }
+        self.settle();
         byte
     }
 
@@ -180,7 +188,9 @@ impl Pl011 {
         }
     }
 
-    const fn flags(&self) -> u32 {
+    /// Works out `UARTFR`.
+    #[inline(never)]
+    const fn settle(&mut self) {
         let receive = match self.receive.len {
             0 => flags::RECEIVE_EMPTY,
             len if len >= self.depth() => flags::RECEIVE_FULL,
@@ -191,7 +201,7 @@ impl Pl011 {
             len if len >= self.depth() => flags::TRANSMIT_FULL | flags::BUSY,
             _ => flags::BUSY,
         };
-        receive | transmit
+        self.flags = receive | transmit;
     }
 
     fn receive(&mut self) -> u32 {
@@ -201,6 +211,7 @@ impl Pl011 {
         if self.receive.len == 0 {
             self.raw &= !interrupts::RECEIVE;
         }
+        self.settle();
         u32::from(self.last)
     }
 
@@ -209,6 +220,7 @@ impl Pl011 {
         if self.transmit.len > self.transmit_trigger() {
             self.raw &= !interrupts::TRANSMIT;
         }
+        self.settle();
     }
 
     fn set_line_control(&mut self, value: u32) {
@@ -217,6 +229,7 @@ impl Pl011 {
             self.raw &= !interrupts::RECEIVE;
         }
         self.line_control = value & 0xff;
+        self.settle();
     }
 }
 
@@ -231,7 +244,7 @@ impl Device for Pl011 {
         let lanes = Lanes::new(offset, width);
         let word = match lanes.register {
             DR => self.receive(),
-            FR => self.flags(),
+            FR => self.flags,
             ILPR => self.low_power,
             IBRD => self.integer_baud,
             FBRD => self.fraction_baud,

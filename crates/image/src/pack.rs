@@ -233,6 +233,7 @@ fn describe(
             | flag(vm.uart, abi::flags::UART)
             | flag(vm.rtc, abi::flags::RTC)
             | flag(vm.watchdog, abi::flags::WATCHDOG)
+            | flag(vm.is_ordered, abi::flags::ORDERED)
             | flag(vm.is_backup, abi::flags::BACKUP)
             | vm.rewrite.flags()
             | vm.protection.flags()

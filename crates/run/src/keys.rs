@@ -4,7 +4,10 @@
 //! Ctrl-A introduces a command, as in QEMU and screen. Control-C and its like belong
 //! to the guests.
 
-use entresol_abi::console::Channel;
+use entresol_abi::{
+    console::{Channel, Order},
+    control,
+};
 
 /// Introduces a command.
 const COMMAND: u8 = 0x01;
@@ -14,15 +17,19 @@ pub const HELP: &str = "\
 Ctrl-A 1 to 9  the keyboard goes to that VM
 Ctrl-A n       the keyboard goes to the next VM
 Ctrl-A 0       the keyboard goes to the hypervisor
+Ctrl-A s       stop that VM; b starts it, r restarts, p pauses, c lets it go on, if the
+               manifest's `console-controls` names it
 Ctrl-A a       send Ctrl-A itself
 Ctrl-A ?       this help
-Ctrl-A x       end the machine";
+Ctrl-A x       end";
 
 /// What a typed byte means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Goes to this channel.
     Send(Channel, u8),
+    /// The VM of this index is given one of [`control`]'s orders.
+    Order(Order),
     /// This channel was selected.
     Selected(Channel),
     /// There is no such VM.
@@ -73,11 +80,22 @@ impl Keys {
         match byte {
             b'0'..=b'9' => Some(self.select(Channel(byte - b'0'))),
             b'n' => Some(self.select(Channel(self.selected.0 % self.last.max(1) + 1))),
+            b'b' => self.order(control::START),
+            b's' => self.order(control::STOP),
+            b'r' => self.order(control::RESTART),
+            b'p' => self.order(control::PAUSE),
+            b'c' => self.order(control::RESUME),
             b'x' => Some(Action::Quit),
             b'?' | b'h' => Some(Action::Help),
             b'a' | COMMAND => Some(Action::Send(self.selected, COMMAND)),
             _ => None,
         }
+    }
+
+    /// An order for the selected VM; the hypervisor takes none.
+    fn order(&self, order: u32) -> Option<Action> {
+        let vm = self.selected.0.checked_sub(1)?;
+        Some(Action::Order(Order { vm, order: u8::try_from(order).ok()? }))
     }
 
     fn select(&mut self, channel: Channel) -> Action {
@@ -115,6 +133,17 @@ mod tests {
             ]
         );
         assert_eq!(type_in(&mut keys, b"\x01?\x01x"), [Action::Help, Action::Quit]);
+    }
+
+    #[test]
+    fn orders_are_for_the_selected_vm() {
+        let order =
+            |order: u32| Action::Order(Order { vm: 1, order: u8::try_from(order).unwrap() });
+        let mut keys = Keys::new(Channel(2), 3, true);
+        let orders =
+            [control::STOP, control::START, control::RESTART, control::PAUSE, control::RESUME];
+        assert_eq!(type_in(&mut keys, b"\x01s\x01b\x01r\x01p\x01c"), orders.map(order));
+        assert_eq!(type_in(&mut keys, b"\x010\x01s"), [Action::Selected(Channel(0))]);
     }
 
     #[test]

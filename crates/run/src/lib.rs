@@ -2,10 +2,11 @@
 //!
 //! - [`qemu`]: the command line for a machine.
 //! - [`process`]: one running QEMU; ended when dropped.
+//! - [`line`]: the serial line of a machine that runs already.
 //! - [`session`]: for tests: expect, send, wait.
 //! - [`consoles`]: the output of all VMs on one terminal, line by line.
 //! - [`keys`]: which VM the keyboard goes to.
-//! - [`interactive`]: `entresol run`.
+//! - [`interactive`]: `entresol run`, `attach` and `order`.
 //! - [`instrument`]: a machine watched from outside, for `entresol profile`.
 //!
 //! # Time
@@ -21,12 +22,17 @@ pub mod consoles;
 pub mod instrument;
 pub mod interactive;
 pub mod keys;
+pub mod line;
 pub mod process;
 pub mod qemu;
 pub mod session;
 mod terminal;
 
-pub use entresol_abi::console::Channel;
+pub use entresol_abi::{
+    console::{Channel, Order},
+    control,
+    image::MAX_VMS,
+};
 pub use process::{Ended, Error, Process};
 pub use qemu::Qemu;
 pub use session::Session;

@@ -1,7 +1,7 @@
 //! One running QEMU, from start to end.
 //!
 //! Three threads stand between the pipes and the owner: one collects what the
-//! machine's UART says, one what QEMU says on standard error, one writes input, so
+//! machine's UART says, one what QEMU says on standard error, one writes input ([`Line`]), so
 //! that neither side can block the other. Everything arrives as [`Event`]s on one
 //! channel, which the owner may share with sources of its own.
 //!
@@ -11,7 +11,7 @@
 //! 2. Only that child is killed, by SIGKILL in the end, because QEMU has ignored SIGTERM while
 //!    idle under `sleep=off`. A plugin reports at the end only if SIGTERM came first.
 
-use crate::qemu::Qemu;
+use crate::{line::Line, qemu::Qemu};
 use miette::Diagnostic;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::{
@@ -19,10 +19,10 @@ use signal_hook::{
     iterator::Signals,
 };
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read},
     path::Path,
     process::{Child, ExitStatus},
-    sync::mpsc::{self, Sender},
+    sync::mpsc::Sender,
     thread,
     time::{Duration, Instant},
 };
@@ -40,6 +40,20 @@ pub enum Error {
     NoQemu {
         /// The program.
         binary: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The serial line cannot be used.
+    #[error("cannot use the serial line {name}: {error}")]
+    #[diagnostic(
+        code(run::no_line),
+        help(
+            "name a terminal device such as /dev/ttyUSB0 that no other program uses, a socket's path, or HOST:PORT"
+        )
+    )]
+    NoLine {
+        /// As it was named.
+        name: String,
         /// Why not.
         error: io::Error,
     },
@@ -81,7 +95,7 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    input: Sender<Vec<u8>>,
+    line: Line,
 }
 
 impl Process {
@@ -95,17 +109,10 @@ impl Process {
             .command(image)
             .spawn()
             .map_err(|error| Error::NoQemu { binary: qemu.binary.clone(), error })?;
-        let (input, typed) = mpsc::channel::<Vec<u8>>();
-        if let Some(mut stdin) = child.stdin.take() {
-            thread::spawn(move || {
-                for bytes in typed {
-                    // A machine that ended takes no more input.
-                    if stdin.write_all(&bytes).and_then(|()| stdin.flush()).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
+        let line = match child.stdin.take() {
+            Some(stdin) => Line::to(stdin),
+            None => Line::to(io::sink()),
+        };
         if let Some(stdout) = child.stdout.take() {
             let events = events.clone();
             thread::spawn(move || {
@@ -117,13 +124,13 @@ impl Process {
             let events = events.clone();
             thread::spawn(move || forward(stderr, &events, Event::Complaint));
         }
-        Ok(Self { child, input })
+        Ok(Self { child, line })
     }
 
-    /// Sends bytes to the machine's UART; never blocks.
-    pub fn send(&self, bytes: Vec<u8>) {
-        // The writer is gone only when the machine is: input is then of no use.
-        self.input.send(bytes).ok();
+    /// The machine's UART.
+    #[must_use]
+    pub const fn line(&self) -> &Line {
+        &self.line
     }
 
     /// How it ended, if it did.

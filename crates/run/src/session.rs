@@ -134,7 +134,7 @@ impl Session {
             framed.as_slice().to_vec()
         });
         let framed = framed.collect();
-        self.process.send(framed);
+        self.process.line().send(framed);
     }
 
     /// Waits until `channel` says `text`, from behind the last text expected there.

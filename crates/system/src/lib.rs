@@ -161,6 +161,8 @@ pub struct Vm {
     pub passthrough: Vec<Passthrough>,
     /// Memory it shares with others.
     pub shared: Vec<View>,
+    /// Whether the console may give it orders.
+    pub is_ordered: bool,
     /// Whom it controls: bit *n* for the VM with index *n*.
     pub controls: u32,
     /// The interrupt that tells of their ends, 0 for none.

@@ -23,6 +23,9 @@ pub struct Manifest {
     /// Memory that several VMs see.
     #[serde(default)]
     pub shared: Vec<Spanned<Shared>>,
+    /// Names of the VMs that the console may give orders.
+    #[serde(default)]
+    pub console_controls: Vec<Spanned<String>>,
 }
 
 /// Memory that several VMs see.

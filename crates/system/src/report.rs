@@ -83,6 +83,8 @@ pub struct VmReport {
     pub shadow_tables: u32,
     /// Replaced instructions at once.
     pub sites: u32,
+    /// Whether the console may give it orders.
+    pub ordered: bool,
     /// What follows when something befalls it.
     pub health: Health,
 }
@@ -265,6 +267,7 @@ impl VmReport {
             view_pairs: vm.pools.view_pairs,
             shadow_tables: vm.pools.shadow_tables,
             sites: vm.pools.sites,
+            ordered: vm.is_ordered,
             health: Health::new(vm, &system.vms),
         }
     }
@@ -312,6 +315,9 @@ impl fmt::Display for Report {
                 vm.shadow_tables,
                 vm.sites
             )?;
+            if vm.ordered {
+                writeln!(f, "  takes orders from the console")?;
+            }
             if !vm.health.is_trivial() {
                 write!(f, "{}", vm.health)?;
             }

@@ -293,6 +293,7 @@ impl Checks<'_> {
             device_tree_additions: additions,
             passthrough,
             shared: Vec::new(),
+            is_ordered: false,
             controls: 0,
             control_irq: 0,
             partner: None,

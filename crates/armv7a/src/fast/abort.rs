@@ -1,8 +1,8 @@
 //! Aborts of a guest: whose business they are.
 //!
 //! Budget `abort.reflect`. Only the guest's own tables say: they are walked here, for the
-//! two forms that kernels use (sections that are not there, small pages that are not there or
-//! not permitted). What they forbid an application is its kernel's business; what they permit,
+//! forms that kernels use (sections that are not there, small pages that are not there or
+//! not permitted, a kernel's sections). What they forbid an application is its kernel's business; what they permit,
 //! to an application or to a kernel's load or store, is [`fill`]'s. Anything else is the handler's.
 
 use super::device::Devices;
@@ -11,11 +11,10 @@ use super::interface::interface;
 use super::{
     APPLICATION, BANK_ABORT, BANK_USER, BANKS, COUNTERS, DFAR, DFSR, DOMAINS, ENFORCED, ENTER,
     FAST, IFSR, JOINT, KERNEL, LAST, OPENED, REFLECTED, SAVED, SHARED, SLOW, SP_LR, SPSR, STATUS,
-    THREAD_READ_ONLY, TTBR0, USER, VIEW, count, resume,
+    THREAD_READ_ONLY, TTBR0, USER, count, resume,
 };
 use crate::entry;
-use crate::guest::{Guest, LastException};
-use crate::hypervisor::CORE;
+use crate::guest::Guest;
 use crate::maintenance::{switch_text, switch_to_return_text};
 use crate::shadow::{self, Shadow};
 use core::arch::naked_asm;
@@ -23,7 +22,7 @@ use core::mem::offset_of;
 use entresol_rewrite::stub::shared;
 use entresol_vcpu::psr;
 
-/// A vector for aborts: 84 instructions from vector to vector for a section that is not there, 95
+/// A vector for aborts: 80 instructions from vector to vector for a section that is not there, 91
 /// for a page.
 ///
 /// (1.) A guest's; save; 2. an application's, usual, and of a kind that tables
@@ -34,7 +33,7 @@ macro_rules! reflected {
         $name:ident, $slow:path, $vector:literal, $back:literal, $fsr:expr, $shared:expr,
         save $save:literal, fault $fault:literal, keep $keep:literal, domain $domain:literal,
         permitted $permitted:literal, kernel $kernel:literal, forbidden $forbidden:literal,
-        other $other:literal, view $view:literal, fills $fills:expr, kernels $kernels:literal, $($operand:tt)*
+        other $other:literal, section $section:literal, view $view:literal, fills $fills:expr, kernels $kernels:literal, $($operand:tt)*
     ) => {
         #[unsafe(naked)]
         #[instruction_set(arm::a32)]
@@ -86,8 +85,6 @@ macro_rules! reflected {
                 "str r9, [r3, #{SHARED_FAULT}]",
                 "str r10, [r3, #{SHARED_FAULT} + 4]",
                 // 7.
-                "ldr r8, ={core} + {VIEW}",
-                "stmia r8, {{r5, r6}}",
                 switch_to_return_text!("r5", "r6", "r7"),
                 "ldr r8, [sp, #{ENTER}]",
                 "mcr p15, 0, r8, c3, c0, 0",    // DACR
@@ -105,15 +102,13 @@ macro_rules! reflected {
                 "ldr r8, ={IT_T_E}",
                 "bic r1, r1, r8",
                 "msr spsr_cxsf, r1",
-                "mov r5, #0",
-                "str r5, [sp, #{LAST_COUNT}]",
                 "clrex",
                 "add lr, r4, #{VECTOR}",
                 count!("REFLECTED"),
                 resume!(),
                 // 5. A page table in the guest's memory, else the handler finds out.
                 "5: cmp r11, #1",
-                "bne 8f",
+                $section,
                 "mov r12, r8",
                 "ubfx r11, r8, #5, #4",         // domain
                 $domain,
@@ -129,7 +124,7 @@ macro_rules! reflected {
                 "beq 6b",
                 "tst r8, #2",                   // a large page
                 "beq 8f",
-                "tst r2, #0xf",
+                "21: tst r2, #0xf",
                 "ldreq r0, [sp, #{FAST} + {OPENED}]",
                 "ldrne r0, [sp, #{SHARED}]",
                 "ldrne r0, [r0, #{DOMAINS}]",   // the guest's word: another is enforced
@@ -164,7 +159,6 @@ macro_rules! reflected {
                 FAR = const $fsr + DFAR - DFSR,
                 BACK = const $back,
                 VECTOR = const $vector,
-                VIEW = const VIEW,
                 ENTER = const ENTER,
                 WINDOW = const entresol_abi::window::BASE >> 20,
                 SP_LR = const SP_LR,
@@ -173,14 +167,12 @@ macro_rules! reflected {
                 SAVED = const SAVED,
                 SHARED_FAULT = const $shared,
                 IT_T_E = const psr::IT | psr::T | psr::E,
-                LAST_COUNT = const LAST + offset_of!(LastException, count),
                 SLOW = const SLOW,
                 SHARED = const SHARED,
                 COUNTERS = const COUNTERS,
                 REFLECTED = const REFLECTED,
                 APPLICATION = const APPLICATION,
                 FILLS = const $fills,
-                core = sym CORE,
                 fill = sym fill,
                 slow = sym $slow,
                 $($operand)*
@@ -213,13 +205,15 @@ reflected!(
         bne {own}",
     other "tst r2, #0xf
         bne 5f",
+    section "bne 20f",
     view "tst r2, #0xf
         ldrdne r4, r5, [r12, #{KERNEL}]",
     fills fill::APPLICATION,
-    // A kernel's, for an entry that is not there: not on a page of a device that it used lately.
+    // A kernel's, for an entry that is not there or permits too little: not on a page of a device that it used lately.
     kernels "9: movw r11, #0x40d
         and r11, r11, r9
         cmp r11, #0x5                   @ translation
+        cmpne r11, #0xd                 @ permission
         bne {open}
         lsls r11, r3, #1                @ all but JOINT
         bne {slow}
@@ -238,10 +232,31 @@ reflected!(
         lsrs r11, r11, #12
         beq {device}
         b 3b
-        5: movw r4, #{KERNELS} & 0xffff
+        5: tst r9, #0x800
+        tstne r8, #0x200                @ AP[2]: nobody may store
+        bne 7b
+        movw r4, #{KERNELS} & 0xffff
         movt r4, #{KERNELS} >> 16
         add r11, sp, #{FAST} + {KERNEL}
-        b {fill}",
+        b {fill}
+        20: cmp r11, #2                 @ a section of a kernel's, as the page of it
+        bne 8b
+        tst r2, #0xf
+        beq 8b
+        tst r8, #0x48000                @ a supersection, AP[2]
+        bne 8b
+        mov r12, r8
+        ubfx r11, r8, #5, #4
+        lsr r8, r8, #6
+        and r8, r8, #0xa30              @ nG, AP
+        orr r8, r8, #2
+        tst r12, #0x10                  @ XN
+        orrne r8, r8, #1
+        ubfx r0, r10, #12, #8
+        orr r8, r8, r0, lsl #12
+        lsr r0, r12, #20
+        orr r8, r8, r0, lsl #20
+        b 21b",
     DEVICES = const offset_of!(Guest, devices) + Devices::FIRST,
     KERNEL = const KERNEL,
     KERNELS = const fill::KERNEL,
@@ -264,6 +279,7 @@ reflected!(
     kernel "bne {slow}",
     forbidden "",
     other "",
+    section "bne 8f",
     view "",
     fills fill::APPLICATION | fill::FETCH,
     kernels "",

@@ -6,11 +6,9 @@
 
 use super::{
     APPLICATION, BANK_SUPERVISOR, BANKS, COUNTERS, DOMAINS, ENFORCED, FAST, JOINT, LR, PENDING,
-    SAVED, SENSITIVE, SHARED, SLOW, SP_LR, SPSR, STATUS, THREAD_READ_ONLY, USER, VIEW, count,
-    resume,
+    SAVED, SENSITIVE, SHARED, SLOW, SP_LR, SPSR, STATUS, THREAD_READ_ONLY, USER, count, resume,
 };
 use crate::entry;
-use crate::hypervisor::CORE;
 use crate::maintenance::switch_to_return_text;
 use core::arch::naked_asm;
 use entresol_isa::hot::{MOVS_PC_LR, SUBS_PC_LR};
@@ -20,7 +18,7 @@ use entresol_vcpu::psr;
 pub(super) const TO_A32: u32 = psr::REAL & !(psr::IT | psr::T) | psr::MODE;
 const TO_T32: u32 = psr::REAL | psr::MODE;
 
-/// Trap words of p8. 60 instructions from `movs pc, lr` to the application, the vector's
+/// Trap words of p8. 58 instructions from `movs pc, lr` to the application, the vector's
 /// branch and [`undefined`](super::instruction::undefined) included.
 ///
 /// (1.) Where to: `r3`; 2. from Supervisor mode to User mode with nothing masked, which is the new
@@ -56,8 +54,6 @@ pub(super) unsafe extern "C" fn exception_return() {
         "orrseq r12, r12, r8",
         "bne 9f",
         // 4.
-        "ldr r12, ={core} + {VIEW}",
-        "strd r0, r1, [r12]",
         switch_to_return_text!("r0", "r1", "r12"),
         // 5. The return aligns the address.
         "3: mcr p15, 0, r5, c3, c0, 0", // DACR
@@ -110,13 +106,11 @@ pub(super) unsafe extern "C" fn exception_return() {
         SP_LR = const SP_LR,
         STATUS = const STATUS,
         APPLICATION = const APPLICATION,
-        VIEW = const VIEW,
         SLOW = const SLOW,
         JOINT = const JOINT,
         DOMAINS = const DOMAINS,
         ENFORCED = const ENFORCED,
         SENSITIVE = const SENSITIVE,
-        core = sym CORE,
         between = sym between_modes,
         slow = sym entry::undefined_saved,
     )

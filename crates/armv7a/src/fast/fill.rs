@@ -45,7 +45,7 @@ const SHADOW: usize = offset_of!(Guest, shadow);
 
 /// Fills the entry for the access that aborted, and restarts it. In the linear view, the registers
 /// saved; `r3` and `r7` are where the guest's memory lies and its length, `r4` for whom, `r8` the
-/// guest's second-level descriptor of a small page, `r9` DFSR (0 for a fetch), `r10` the address,
+/// guest's second-level descriptor of a small page (or what it would be in a section), `r9` DFSR (0 for a fetch), `r10` the address,
 /// `r11` points to the view, `r12` is the guest's first-level descriptor.
 ///
 /// (1.) The entry's address in `r6`, in a table; it is empty; 2. the table's record says that it was
@@ -212,6 +212,7 @@ unsafe extern "C" fn link() {
         "tstne r8, #0x800",             // nG
         "beq entresol_fast_fill_slow",
         "cmp r5, #0",
+        "tsteq r12, #2",                // a section
         "bne entresol_fast_fill_slow",
         // 2.
         "movw r0, #{FREE}",
@@ -246,7 +247,8 @@ unsafe extern "C" fn link() {
         "lsl r7, r7, r5",               // the piece
         "movw r5, #{TOUCHED}",
         "add r5, r5, sp",
-        "add r5, r5, r3, lsl #3",
+        "add r5, r5, r3, lsl #4",
+        "addeq r5, r5, #8",
         "ldrb r3, [r5, r6, lsr #9]!",
         "orr r3, r3, r7",
         "strb r3, [r5]",

@@ -1,8 +1,8 @@
-//! A guest kernel's acknowledgement and end of an interrupt of its board.
+//! A guest kernel's acknowledgement and end of an interrupt of its board, and its looks at its UART's flags.
 //!
-//! Budget `linux.tick`: Linux acknowledges twice for each interrupt and ends once. What is left to do
-//! once it is known that an access is one of these is what [`quick`] says; anything else is
-//! [`device`](super::device)'s.
+//! Budgets `linux.tick`, `mmio.uart`: Linux acknowledges twice for each interrupt and ends once, and looks
+//! twice at the flags for each byte. What is left to do once it is known that an access is one of the former is
+//! what [`quick`] says; anything else is [`device`](super::device)'s.
 //!
 //! # Why a plain load
 //!
@@ -19,8 +19,9 @@ use crate::shadow;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use entresol_abi::observe::VmCounters;
-use entresol_hv::board::{Board, GIC_INTERFACE};
+use entresol_hv::board::{Board, GIC_INTERFACE, UART};
 use entresol_hv::gic::{Gic, quick};
+use entresol_hv::pl011::Pl011;
 use entresol_rewrite::stub::shared;
 
 const DEVICE: usize = offset_of!(Guest, devices) + Devices::FIRST;
@@ -28,11 +29,12 @@ const DEVICE: usize = offset_of!(Guest, devices) + Devices::FIRST;
 /// A kernel's load or store on a page of its board that it touched lately, as
 /// [`data_abort`](super::abort::data_abort) left it: `r0` leads to what is known of the page, `r1` is
 /// the status, `r9` DFSR, `r10` DFAR, `lr` pc. 55 instructions to acknowledge, 45 if there is
-/// nothing, 60 to end.
+/// nothing, 60 to end, 50 for the flags.
 ///
-/// (1.) Its interrupt controller's interface, with the domains it was found under; not in a stub; A32,
+/// (1.) Its interrupt controller's interface or its UART, with the domains it was found under; not in a stub; A32,
 /// little-endian, and no express to be settled; 2. LDR or STR of a word, without write-back, not of
-/// pc; 3. acknowledge, if anything is to be; 4. end; 5. the load or store did not succeed.
+/// pc; 3. acknowledge, if anything is to be; 4. end; 5. the load or store did not succeed; 6. flags, by LDR or
+/// LDRH.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn interface() {
@@ -41,6 +43,8 @@ pub(super) unsafe extern "C" fn interface() {
         "ldr r4, [r0, #{DEVICE} + 4]",
         "movw r7, #{INTERFACE}",
         "cmp r7, r4, lsr #12",
+        "movwne r7, #{UART}",
+        "cmpne r7, r4, lsr #12",
         "bne {slow}",
         "ldr r5, [r0, #{DEVICE} + 8]",
         "ldr r3, [sp, #{SHARED}]",
@@ -62,15 +66,18 @@ pub(super) unsafe extern "C" fn interface() {
         ".globl entresol_fast_device",
         "entresol_fast_device:",
         "ldr r2, [lr]",
-        "movw r7, #{GIC}",
-        "add r12, sp, r7",
+        "movw r7, #{UART}",
+        "cmp r7, r4, lsr #12",
         "ubfx r6, r2, #12, #4",
-        "cmp r6, #15",
-        "beq {slow}",
         "ubfx r5, r10, #0, #12",
         "lsr r7, r2, #20",
         "bic r7, r7, #8",               // U
         "movw r4, #0xe51",
+        "beq 6f",
+        "cmp r6, #15",
+        "beq {slow}",
+        "movw r12, #{GIC}",
+        "add r12, r12, sp",
         "subs r5, r5, #0x0c",           // GICC_IAR
         "beq 3f",
         "sub r4, r4, #1",
@@ -138,6 +145,23 @@ pub(super) unsafe extern "C" fn interface() {
         "msr spsr_cxsf, r8",
         "mov lr, r12",
         resume!(),
+        // 6.
+        "6: cmp r7, r4",
+        "beq 7f",
+        "movw r4, #0xe15",
+        "cmp r7, r4",
+        "andeq r2, r2, #0xf0",
+        "cmpeq r2, #0xb0",
+        "bne {slow}",
+        "7: cmp r5, #0x18",             // UARTFR
+        "bne {slow}",
+        "cmp r6, #15",
+        "beq {slow}",
+        "movw r5, #{FLAGS}",
+        "ldr r5, [sp, r5]",
+        "b 9b",
+        UART = const UART.0 >> 12,
+        FLAGS = const offset_of!(Guest, board) + offset_of!(Board, uart) + Pl011::FLAGS,
         DEVICE = const DEVICE,
         SHARED = const SHARED,
         INTERFACE = const GIC_INTERFACE.0 >> 12,

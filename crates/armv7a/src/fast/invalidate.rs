@@ -38,7 +38,7 @@ pub(super) unsafe extern "C" fn drop_nothing() {
         "and r5, r3, #31",
         "lsr r6, r6, r5",
         // 3.
-        "eor r5, r3, r3, lsr #4",
+        "eor r5, r3, r3, lsr #5",
         "uxtb r5, r5",
         "movw r7, #{BUCKETS}",
         "add r7, r7, sp",

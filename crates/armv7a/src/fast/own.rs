@@ -9,9 +9,7 @@
 //!   taken since, the timer is armed for its board's deadline or earlier, and nothing else is due
 //!   before [`Express::rest`]. Kept by `Hypervisor::arm`.
 
-use super::{
-    BANKS, FAST, PC, PENDING, PSR, SAVED, SHARED, SP_LR, SPSR, STATUS, USER, VIEW, bank_at,
-};
+use super::{BANKS, FAST, PC, PENDING, PSR, SAVED, SHARED, SP_LR, SPSR, STATUS, USER, bank_at};
 use crate::entry;
 use crate::express::{Express, Wires, arm};
 use crate::guest::Guest;
@@ -96,8 +94,6 @@ pub(crate) unsafe extern "C" fn own(loaded: *mut Guest) {
         // 5.
         "cmp r1, #0",
         "bne 3f",
-        "ldr r3, ={core} + {VIEW}",
-        "stmia r3, {{r10, r11}}",
         switch_to_return_text!("r10", "r11", "r3"),
         "mcr p15, 0, r7, c3, c0, 0",    // DACR
         // 6. Those of System mode are User mode's.
@@ -148,7 +144,6 @@ pub(crate) unsafe extern "C" fn own(loaded: *mut Guest) {
         PENDING = const PENDING,
         IRQ_INPUT = const Gic::IRQ,
         SHARED = const SHARED,
-        VIEW = const VIEW,
         SP_LR = const SP_LR,
         USER = const USER,
         SAVED = const SAVED,
@@ -175,12 +170,16 @@ extern "C" fn rings(guest: *mut Guest) -> bool {
     let hypervisor = unsafe { core() };
     // SAFETY: `loaded`, whom nothing else refers to.
     let guest = unsafe { &mut *guest };
-    // A kernel that promotes may be in a stub, and some interrupts are followed by samples.
-    let usual = !guest.promotion.on || !guest.vcpu.privileged() && guest.promotion.pass_interrupt();
+    // A kernel that promotes may be in a stub.
+    let promotes = guest.promotion.on;
+    let usual = !promotes || !guest.vcpu.privileged();
     if guest.board.deadline() != hypervisor.armed || !usual || !guest.board.ring() {
         return false;
     }
     guest.note_pending();
+    if promotes && hypervisor.is_busy() {
+        hypervisor.prepare_samples();
+    }
     // SAFETY: as in `Hypervisor::counters`.
     let observed = unsafe { ENTRESOL_OBSERVED.get() };
     observed.interrupts = observed.interrupts.wrapping_add(1);

@@ -12,7 +12,7 @@ use super::domains::domains;
 use super::invalidate::drop_nothing;
 use super::timer::timer;
 use super::{
-    APPLICATION, COUNTERS, CP15, FAST, Fast, KERNEL, SHARED, TTBR0, VIEW, count, cp15_at, resume,
+    APPLICATION, COUNTERS, CP15, FAST, Fast, KERNEL, SHARED, TTBR0, count, cp15_at, resume,
 };
 use crate::entry;
 use crate::fast::device::Devices;
@@ -190,7 +190,7 @@ unsafe extern "C" fn system_write() {
         "b {unusual}",
         "b {unusual}",
         "b 3f",
-        "b {unusual}",
+        "b {timer}",
         "b {unusual}",
         // 2.
         "2: ldr r3, ={INSTRUCTIONS}",
@@ -291,6 +291,7 @@ unsafe extern "C" fn system_write() {
         SPACE = const offset_of!(Fast, fixed_space),
         space = sym entry::space_saved,
         drop_nothing = sym drop_nothing,
+        timer = sym timer,
         unusual = sym unusual,
         slow = sym entry::undefined_saved,
     )
@@ -345,8 +346,6 @@ unsafe extern "C" fn context() {
         "ldr r3, [r12, #{APART}]",
         "add r8, r5, r3, lsl #14",
         "add r9, r6, r3",
-        "ldr r3, ={core} + {VIEW}",
-        "stmia r3, {{r5, r6}}",
         "str r5, [r12, #{KERNEL}]",
         "str r6, [r12, #{KERNEL} + 4]",
         "strd r8, r9, [r12, #{APPLICATION}]",
@@ -387,7 +386,6 @@ unsafe extern "C" fn context() {
         ROOTS = const SHADOW + shadow::ROOTS,
         FIRST_ASID = const SHADOW + shadow::FIRST_ASID,
         ATTRIBUTES = const crate::translation::WALK_ATTRIBUTES,
-        VIEW = const VIEW,
         KERNEL = const KERNEL,
         APART = const offset_of!(Fast, apart),
         APPLICATION = const APPLICATION,
@@ -398,7 +396,6 @@ unsafe extern "C" fn context() {
         DEVICE = const Devices::STRIDE,
         COUNTERS = const COUNTERS,
         CP15 = const CP15,
-        core = sym CORE,
         unusual = sym unusual,
         space = sym entry::space_saved,
         slow = sym entry::undefined_saved,
@@ -410,16 +407,22 @@ pub(super) const DEVICES: usize = offset_of!(Guest, devices) + Devices::FIRST;
 
 /// What is neither of these: a register of the generic timer, or an instruction with a condition.
 ///
-/// (1.) A condition that holds does not matter, and one that does not is the handler's; 2. CRn of
-/// MRC and MCR, CRm of MRRC and MCRR.
+/// (1.) CRn of MRC and MCR, CRm of MRRC and MCRR; 2. a condition that holds does not matter, and one
+/// that does not is the handler's.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 unsafe extern "C" fn unusual() {
     naked_asm!(
         // 1.
+        "tst r2, #0x02000000",
+        "andeq r3, r2, #0xf",
+        "ubfxne r3, r2, #16, #4",
+        "cmp r3, #14",
+        "beq {timer}",
+        // 2.
         "lsr r3, r2, #28",
         "cmp r3, #14",
-        "beq 2f",
+        "beq {slow}",
         "ldr r5, ={conditions}",
         "add r5, r5, r3, lsl #1",
         "ldrh r5, [r5]",
@@ -430,13 +433,6 @@ unsafe extern "C" fn unusual() {
         "bic r2, r2, #0xf0000000",
         "orr r2, r2, #0xe0000000",
         "b {system}",
-        // 2.
-        "2: tst r2, #0x02000000",
-        "andeq r3, r2, #0xf",
-        "ubfxne r3, r2, #16, #4",
-        "cmp r3, #14",
-        "beq {timer}",
-        "b {slow}",
         conditions = sym CONDITIONS,
         system = sym system,
         timer = sym timer,
@@ -584,7 +580,6 @@ impl Hypervisor {
         guest.fast.application = guest.shadow.view(Side::Application);
         // SAFETY: the view of the guest's kernel.
         unsafe { switch(view) };
-        hypervisor.view = view;
         loaded
     }
 }

@@ -2,21 +2,16 @@
 //!
 //! Budget `syscall.up`. Not here: T32 or big-endian exceptions, `svc` of a kernel.
 
-use super::{
-    BANK_SUPERVISOR, FAST, LAST, REFLECTED, SAVED, SHARED, SP_LR, STATUS, USER, VIEW, resume,
-};
+use super::{BANK_SUPERVISOR, FAST, REFLECTED, SAVED, SHARED, SP_LR, STATUS, USER, resume};
 use crate::entry;
-use crate::guest::LastException;
-use crate::hypervisor::CORE;
 use crate::maintenance::switch_to_return_text;
 use core::arch::naked_asm;
-use core::mem::offset_of;
 
-/// The vector for `svc`. 45 instructions from vector to vector with two tables, 38 with one.
+/// The vector for `svc`. 35 instructions from vector to vector with two tables, 29 with one.
 ///
 /// (1.) Save; 2. is it an application's, and usual; 3. its `r13` and `r14` to their bank, those of
 /// Supervisor mode from theirs, LR and SPSR as B1.9.4; 4. status: masked, A32; 5. the kernel's
-/// view, or domains; 6. no loop of exceptions; 7. count and go.
+/// view, or domains; 6. count and go.
 macro_rules! supervisor_call {
     ($name:ident, usual $usual:literal, enter $enter:expr, $($operand:tt)*) => {
         #[unsafe(naked)]
@@ -51,11 +46,8 @@ macro_rules! supervisor_call {
                 // 5.
                 $enter,
                 "mcr p15, 0, r4, c3, c0, 0",    // DACR
-                // 6. Nothing was ever entered from where it is now.
-                "mov r9, #0",
-                "str r9, [sp, #{LAST_COUNT}]",
+                // 6.
                 "add lr, r6, #8",
-                // 7.
                 "ldr r10, [r3, #{REFLECTED}]",
                 "add r10, r10, #1",
                 "str r10, [r3, #{REFLECTED}]",
@@ -66,7 +58,6 @@ macro_rules! supervisor_call {
                 USER = const USER,
                 BANK_SUPERVISOR = const BANK_SUPERVISOR,
                 SAVED = const SAVED,
-                LAST_COUNT = const LAST + offset_of!(LastException, count),
                 SHARED = const SHARED,
                 REFLECTED = const REFLECTED,
                 slow = sym entry::supervisor_call_saved,
@@ -80,10 +71,8 @@ supervisor_call!(
     supervisor_call,
     usual "orrs r9, r9, r5",
     enter concat!(
-        "ldr r9, ={core} + {VIEW}\nstmia r9, {{r7, r8}}\n",
         switch_to_return_text!("r7", "r8", "r9")
     ),
-    core = sym CORE, VIEW = const VIEW,
 );
 
 // The return is a context synchronisation: DACR needs no barrier.

@@ -14,7 +14,7 @@
 
 use super::{
     APPLICATION, COUNTERS, FAST, Fast, HYPERCALLS, KERNEL, MACHINE_DACR, PC, PENDING, PSR, STATUS,
-    VIEW, cp15_at,
+    cp15_at,
 };
 use crate::entry;
 use crate::guest::{Due, Guest, Run};
@@ -112,8 +112,6 @@ pub(crate) unsafe extern "C" fn swap() {
         "addeq r3, r12, #{APPLICATION}",
         "addne r3, r12, #{KERNEL}",
         "ldmia r3, {{r5, r6}}",
-        "ldr r3, ={core} + {VIEW}",
-        "stmia r3, {{r5, r6}}",
         switch_text!("r5", "r6", "r7"),
         // 7.
         "ldr r2, [r8, #{DACR}]",
@@ -131,7 +129,6 @@ pub(crate) unsafe extern "C" fn swap() {
         COUNTER = const offset_of!(Guest, counter),
         COUNTER_CONTROL = const cp15_at(offset_of!(Cp15, cntkctl)),
         LOADED = const offset_of!(Hypervisor, loaded),
-        VIEW = const VIEW,
         SWITCHES = const offset_of!(Observed, vm_switches),
         core = sym CORE,
         observed = sym ENTRESOL_OBSERVED,

@@ -87,7 +87,7 @@ impl Shadow {
         let entries = core::mem::take(&mut pair.private_entries);
         if entries {
             self.tables.free_list(linear, private);
-            self.clear_roots(linear, index);
+            self.clear_roots(linear, index, [0; 2]);
         } else {
             let mut next = private;
             while let Some(table) = self.tables.record(linear, next) {

@@ -186,7 +186,7 @@ impl Shadow {
         let host = HostPhys(host.0 & 0xfff0_0000);
         let entry = translation::guest_section(host, domain, rights, Memory::Normal);
         linear.store(at, entry);
-        self.touch(self.current, index);
+        self.touch(self.current, side, index);
         self.written(address, old, entry)
     }
 
@@ -292,7 +292,7 @@ impl Shadow {
             maintenance::forget_asid(self.first_asid + self.root(self.current, side));
         }
         let domain = self.domain(mapping, side);
-        self.touch(self.current, index);
+        self.touch(self.current, side, index);
         let shared = !mapping.attributes.not_global();
         if shared && let Some(table) = self.tables.find(linear, mapping.first, index, side) {
             linear.store(at, translation::table(table, domain));

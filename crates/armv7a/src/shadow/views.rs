@@ -1,6 +1,6 @@
 //! Which pair of first-level tables is current, and which gives way to a new one.
 
-use super::{PIECE, Pair, ROOT_LEN, Shadow, Side, WINDOW, place};
+use super::{PIECE, Pair, Pieces, ROOT_LEN, Shadow, Side, WINDOW, place, root_place};
 use crate::linear::Linear;
 use crate::maintenance;
 use entresol_abi::HostPhys;
@@ -35,8 +35,9 @@ impl Shadow {
             stale = core::mem::replace(&mut pair.stale, false);
         }
         if stale {
-            self.clear_roots(linear, pair);
-            self.begin_with_common(linear, pair, before);
+            let common = self.common(pair, before);
+            self.clear_roots(linear, pair, common);
+            self.begin_with_common(linear, pair, before, common);
         }
     }
 
@@ -93,15 +94,16 @@ impl Shadow {
         }
     }
 
-    /// Empties the first-level tables of a pair.
+    /// Empties the first-level tables of a pair, but for pieces of its kernel view.
     #[inline(never)]
-    pub(super) fn clear_roots(&mut self, linear: &mut Linear<'_>, pair: u8) {
-        let touched = self.touched.get_mut(usize::from(pair)).map_or([!0; 2], core::mem::take);
+    pub(super) fn clear_roots(&mut self, linear: &mut Linear<'_>, pair: u8, mut but: Pieces) {
         for side in Side::BOTH {
             // Both, whether they are used or not.
             let root = u32::from(pair) * 2 + side as u32;
             let mut at = self.roots.at(root);
-            for mut pieces in touched {
+            let touched = core::mem::take(&mut self.touched[root_place(root)]);
+            for (pieces, but) in touched.into_iter().zip(core::mem::take(&mut but)) {
+                let mut pieces = pieces & !but;
                 // What was never used is skipped: 16 KiB are much to clear for each process.
                 let end = at.0 + 32 * PIECE * 4;
                 while pieces != 0 {
@@ -124,34 +126,40 @@ impl Shadow {
         if self.stubs.hole() != 0 && pair != 0 {
             let at = self.first_level(pair, Side::Kernel, self.stubs.hole());
             linear.store(at, self.stubs.entry(self.stub_domain()));
-            self.touch(pair, self.stubs.hole());
+            self.touch(pair, Side::Kernel, self.stubs.hole());
         }
         maintenance::entries_written();
     }
 
     /// Notes that a first-level entry of a pair may hold something.
     #[inline]
-    pub(super) fn touch(&mut self, pair: u8, index: u32) {
+    pub(super) fn touch(&mut self, pair: u8, side: Side, index: u32) {
         let piece = index / PIECE;
-        self.touched[place(pair)][(piece >> 5) as usize & 1] |= 1 << (piece & 31);
+        let touched = &mut self.touched[root_place(self.root(pair, side))];
+        touched[(piece >> 5) as usize & 1] |= 1 << (piece & 31);
     }
 
-    /// Puts what is global in the kernel view of one pair into that of another, which is empty. As
-    /// in a TLB, what is global was filled for all address spaces.
-    #[inline(never)]
-    fn begin_with_common(&mut self, linear: &mut Linear<'_>, pair: u8, from: u8) {
+    /// The pieces of a pair's kernel view that hold nothing but what is global, for another pair.
+    fn common(&self, pair: u8, from: u8) -> Pieces {
         let usable = from != pair && from != 0 && pair != 0;
         if !usable || self.pairs[place(from)].stale {
-            return;
+            return [0; 2];
         }
-        for half in 0..2 {
-            let common = self.touched[place(from)][half] & !self.private_pieces[half];
-            self.touched[place(pair)][half] |= common;
-            let mut pieces = common;
+        let [low, high] = self.touched[root_place(self.root(from, Side::Kernel))];
+        [low & !self.private_pieces[0], high & !self.private_pieces[1]]
+    }
+
+    /// Puts what is global in the kernel view of one pair into that of another, which is empty but
+    /// there. As in a TLB, what is global was filled for all address spaces.
+    #[inline(never)]
+    fn begin_with_common(&mut self, linear: &mut Linear<'_>, pair: u8, from: u8, common: Pieces) {
+        let root = root_place(self.root(pair, Side::Kernel));
+        for (half, mut pieces) in common.into_iter().enumerate() {
+            self.touched[root][half] |= pieces;
             while pieces != 0 {
                 let index = (half as u32 * 32 + pieces.trailing_zeros()) * PIECE;
                 let source = self.first_level(from, Side::Kernel, index);
-                linear.copy(source, self.first_level(pair, Side::Kernel, index), PIECE * 4);
+                linear.copy_blocks(source, self.first_level(pair, Side::Kernel, index), PIECE * 4);
                 pieces &= pieces - 1;
             }
         }
@@ -174,7 +182,7 @@ impl Shadow {
         for pair in 1..self.pair_count {
             if !self.pairs[place(pair)].stale {
                 linear.store(self.first_level(pair, Side::Kernel, self.stubs.hole()), entry);
-                self.touch(pair, self.stubs.hole());
+                self.touch(pair, Side::Kernel, self.stubs.hole());
             }
         }
         maintenance::entries_written();

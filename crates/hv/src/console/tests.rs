@@ -138,7 +138,7 @@ fn one_call_moves_a_bounded_number_of_bytes() {
 fn input_goes_to_its_channel_and_waits_until_it_is_accepted() {
     let mut console = Console::new();
     let mut line = Line { arrived: b"\x1e2ab\x1e1c\x1e9x".to_vec(), ..Line::default() };
-    console.receive(&mut line);
+    console.receive(&mut line, 64);
     assert_eq!(console.get(channel(0)), Some(b'c'));
     let mut taken = Vec::new();
     console.deliver(channel(1), |byte| {
@@ -158,7 +158,7 @@ fn input_nobody_reads_is_dropped_and_counted() {
     let mut console = Console::new();
     let mut line = Line { arrived: vec![b'x'; INPUT + 3], ..Line::default() };
     while !line.arrived.is_empty() {
-        console.receive(&mut line);
+        console.receive(&mut line, 64);
     }
     assert_eq!(console.dropped(Channel(0)), Dropped { output: 0, input: 3 });
 }

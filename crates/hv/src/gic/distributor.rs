@@ -163,6 +163,19 @@ impl Distributor {
         true
     }
 
+    /// Raises the level-sensitive line of a private interrupt, by its bit, that is known to be enabled
+    /// and forwarded; `false`, and nothing done, if it is active, or high already.
+    #[inline(always)]
+    pub(super) fn raise_quickly(&mut self, bit: u32) -> bool {
+        let line = self.line.word(0);
+        let idle = (line | self.active.word(0)) & bit == 0;
+        if idle {
+            self.line.set_word(0, line | bit);
+            self.deliverable.set_word(0, bit);
+        }
+        idle
+    }
+
     /// Whether an interrupt is pending, enabled, forwarded and not active.
     #[inline(always)]
     pub(super) fn is_deliverable(&self, irq: u32) -> bool {

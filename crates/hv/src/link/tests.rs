@@ -100,9 +100,9 @@ fn what_vms_of_another_core_write_and_read_goes_through_the_boot_core() {
     assert_eq!(line.sent, b"\x1e3hello");
 
     line.arrived = b"\x1e3hi".to_vec();
-    boot.receive(&mut line);
+    boot.receive(&mut line, 64);
     assert!(relay.forward(&link.down, &mut boot, channel(2)));
-    other.receive(&mut end);
+    other.receive(&mut end, 64);
     assert_eq!((other.get(channel(2)), other.get(channel(2))), (Some(b'h'), Some(b'i')));
 }
 

@@ -6,6 +6,12 @@ use crate::{Vm, manifest::Manifest};
 impl Checks<'_> {
     /// Sets who controls whom in `vms`, whose devices and regions are known.
     pub(super) fn control(&mut self, manifest: &Manifest, vms: &mut [Vm]) {
+        let ordered = manifest.console_controls.iter();
+        let ordered =
+            ordered.fold(0, |bits, name| bits | self.bit("control::unknown-vm", manifest, name));
+        for (index, vm) in (0..32).zip(&mut *vms) {
+            vm.is_ordered = ordered >> index & 1 == 1;
+        }
         for (entry, vm) in manifest.vm.iter().zip(vms) {
             let entry = entry.get_ref();
             for name in &entry.controls {

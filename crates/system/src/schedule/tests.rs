@@ -33,6 +33,7 @@ fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
         device_tree_additions: None,
         passthrough: vec![],
         shared: vec![],
+        is_ordered: false,
         controls: 0,
         control_irq: 0,
         partner: None,

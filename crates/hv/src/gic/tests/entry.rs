@@ -94,3 +94,46 @@ proptest::proptest! {
         }
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_line_that_is_known_is_raised_as_any(
+        steps in proptest::collection::vec((0_u32..12, 0_u32..64, proptest::prelude::any::<u32>()), 0..200)
+    ) {
+        let mut gic = ready();
+        gic.write_distributor(0x100, Width::Word, u32::MAX);
+        gic.write_distributor(0x104, Width::Word, u32::MAX);
+        let mut known = gic.clone();
+        for (what, irq, value) in steps {
+            if what < 6 {
+                gic.set_line(TIMER, true);
+                known.raise_line::<TIMER>();
+            }
+            for gic in [&mut gic, &mut known] {
+                match what {
+                    0..=3 => {
+                        gic.acknowledge();
+                        gic.set_line(TIMER, false);
+                        gic.end(TIMER);
+                    }
+                    4..=6 => gic.set_line(TIMER, false),
+                    7 => gic.write_distributor(0x400 + irq, Width::Byte, value & 0x30),
+                    8 => {
+                        let register = [0x080, 0x100, 0x180, 0x200, 0x280, 0x300, 0x380, 0xc04, 0x000];
+                        let at = register[index(irq) % register.len()];
+                        gic.write_distributor(at, Width::Word, value);
+                        gic.write_distributor(0x100, Width::Word, value << 1);
+                    }
+                    9 => {
+                        let register = [0x00, 0x04, 0x08, 0x1c, 0xd0, 0xe0];
+                        let at = register[index(irq) % register.len()];
+                        gic.write_interface(at, Width::Word, value | 1);
+                    }
+                    10 => gic.set_line(irq, value & 1 == 1),
+                    _ => gic.end(irq),
+                }
+            }
+            proptest::prop_assert_eq!(format!("{known:?}"), format!("{gic:?}"));
+        }
+    }
+}
