@@ -88,7 +88,7 @@ impl Hypervisor {
     /// Returns the call's result.
     #[inline(never)]
     fn promise(&mut self, microseconds: Option<u32>) -> u32 {
-        let now = self.platform().now();
+        let now = self.now();
         let ticks = microseconds.map(|microseconds| self.ticks_of(microseconds));
         self.guest_called().board.promise(ticks, now);
         self.rearm = true;

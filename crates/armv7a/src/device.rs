@@ -104,7 +104,7 @@ impl Hypervisor {
         at: GuestPhys,
         address: u32,
     ) -> Outcome {
-        let now = self.platform().now();
+        let now = self.now();
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let mut bus =
             Bus { board: &mut guest.board, now, page: address & !0xfff, at: at.0 & !0xfff };
@@ -114,13 +114,17 @@ impl Hypervisor {
     /// Moves what an access to the board set in motion.
     pub(crate) fn after_board(&mut self, at: GuestPhys) {
         let index = self.loaded;
-        let guest = &mut self.guests[index % MAX_VMS];
         match at.0 >> 16 {
             0x0900 => {
                 let channel = entresol_hv::console::channel(index);
+                let bit = 1 << (index % MAX_VMS);
+                // The line fetches what was sent if it is left there now.
+                self.held |= bit;
+                self.line_gives_way();
+                let guest = &mut self.guests[index % MAX_VMS];
                 let sent = self.console.take_from(channel, || guest.board.take_tx());
-                if !self.console.has_room(channel) {
-                    self.held |= 1 << (index % MAX_VMS);
+                if self.console.has_room(channel) {
+                    self.held &= !bit;
                 }
                 if sent {
                     self.pump_at_last();

@@ -294,8 +294,10 @@ impl Hypervisor {
         let index = self.loaded % MAX_VMS;
         if displaced == SCHEDULED {
             self.express.displaced = NOBODY;
-            // SAFETY: GICC_PMR: all may interrupt again.
-            unsafe { self.express.wires.interrupts.add(1).write_volatile(0xff) };
+            // SAFETY: GICC_PMR follows GICC_CTLR.
+            let mask = unsafe { self.express.wires.interrupts.add(1) };
+            // SAFETY: all may interrupt again; handlers do not nest.
+            unsafe { mask.write_volatile(0xff) };
             // SAFETY: as in `counters`.
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.interrupts = observed.interrupts.wrapping_add(1);

@@ -67,7 +67,7 @@ impl Hypervisor {
     #[inline(never)]
     fn update_boards(&mut self) -> u64 {
         self.give_way_called();
-        let now = self.platform().now();
+        let now = self.now();
         for index in 0..self.count {
             let Some(guest) = self.guests.get_mut(index) else { continue };
             if guest.board.deadline() <= now {
@@ -97,7 +97,7 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn update_board(&mut self, index: usize) {
         let index = index % MAX_VMS;
-        let now = self.platform().now();
+        let now = self.now();
         self.guests[index].board.update_devices(now);
         self.give_way_called();
         let board = &mut self.guests[index].board;
@@ -130,7 +130,7 @@ impl Hypervisor {
         }
         // A line that takes bytes at once would interrupt until all are sent.
         if self.runs_urgent() {
-            self.line_at = self.platform().now() + self.ticks_of(PACE);
+            self.line_at = self.now() + self.ticks_of(PACE);
             self.rearm = true;
         } else {
             self.pump_at_last();
@@ -236,7 +236,7 @@ impl Hypervisor {
         // Nothing comes before its handler; what is kept off meanwhile does not wait for long.
         let soon = self.ticks_of(HANDLED);
         let due = self.express.deadline;
-        let next = next.max(due.saturating_add(soon)).min(due.saturating_add(soon * 64));
+        let next = next.max(due.wrapping_add(soon)).min(due.wrapping_add(soon << 6));
         self.express.next = next.min(self.turns.gate.until);
         self.arm_own(own);
     }

@@ -34,7 +34,7 @@ impl Hypervisor {
     /// its `r0` when it runs again.
     pub(crate) fn wait_for_lock(&mut self, at: u32, microseconds: u32) {
         let index = self.loaded;
-        let now = self.platform().now();
+        let now = self.now();
         let guest = self.guest();
         let Some((lock, holders, revocable)) = guest.shadow.passthrough.lock(GuestPhys(at)) else {
             guest.vcpu.regs[0] = psci::INVALID_PARAMETERS;
@@ -110,7 +110,7 @@ impl Hypervisor {
 
     /// Who waits for a lock may have it by now.
     fn settle_waits(&mut self) {
-        let now = self.platform().now();
+        let now = self.now();
         self.scheduler();
         let (guests, turns) = (&mut self.guests, &mut self.turns);
         let mut woken = false;

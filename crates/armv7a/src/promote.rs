@@ -514,7 +514,7 @@ impl Hypervisor {
     }
 
     fn prepare_sample(&mut self) {
-        let now = self.platform().now() as u32;
+        let now = self.now() as u32;
         let guest = self.guest();
         let promotion = &mut guest.promotion;
         promotion.countdown = (now.wrapping_mul(SCATTER) >> (MOST_TRAPS.leading_zeros() + 1)) + 1;

@@ -56,7 +56,7 @@ impl Hypervisor {
         if self.guest().cpu != 0 {
             return self.end_by_first(end);
         }
-        let (now, hz) = (self.platform().now(), self.platform().hz());
+        let (now, hz) = (self.now(), self.platform().hz());
         let index = self.loaded;
         let action = self.guest().health.decide(end, now, hz);
         match end.event() {
@@ -139,7 +139,7 @@ impl Hypervisor {
 
     /// Starts the loaded guest, whose memory is as its image says.
     pub(crate) fn begin(&mut self) {
-        let now = self.platform().now();
+        let now = self.now();
         let index = self.loaded;
         // Until it runs this may be done again; the rest may not.
         self.guest().give(Work::Nothing);

@@ -203,7 +203,7 @@ impl Hypervisor {
 
     /// Makes an access to the board for vCPU 1.
     fn access_for_other(&mut self, siblings: &Siblings, access: siblings::Access) {
-        let now = self.platform().now();
+        let now = self.now();
         let at = GuestPhys(access.at);
         let width = match access.bytes {
             1 => bus::Width::Byte,

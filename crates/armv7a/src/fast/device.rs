@@ -112,7 +112,7 @@ impl Hypervisor {
         let mut now = 0;
         if at.0 >= RTC.0 || store && at.0 >= UART.0 {
             self.give_way_called();
-            now = self.platform().now();
+            now = self.now();
         }
         let guest = &mut self.guests[index];
         let vcpu = &mut guest.vcpu;
