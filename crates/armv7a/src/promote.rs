@@ -464,6 +464,7 @@ impl Hypervisor {
         guest.promotion.calls -= 1;
         if guest.promotion.calls == 0 {
             self.prepare_samples();
+            self.give_way_called();
         }
         let stopped = self.out_of_stub();
         if stopped != Stopped::Outside {
@@ -512,7 +513,7 @@ impl Hypervisor {
     }
 
     fn prepare_sample(&mut self) {
-        let now = self.platform().now() as u32;
+        let now = self.now() as u32;
         let guest = self.guest();
         let promotion = &mut guest.promotion;
         promotion.countdown = (now.wrapping_mul(SCATTER) >> (MOST_TRAPS.leading_zeros() + 1)) + 1;

@@ -186,6 +186,8 @@ pub struct Shared {
     pub offset: u32,
     /// What happens to holders of its locks; absent: there are none.
     pub locks: Option<Locks>,
+    /// How long at most a VM holds them in all, while others wait, in nanoseconds; 0 if that is not known.
+    pub held: u32,
     /// Who may hold its locks: bit *n* for the VM with index *n*.
     pub holders: u32,
 }

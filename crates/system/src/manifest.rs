@@ -42,6 +42,8 @@ pub struct Shared {
     pub irq: Option<Spanned<u32>>,
     /// Whether there are locks in it, and what happens to their holders.
     pub locks: Option<Spanned<Locks>>,
+    /// How long at most a VM holds them in all, while another waits.
+    pub locks_held: Option<Spanned<Duration>>,
     /// Who sees it.
     pub vms: Spanned<Vec<Spanned<Sharer>>>,
 }

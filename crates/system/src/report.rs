@@ -143,7 +143,8 @@ impl Report {
             memory,
             interrupts: interrupts(system),
             vms: system.vms.iter().map(|vm| VmReport::new(vm, system)).collect(),
-            timing: Some(Timing::new(&system.vms, &system.slots)).filter(|t| !t.is_trivial()),
+            timing: Some(Timing::new(&system.vms, &system.slots, &system.shared))
+                .filter(|t| !t.is_trivial()),
             hypervisor: Hypervisor {
                 size,
                 window: u64::from(window::RESERVED),

@@ -142,7 +142,7 @@ pub fn resolve(
     checks.control(manifest, &mut vms);
     checks.pairs(manifest, &mut vms, &mut shared);
     let slots = checks.slots(manifest);
-    checks.schedule(manifest, &vms, &slots);
+    checks.schedule(manifest, &vms, &slots, &shared);
     let layout = match layout::lay_out(&machine, &needs(&vms), bytes_of(&shared)) {
         Ok(layout) => Some(layout),
         Err(full) => {

@@ -220,4 +220,4 @@ impl Picture<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,10 +6,13 @@
 //! budget * ceil(*t* / period). With slots, only the time of a VM's own slots counts, from
 //! the worst moment on, the end of one of them.
 //!
-//! The hypervisor's own time is not counted: see the book's chapter on time for what to
-//! add. Not here: what is refused or warned of, which `resolve` decides.
+//! What a VM waits for locks is counted as its own time, the hypervisor's is not: see the book's chapter on
+//! time for what to add. Not here: what is refused or warned of, which `resolve` decides.
 
-use crate::{Budget, Slot, Vm, duration::Duration};
+mod blocking;
+
+use crate::{Budget, Shared, Slot, Vm, duration::Duration};
+use blocking::{Blocking, blocking};
 use serde::Serialize;
 use std::fmt;
 
@@ -59,6 +62,9 @@ pub struct VmTiming {
     pub slot_share: f64,
     /// The longest time between two of its slots, in nanoseconds.
     pub slot_gap: u64,
+    /// How long it waits for locks of others, in nanoseconds; part of what it can rely on.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub blocking: u64,
     /// What it can rely on.
     pub promise: Promise,
 }
@@ -82,14 +88,24 @@ pub enum Promise {
         /// Its name.
         by: String,
     },
+    /// Nothing: a VM that may hold a lock of it can be kept from running for ever.
+    Blocked {
+        /// Its name.
+        by: String,
+    },
     /// Nothing: those of equal or higher priority may take all the time of its slots.
     Never,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Timing {
     /// Analyses a schedule. Slots, if there are any, have a length.
     #[must_use]
-    pub fn new(vms: &[Vm], slots: &[Slot]) -> Self {
+    pub fn new(vms: &[Vm], slots: &[Slot], shared: &[Shared]) -> Self {
         let mut start = 0;
         let mut slot_timings = Vec::new();
         for slot in slots {
@@ -104,10 +120,10 @@ impl Timing {
             utilisation: (0..crate::cores(vms))
                 .map(|core| {
                     let own = vms.iter().filter(|vm| vm.runs_on(core));
-                    own.filter_map(|vm| vm.budget).map(share).sum()
+                    own.filter_map(|vm| vm.budget).map(share).fold(0.0, |sum, share| sum + share)
                 })
                 .collect(),
-            vms: (0..).zip(vms).map(|(index, vm)| analyse(index, vm, vms, slots)).collect(),
+            vms: (0..).zip(vms).map(|(index, vm)| analyse(index, vm, vms, slots, shared)).collect(),
         }
     }
 
@@ -131,9 +147,14 @@ pub(crate) fn slots_of<'a>(core: u32, vms: &[Vm], slots: &'a [Slot]) -> &'a [Slo
     if slots.iter().any(own) { slots } else { &[] }
 }
 
-fn analyse(index: usize, vm: &Vm, vms: &[Vm], slots: &[Slot]) -> VmTiming {
+fn analyse(index: usize, vm: &Vm, vms: &[Vm], slots: &[Slot], shared: &[Shared]) -> VmTiming {
+    let blocking = blocking(index, vms, slots, shared);
     let slots = slots_of(vm.core, vms, slots);
     let supply = Supply::new(index, slots);
+    let (blocking, promise) = match blocking {
+        Blocking::For(time) => (time, promise(index, vm, time, vms, slots, &supply)),
+        Blocking::By(by) => (0, Promise::Blocked { by }),
+    };
     VmTiming {
         name: vm.name.clone(),
         priority: vm.priority,
@@ -142,11 +163,19 @@ fn analyse(index: usize, vm: &Vm, vms: &[Vm], slots: &[Slot]) -> VmTiming {
         utilisation: vm.budget.map(share),
         slot_share: supply.share(),
         slot_gap: supply.gap(),
-        promise: promise(index, vm, vms, slots, &supply),
+        blocking,
+        promise,
     }
 }
 
-fn promise(index: usize, vm: &Vm, vms: &[Vm], slots: &[Slot], supply: &Supply) -> Promise {
+fn promise(
+    index: usize,
+    vm: &Vm,
+    blocking: u64,
+    vms: &[Vm],
+    slots: &[Slot],
+    supply: &Supply,
+) -> Promise {
     let mut rivals = Vec::new();
     for (other, rival) in vms.iter().enumerate() {
         let meets =
@@ -159,7 +188,7 @@ fn promise(index: usize, vm: &Vm, vms: &[Vm], slots: &[Slot], supply: &Supply) -
             None => return Promise::Unbounded { by: rival.name.clone() },
         }
     }
-    let own = vm.budget.map_or(1, |budget| u64::from(budget.budget));
+    let own = vm.budget.map_or(1, |budget| u64::from(budget.budget)) + blocking;
     match (response(own, &rivals, supply), vm.budget) {
         (None, _) => Promise::Never,
         (Some(response), Some(_)) => Promise::Budget { response },
@@ -303,6 +332,9 @@ impl VmTiming {
                 gap => write!(f, ", at most {} apart; ", Duration(gap))?,
             }
         }
+        if self.blocking != 0 {
+            write!(f, "waits for locks for at most {}; ", Duration(self.blocking))?;
+        }
         match &self.promise {
             Promise::Budget { response } => {
                 writeln!(f, "has had its budget after {}", Duration(*response))
@@ -310,6 +342,9 @@ impl VmTiming {
             Promise::Start { response: 0 } => writeln!(f, "runs at once"),
             Promise::Start { response } => writeln!(f, "runs after {}", Duration(*response)),
             Promise::Unbounded { by } => writeln!(f, "no promise, {by} has no budget"),
+            Promise::Blocked { by } => {
+                writeln!(f, "no promise, {by} may never release a lock")
+            }
             Promise::Never => writeln!(f, "no promise, it may never run"),
         }
     }

@@ -145,7 +145,7 @@ impl Hypervisor {
     #[inline]
     pub(crate) fn scheduler(&mut self) -> &mut Scheduler {
         if self.turns.current().is_some_and(|id| id.index() != self.loaded) {
-            let now = self.platform().now();
+            let now = self.now();
             self.pass_to_loaded(now);
         }
         &mut self.turns

@@ -7,7 +7,7 @@
 use super::{Checks, GUEST_MEMORY, devices};
 use crate::{
     Shared, View, Vm,
-    manifest::{self, Access, Manifest, Sharer},
+    manifest::{self, Access, Locks, Manifest, Sharer},
     problem::nearest,
 };
 use toml::Spanned;
@@ -15,6 +15,8 @@ use toml::Spanned;
 /// Where regions are unless the manifest says: below every VM's memory, where boards
 /// have no devices.
 const DEFAULT: u64 = 0x3000_0000;
+/// Least of `locks-held`, in nanoseconds.
+const SHORTEST: u64 = 1000;
 /// Unit of sizes and addresses.
 const PAGE: u64 = 0x1000;
 /// Most of all regions together.
@@ -72,11 +74,23 @@ impl Checks<'_> {
                 len: super::low(len),
                 offset: super::low(offset),
                 locks: shared.locks.as_ref().map(|locks| *locks.get_ref()),
+                held: self.locks_held(shared),
                 holders,
             });
             offset += len;
         }
         regions
+    }
+
+    /// For how many nanoseconds locks are held, 0 if that is not said.
+    fn locks_held(&mut self, shared: &manifest::Shared) -> u32 {
+        let Some(held) = &shared.locks_held else { return 0 };
+        if shared.locks.as_ref().is_none_or(|locks| *locks.get_ref() != Locks::Inherit) {
+            let message = "`locks-held` has no effect: nobody waits for these locks";
+            let help = "add `locks = \"inherit\"`, or remove `locks-held`";
+            self.wrong("manifest::useless-key", held.span(), "here", message, help);
+        }
+        self.length_from(SHORTEST, "locks-held", held).unwrap_or(0)
     }
 
     fn region_size(&mut self, shared: &manifest::Shared, before: u64) -> u64 {

@@ -4,7 +4,7 @@
 
 use super::Checks;
 use crate::{
-    Budget, Slot, Vm,
+    Budget, Shared, Slot, Vm,
     duration::Duration,
     manifest::{self, Manifest},
     problem::{Problem, nearest},
@@ -64,12 +64,22 @@ impl Checks<'_> {
 
     /// A length of time in nanoseconds.
     pub(super) fn length(&mut self, key: &str, length: &Spanned<Duration>) -> Option<u32> {
+        self.length_from(LEAST, key, length)
+    }
+
+    /// The same from `least` nanoseconds on.
+    pub(super) fn length_from(
+        &mut self,
+        least: u64,
+        key: &str,
+        length: &Spanned<Duration>,
+    ) -> Option<u32> {
         let value = length.get_ref();
-        if (LEAST..=MOST).contains(&value.0) {
+        if (least..=MOST).contains(&value.0) {
             return u32::try_from(value.0).ok();
         }
         let message = format!("a {key} of {value} is out of range");
-        let help = format!("use {} to {}", Duration(LEAST), Duration(MOST));
+        let help = format!("use {} to {}", Duration(least), Duration(MOST));
         self.wrong("time::out-of-range", length.span(), "here", message, help);
         None
     }
@@ -129,11 +139,17 @@ impl Checks<'_> {
     }
 
     /// All of it together.
-    pub(super) fn schedule(&mut self, manifest: &Manifest, vms: &[Vm], slots: &[Slot]) {
+    pub(super) fn schedule(
+        &mut self,
+        manifest: &Manifest,
+        vms: &[Vm],
+        slots: &[Slot],
+        shared: &[Shared],
+    ) {
         if !self.problems.is_empty() {
             return;
         }
-        let timing = Timing::new(vms, slots);
+        let timing = Timing::new(vms, slots, shared);
         if timing.is_trivial() {
             return;
         }
@@ -209,6 +225,15 @@ impl Checks<'_> {
                 format!("`{name}` may get its budget only after {}", Duration(*response)),
                 "use a longer period, shorter periods of more urgent VMs, or more slots for it"
                     .to_owned(),
+            ),
+            Promise::Blocked { by } => (
+                "time::blocked",
+                format!(
+                    "nothing is promised to `{name}`: `{by}`, which may hold a lock that it wants, may be kept from running"
+                ),
+                format!(
+                    "give VMs as urgent as `{name}` on the core of `{by}` budgets, or use revocable locks"
+                ),
             ),
             Promise::Never => (
                 "time::starved",

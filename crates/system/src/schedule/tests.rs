@@ -3,7 +3,8 @@
 use super::*;
 use crate::{Budget, Machine, Pools, layout, manifest};
 
-fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
+/// A VM of the first core with nothing else.
+pub(crate) fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm {
     crate::Vm {
         name: name.to_owned(),
         image: std::path::PathBuf::new(),

@@ -1,6 +1,8 @@
 //! Response times by hand, and against trying every start.
 
 use super::*;
+use crate::manifest::Locks;
+use crate::schedule::tests::vm;
 
 fn budget(budget: u32, period: u32) -> Budget {
     Budget { budget, period }
@@ -64,4 +66,74 @@ fn time_given_by_slots_is_what_counting_gives() {
             assert_eq!(supply.time(u64::try_from(start).unwrap(), wanted), Some(time));
         }
     }
+}
+
+fn region(held: u32, holders: u32, locks: Locks) -> Shared {
+    Shared { name: "r".into(), len: 0x1000, offset: 0, locks: Some(locks), held, holders }
+}
+
+/// Of the first VM.
+fn first(vms: &[Vm], slots: &[Slot], shared: &[Shared]) -> Blocking {
+    blocking(0, vms, slots, shared)
+}
+
+#[test]
+fn a_vm_waits_for_each_other_holder_once() {
+    let vms = [vm("a", 9, None), vm("b", 5, None), vm("c", 1, None), vm("d", 1, None)];
+    let both = [region(30, 0b0011, Locks::Inherit), region(50, 0b0110, Locks::Inherit)];
+    // b and what a shares with it; c holds nothing that a, or one as urgent, wants.
+    assert_eq!(first(&vms, &[], &both), Blocking::For(30));
+    // c is made as urgent as a by nobody, but more urgent than b would be by b itself.
+    assert_eq!(blocking(1, &vms, &[], &both), Blocking::For(30 + 50));
+    assert_eq!(blocking(3, &vms, &[], &both), Blocking::For(0));
+    // Of two regions that it shares with one VM it waits for the longer.
+    let twice = [region(30, 0b0011, Locks::Inherit), region(50, 0b0011, Locks::Inherit)];
+    assert_eq!(first(&vms, &[], &twice), Blocking::For(50));
+    // A revocable lock is taken; of one that nobody said how long it is held, nothing is known.
+    let free = [region(30, 0b0011, Locks::Revocable), region(0, 0b0011, Locks::Inherit)];
+    assert_eq!(first(&vms, &[], &free), Blocking::For(0));
+}
+
+#[test]
+fn who_is_made_more_urgent_delays_who_shares_nothing() {
+    let vms = [vm("a", 5, None), vm("b", 9, None), vm("c", 1, None)];
+    let shared = [region(40, 0b110, Locks::Inherit)];
+    assert_eq!(first(&vms, &[], &shared), Blocking::For(40));
+    let less = [vm("a", 9, None), vm("b", 5, None), vm("c", 1, None)];
+    assert_eq!(first(&less, &[], &shared), Blocking::For(0));
+}
+
+#[test]
+fn a_holder_without_budget_or_slot_releases_nothing() {
+    let vms = [vm("a", 9, None), vm("b", 5, Some(budget(20, 100)))];
+    let shared = [region(30, 0b11, Locks::Inherit)];
+    // Two budgets, before each of which 80 pass.
+    assert_eq!(first(&vms, &[], &shared), Blocking::For(30 + 160));
+    let vms = [vm("a", 9, None), vm("b", 5, None)];
+    let slots = [slot(40, 0b11), slot(60, 0b01)];
+    assert_eq!(first(&vms, &slots, &shared), Blocking::For(60 + 30));
+}
+
+#[test]
+fn on_another_core_those_as_urgent_run_before_a_holder() {
+    let remote =
+        |name: &str, priority, budget| Vm { core: 1, second_core: 1, ..vm(name, priority, budget) };
+    let shared = [region(30, 0b011, Locks::Inherit)];
+    let vms = [vm("a", 9, None), remote("b", 5, None), remote("c", 8, None)];
+    assert_eq!(first(&vms, &[], &shared), Blocking::For(30));
+    let vms = [vm("a", 9, None), remote("b", 5, None), remote("c", 9, Some(budget(10, 25)))];
+    // 10 of c, 15 of b, 10 of c, 15 of b.
+    assert_eq!(first(&vms, &[], &shared), Blocking::For(50));
+    let vms = [vm("a", 9, None), remote("b", 5, None), remote("c", 9, None)];
+    assert_eq!(first(&vms, &[], &shared), Blocking::By("b".into()));
+    let timing = Timing::new(&vms, &[], &shared);
+    assert_eq!(timing.vms[0].promise, Promise::Blocked { by: "b".into() });
+}
+
+#[test]
+fn waits_are_part_of_the_response() {
+    let vms = [vm("a", 9, Some(budget(20, 100))), vm("b", 5, None)];
+    let timing = Timing::new(&vms, &[], &[region(30, 0b11, Locks::Inherit)]);
+    assert_eq!(timing.vms[0].promise, Promise::Budget { response: 50 });
+    assert_eq!(timing.vms[0].blocking, 30);
 }
