@@ -146,16 +146,18 @@ fn run(
                 arguments.extend(probe.samples.map(|number| format!("samples={number}")));
             }
             How::Masked(masked) => {
-                let interrupt = Symbols::of(&workspace.hypervisor())?.find(soak::INTERRUPT)?;
-                arguments.push("masked=yes".to_owned());
-                arguments.push(format!("poll={interrupt:#x}"));
+                arguments.extend(soak::masked(&Symbols::of(&workspace.hypervisor())?)?);
                 arguments.push(format!("samples={}", masked.samples));
             }
             How::Marks(_) => {}
         }
     }
     let limit = if system.starts_with("linux") { LIMIT } else { SHORT_LIMIT };
+    // A VM with two vCPUs is all that needs a second core here.
+    let two = fs::read_to_string(manifest)?.contains("cores = [0, 1]");
+    let cores: &[&str] = if two { &["-smp", "2"] } else { &[] };
     let ended = Machine::described(&workspace.path("machines"), machine, &image)?
+        .with(cores)
         .with_plugin(&workspace.instrument(), &arguments)
         .run(limit, &[])?;
     let console = boot_tests::transcript(&ended.serial);

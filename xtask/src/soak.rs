@@ -10,7 +10,7 @@ mod told;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use counted::Counted;
-pub(crate) use counted::INTERRUPT;
+pub(crate) use counted::masked;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;

@@ -14,6 +14,9 @@
 //! histogram=FILE           how many samples of each length each probe had
 //! samples=N                ends the machine when a probe has so many samples
 //! poll=0xADDRESS           interrupts are taken at this instruction of the window; for masked
+//! acknowledge=0xADDRESS    there the hypervisor asks which interrupt it was; for masked
+//! load=0xADDRESS           there it loads a guest for such an interrupt; for masked
+//! express=0xADDRESS        there for one that it has not asked about; for masked
 //! masked=yes               stretches without interrupts in the window, the longest explained
 //!
 //! place := 0xADDRESS       before the instruction at this virtual address
@@ -98,6 +101,12 @@ pub(crate) struct Config {
     pub(crate) histogram: Option<String>,
     /// Instructions at which interrupts are taken.
     pub(crate) polls: Vec<u64>,
+    /// Where the hypervisor asks which interrupt it was.
+    pub(crate) acknowledges: Vec<u64>,
+    /// Where it loads a guest for that.
+    pub(crate) loads: Vec<u64>,
+    /// Where it does for one that it did not ask about.
+    pub(crate) expresses: Vec<u64>,
     /// Samples of any probe that end the machine.
     pub(crate) samples: Option<u64>,
     /// Whether stretches without interrupts are measured.
@@ -137,6 +146,9 @@ impl Config {
             counters: None,
             histogram: None,
             polls: Vec::new(),
+            acknowledges: Vec::new(),
+            loads: Vec::new(),
+            expresses: Vec::new(),
             samples: None,
             masked: false,
             window,
@@ -151,9 +163,15 @@ impl Config {
                         value.parse().map_err(|_| format!("samples={value}: no number"))?;
                     config.samples = Some(number);
                 }
-                "poll" => {
-                    let at = number(value).ok_or(format!("poll={value}: no 0xADDRESS"))?;
-                    config.polls.push(at);
+                "poll" | "acknowledge" | "load" | "express" => {
+                    let at = number(value).ok_or(format!("{key}={value}: no 0xADDRESS"))?;
+                    let list = match key {
+                        "poll" => &mut config.polls,
+                        "acknowledge" => &mut config.acknowledges,
+                        "load" => &mut config.loads,
+                        _ => &mut config.expresses,
+                    };
+                    list.push(at);
                 }
                 "masked" => config.masked = value == "yes",
                 "profile" => config.profile = Some(value.to_owned()),

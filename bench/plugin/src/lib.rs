@@ -132,12 +132,22 @@ extern "C" fn translated(_id: u64, tb: *mut RawTb) {
         }
         if inside && config.masked {
             let wide = insn.word().and_then(masked::effect);
-            let waits = (insn.half() == Some(masked::WAIT_NARROW)).then_some(Effect::Polls);
+            let waits = (insn.half() == Some(masked::WAIT_NARROW)).then_some(Effect::Waits);
+            if config.acknowledges.contains(&address) {
+                insn.on_execute(at_acknowledge, 0);
+            }
+            if config.loads.contains(&address) {
+                insn.on_execute(at_load, 0);
+            }
+            if config.expresses.contains(&address) {
+                insn.on_execute(at_express, 0);
+            }
             let takes = config.polls.contains(&address).then_some(Effect::Takes);
             match takes.or(wide).or(waits) {
                 Some(Effect::Enables) => insn.on_execute(at_enabling, 0),
                 Some(Effect::Disables) => insn.on_execute(at_disabling, 0),
                 Some(Effect::Polls) => insn.on_execute(at_poll, 0),
+                Some(Effect::Waits) => insn.on_execute(at_wait, 0),
                 Some(Effect::Returns) => insn.on_execute(at_return, 0),
                 Some(Effect::Takes) => insn.on_execute(at_taking, 0),
                 None => {}
@@ -214,12 +224,28 @@ extern "C" fn at_poll(_vcpu: c_uint, _number: usize) {
     with_state(|state| state.masked.at(Effect::Polls, now()));
 }
 
+extern "C" fn at_wait(_vcpu: c_uint, _number: usize) {
+    with_state(|state| state.masked.at(Effect::Waits, now()));
+}
+
 extern "C" fn at_return(_vcpu: c_uint, _number: usize) {
     with_state(|state| state.masked.at(Effect::Returns, now()));
 }
 
 extern "C" fn at_taking(_vcpu: c_uint, _number: usize) {
     with_state(|state| state.masked.at(Effect::Takes, now()));
+}
+
+extern "C" fn at_acknowledge(_vcpu: c_uint, _number: usize) {
+    with_state(|state| state.masked.acknowledge());
+}
+
+extern "C" fn at_load(_vcpu: c_uint, _number: usize) {
+    with_state(|state| state.masked.load(now()));
+}
+
+extern "C" fn at_express(_vcpu: c_uint, _number: usize) {
+    with_state(|state| state.masked.express(now()));
 }
 
 /// The same for a block outside.
@@ -296,7 +322,7 @@ impl State {
         let Some(probe) = self.probes.get_mut(number) else { return };
         let open = CONFIG.get().and_then(|config| config.probes.get(number));
         if open.is_some_and(|spec| spec.from == Place::Open) {
-            probe.begin(self.masked.since());
+            probe.begin(self.masked.since(now()));
         }
         let before = probe.number();
         probe.end(now());

@@ -14,6 +14,8 @@ use std::fmt;
 const EXPLAINED: u64 = 400;
 /// So many are explained: the longest of each kind.
 const KINDS: usize = 24;
+/// Most instructions from a guest's vector to its handler.
+const VECTOR: u64 = 16;
 /// So many places explain a stretch.
 const PLACES: usize = 12;
 
@@ -24,8 +26,10 @@ pub(crate) enum Effect {
     Enables,
     /// Disables them.
     Disables,
-    /// Looks for one or waits for one.
+    /// Looks for one.
     Polls,
+    /// Waits for one.
+    Waits,
     /// Returns from an exception: what is pending is taken before the instruction that follows.
     Returns,
     /// Took one.
@@ -44,7 +48,7 @@ pub(crate) fn effect(word: u32) -> Option<Effect> {
         // `cpsid i`; with a mode
         0xf10c_0080 | 0xf10e_0093 => Some(Effect::Disables),
         // `wfi`
-        0xe320_f003 => Some(Effect::Polls),
+        0xe320_f003 => Some(Effect::Waits),
         // `movs pc, lr`
         0xe1b0_f00e => Some(Effect::Returns),
         _ if word & 0xffff_0fff == STATUS || wide & 0xffff_0fff == STATUS => Some(Effect::Polls),
@@ -75,6 +79,12 @@ pub(crate) struct Masked {
     before: u64,
     /// The last look, later than these, was a return, and nothing was executed since.
     returned: Option<u64>,
+    /// Since when the first interrupt may have waited that was acknowledged since the hypervisor idled,
+    /// enabled interrupts or was entered.
+    acknowledged: Option<u64>,
+    /// A guest was loaded: since when the interrupt may have waited that it was loaded for, and how much
+    /// was executed outside of the window before.
+    loaded: Option<(u64, u64)>,
     /// Blocks entered in this stretch, and when.
     trail: Vec<(u64, u64)>,
     number: u64,
@@ -88,6 +98,7 @@ impl Masked {
     /// Execution entered the window.
     pub(crate) fn enter(&mut self, now: Count) {
         self.entered = true;
+        self.acknowledged = None;
         self.open(now);
         self.close(now);
         (self.looked, self.before, self.returned) = (now.total, now.total, None);
@@ -112,10 +123,16 @@ impl Masked {
             (self.looked, self.before) = (now.total, now.total);
         }
         match effect {
-            Effect::Enables => self.open(now),
+            Effect::Enables => {
+                self.acknowledged = None;
+                self.open(now);
+            }
             Effect::Disables if !self.closed => self.close(now),
             Effect::Disables => {}
-            Effect::Polls | Effect::Takes => {
+            Effect::Polls | Effect::Waits | Effect::Takes => {
+                if effect == Effect::Waits {
+                    self.acknowledged = None;
+                }
                 self.open(now);
                 self.close(now);
                 self.before = core::mem::replace(&mut self.looked, now.total);
@@ -135,11 +152,30 @@ impl Masked {
         }
     }
 
+    /// The hypervisor asks which interrupt it was that it took or found.
+    pub(crate) fn acknowledge(&mut self) {
+        self.acknowledged.get_or_insert(self.before);
+    }
+
+    /// It loads a guest, for that interrupt if there was one.
+    pub(crate) fn load(&mut self, now: Count) {
+        let since = self.acknowledged.unwrap_or(self.before);
+        self.loaded = Some((since, now.total - now.inside));
+    }
+
+    /// It loads a guest for an interrupt that it did not ask about.
+    pub(crate) fn express(&mut self, now: Count) {
+        self.loaded = Some((self.before, now.total - now.inside));
+    }
+
     /// From when on the interrupt may have waited that the guest takes now: the hypervisor found it
     /// when it looked last, not counting the return to this guest, at the earliest right after it
-    /// had looked before that.
-    pub(crate) fn since(&self) -> Count {
-        Count { total: self.before, inside: 0 }
+    /// had looked before that. If the guest was loaded for it, that was before it was: others may have
+    /// come on the way to the first of its instructions.
+    pub(crate) fn since(&self, now: Count) -> Count {
+        let here = |(_, outside): &(u64, u64)| now.total - now.inside <= outside + VECTOR;
+        let total = self.loaded.filter(here).map_or(self.before, |(since, _)| since);
+        Count { total, inside: 0 }
     }
 
     fn close(&mut self, now: Count) {
@@ -217,7 +253,7 @@ mod tests {
         masked.at(Effect::Enables, at(100_100));
         masked.at(Effect::Disables, at(100_500));
         masked.at(Effect::Polls, at(100_600));
-        assert_eq!(masked.since(), at(100_500));
+        assert_eq!(masked.since(at(2_000_000)), at(100_500));
         masked.leave(at(100_800));
         assert_eq!(masked.to_string(), "masked n 3 max 200");
     }
@@ -231,7 +267,7 @@ mod tests {
         masked.at(Effect::Returns, at(800));
         masked.leave(at(801));
         assert_eq!(
-            masked.since(),
+            masked.since(at(2_000_000)),
             at(300),
             "the second look found it, the return is to its handler"
         );
@@ -243,15 +279,15 @@ mod tests {
         masked.enter(at(0));
         masked.at(Effect::Returns, at(300));
         masked.at(Effect::Takes, at(303));
-        assert_eq!(masked.since(), at(0));
+        assert_eq!(masked.since(at(2_000_000)), at(0));
         masked.at(Effect::Returns, at(500));
         masked.leave(at(501));
         masked.enter(at(600));
         masked.at(Effect::Takes, at(602));
-        assert_eq!(masked.since(), at(600), "it came while the guest ran");
+        assert_eq!(masked.since(at(2_000_000)), at(600), "it came while the guest ran");
         masked.at(Effect::Returns, at(700));
         masked.at(Effect::Polls, at(900));
-        assert_eq!(masked.since(), at(700), "the guest's first instruction trapped");
+        assert_eq!(masked.since(at(2_000_000)), at(700), "the guest's first instruction trapped");
     }
 
     #[test]
@@ -260,7 +296,39 @@ mod tests {
         masked.enter(at(0));
         masked.at(Effect::Enables, at(100));
         masked.at(Effect::Takes, at(900));
-        assert_eq!(masked.since(), at(900));
+        assert_eq!(masked.since(at(2_000_000)), at(900));
+    }
+
+    #[test]
+    fn who_is_loaded_for_an_interrupt_waited_since_before_that_whatever_comes_then() {
+        let mut masked = Masked::default();
+        masked.enter(at(0));
+        masked.at(Effect::Polls, at(300));
+        masked.at(Effect::Polls, at(700));
+        masked.express(at(800));
+        masked.at(Effect::Returns, at(820));
+        // Another one comes before its handler.
+        masked.enter(at(821));
+        masked.at(Effect::Takes, at(822));
+        masked.at(Effect::Returns, at(1200));
+        masked.leave(at(1201));
+        assert_eq!(masked.since(Count { total: 1203, inside: 1201 }), at(300));
+        masked.load(Count { total: 1300, inside: 1290 });
+        let later = Count { total: 1600, inside: 1300 };
+        assert_eq!(masked.since(later), at(821), "it ran before it was interrupted");
+    }
+
+    #[test]
+    fn what_is_acknowledged_on_the_way_to_a_load_waited_since_before_that() {
+        let mut masked = Masked::default();
+        masked.enter(at(0));
+        masked.at(Effect::Takes, at(100));
+        masked.acknowledge();
+        for look in [300, 600, 900] {
+            masked.at(Effect::Polls, at(look));
+        }
+        masked.load(at(1000));
+        assert_eq!(masked.since(Count { total: 1100, inside: 100 }), at(0));
     }
 
     #[test]

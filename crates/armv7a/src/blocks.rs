@@ -11,7 +11,7 @@ use core::arch::naked_asm;
 /// Copies `len` bytes.
 ///
 /// (1.) All but the last words, if both ends are aligned; 2. bytes; 3. if there are some more and only
-/// the source is not aligned, words out of parts of two.
+/// the source is not aligned, words out of parts of two, four at a time and singly.
 ///
 /// # Safety
 ///
@@ -58,20 +58,37 @@ pub(crate) unsafe extern "C" fn __aeabi_memcpy(to: *mut u8, from: *const u8, len
         "beq __aeabi_memcpy4",
         "cmp r2, #4",
         "blo 2b",
-        "push {{r4, r5}}",
+        "push {{r4-r10}}",
         "lsl r3, r3, #3", // bits of the first word that are not wanted
         "rsb r4, r3, #32",
         "bic r1, r1, #3",
-        "ldr r5, [r1]",
-        "5: lsr r12, r5, r3",
-        "ldr r5, [r1, #4]!",
+        "ldr r5, [r1], #4",
+        "b 6f",
+        "5: ldmia r1!, {{r7-r10}}",
+        "lsr r5, r5, r3",
+        "orr r5, r5, r7, lsl r4",
+        "lsr r6, r7, r3",
+        "orr r6, r6, r8, lsl r4",
+        "lsr r7, r8, r3",
+        "orr r7, r7, r9, lsl r4",
+        "lsr r8, r9, r3",
+        "orr r8, r8, r10, lsl r4",
+        "stmia r0!, {{r5-r8}}",
+        "mov r5, r10",
+        "6: subs r2, r2, #16",
+        "bhs 5b",
+        "adds r2, r2, #12",
+        "bmi 8f",
+        "7: lsr r12, r5, r3",
+        "ldr r5, [r1], #4",
         "orr r12, r12, r5, lsl r4",
         "str r12, [r0], #4",
-        "sub r2, r2, #4",
-        "cmp r2, #4",
-        "bhs 5b",
+        "subs r2, r2, #4",
+        "bhs 7b",
+        "8: add r2, r2, #4",
+        "sub r1, r1, #4",
         "add r1, r1, r3, lsr #3",
-        "pop {{r4, r5}}",
+        "pop {{r4-r10}}",
         "b 2b",
     )
 }

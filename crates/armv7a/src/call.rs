@@ -23,16 +23,16 @@ impl Hypervisor {
             Ok(request) => match request {
                 Request::Answer(value) => value,
                 Request::Wait => {
-                    self.guest_called().vcpu.regs[0] = 0;
                     let pc = self.guest_called().vcpu.pc.wrapping_sub(4);
-                    return self.wait(pc);
+                    self.wait(pc);
+                    0
                 }
                 Request::CpuOff if self.guest().siblings.is_some() => return self.cpu_off(),
-                Request::CpuOff | Request::SystemOff => return self.end(End::Off),
+                Request::CpuOff | Request::SystemOff => return self.quit(End::Off),
                 Request::CpuOn { cpu, entry, context } => self.cpu_on(cpu, entry, context),
                 Request::AffinityInfo(cpu) => self.affinity_info(cpu),
-                Request::SystemReset => return self.end(End::Reset),
-                Request::Exit(status) => return self.end(End::Exit(status)),
+                Request::SystemReset => return self.quit(End::Reset),
+                Request::Exit(status) => return self.quit(End::Exit(status)),
                 Request::VmIndex => index as u32,
                 Request::ConsolePut(byte) => {
                     let channel = entresol_hv::console::channel(index);
@@ -66,10 +66,8 @@ impl Hypervisor {
                 Request::Heartbeat => self.promise(None),
                 Request::Deadline(microseconds) => self.promise(Some(microseconds)),
                 Request::Panic(code) => {
-                    let vcpu = &mut self.guest_called().vcpu;
-                    vcpu.regs[0] = 0;
-                    let pc = vcpu.pc.wrapping_sub(4);
-                    return self.fault(Fault::Panic { code, pc });
+                    let pc = self.guest_called().vcpu.pc.wrapping_sub(4);
+                    return self.quit(End::Fault(Fault::Panic { code, pc }));
                 }
                 Request::Role => u32::from(!self.guest_called().shadow.passthrough.passive),
             },
@@ -77,14 +75,23 @@ impl Hypervisor {
         self.guest_called().vcpu.regs[0] = result;
     }
 
+    /// The loaded guest ends its run.
+    fn quit(&mut self, end: End) {
+        let pc = self.guest_called().vcpu.pc.wrapping_sub(4);
+        self.give_way_at(pc);
+        // If it goes on.
+        self.guest_called().vcpu.regs[0] = 0;
+        self.end(end);
+    }
+
     /// The loaded guest is alive, or promises to have done something in so many microseconds.
     /// Returns the call's result.
     #[inline(never)]
     fn promise(&mut self, microseconds: Option<u32>) -> u32 {
-        let now = self.platform().now();
+        let now = self.now();
         let ticks = microseconds.map(|microseconds| self.ticks_of(microseconds));
         self.guest_called().board.promise(ticks, now);
-        self.arm();
+        self.rearm = true;
         psci::SUCCESS
     }
 }

@@ -63,12 +63,12 @@ impl Hypervisor {
 
     /// The same, as the last thing that a handler does.
     pub(crate) fn pump_at_last(&mut self) {
-        for _ in 1..console::BURST {
+        for _ in 0..console::BURST {
             self.line_gives_way();
             let Some(platform) = &mut self.platform else { return };
             self.console.pump(&mut SerialOf(*platform), 1);
         }
-        self.pump_bytes(1);
+        self.pump_bytes(0);
     }
 
     /// Lets who is more urgent go first: the line interrupts again then, for what is left undone.

@@ -142,16 +142,19 @@ impl Hypervisor {
     pub(crate) fn hand_over(&mut self, index: usize) -> bool {
         let other = (self.guests[index % MAX_VMS].vm.partner as usize).wrapping_sub(1);
         let Some(partner) = self.guests.get(other) else { return false };
-        if matches!(partner.run, Run::Off { .. }) || !partner.shadow.passthrough.passive {
+        let passive = self.guests[index % MAX_VMS].shadow.passthrough.passive;
+        if matches!(partner.run, Run::Off { .. }) || passive {
             return false;
         }
         let lives = partner.lives();
         self.let_interrupt(index, false);
-        self.guests[index % MAX_VMS].shadow.passthrough.passive = true;
+        // Until both have changed it is done again.
+        self.give_way_called();
         self.guests[other % MAX_VMS].shadow.passthrough.passive = false;
         if lives {
             self.let_interrupt(other, true);
         }
+        self.guests[index % MAX_VMS].shadow.passthrough.passive = true;
         true
     }
 

@@ -84,9 +84,10 @@ impl Hypervisor {
         let page = at.0 & !0xfff;
         let entry = (GuestPhys(page | guest.vcpu.pc & 0xfff), set);
         let mut length = 4;
-        let outcome = self
-            .access_at_pc(&mut length)
-            .map(|access| self.guest_called().vcpu.access(&access, length, &mut bus));
+        let access = self.access_at_pc(&mut length);
+        self.give_way_called();
+        let outcome =
+            access.map(|access| self.guest_called().vcpu.access(&access, length, &mut bus));
         let work = match (outcome, bus.stored) {
             (Some(Outcome::Next | Outcome::Jumped), Some((offset, bytes, value))) => {
                 Work::Store { at: GuestPhys(page | offset), bytes, value, entry }
@@ -103,7 +104,7 @@ impl Hypervisor {
         at: GuestPhys,
         address: u32,
     ) -> Outcome {
-        let now = self.platform().now();
+        let now = self.now();
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let mut bus =
             Bus { board: &mut guest.board, now, page: address & !0xfff, at: at.0 & !0xfff };
@@ -113,13 +114,17 @@ impl Hypervisor {
     /// Moves what an access to the board set in motion.
     pub(crate) fn after_board(&mut self, at: GuestPhys) {
         let index = self.loaded;
-        let guest = &mut self.guests[index % MAX_VMS];
         match at.0 >> 16 {
             0x0900 => {
                 let channel = entresol_hv::console::channel(index);
+                let bit = 1 << (index % MAX_VMS);
+                // The line fetches what was sent if it is left there now.
+                self.held |= bit;
+                self.line_gives_way();
+                let guest = &mut self.guests[index % MAX_VMS];
                 let sent = self.console.take_from(channel, || guest.board.take_tx());
-                if !self.console.has_room(channel) {
-                    self.held |= 1 << (index % MAX_VMS);
+                if self.console.has_room(channel) {
+                    self.held &= !bit;
                 }
                 if sent {
                     self.pump_at_last();
@@ -129,7 +134,7 @@ impl Hypervisor {
             }
             0x0801 if matches!(at.0 & 0xffff, EOIR | DIR) => self.rearm_devices(),
             0x0800 if ICACTIVER.contains(&(at.0 & 0xffff)) => self.rearm_devices(),
-            0x0901 | 0x0902 => self.arm(),
+            0x0901 | 0x0902 => self.rearm = true,
             0x0800 => self.after_distributor(),
             _ => {}
         }

@@ -383,7 +383,7 @@ impl Timer for Machine<'_> {
 
     fn write(&mut self, register: Register, value: u64) {
         let now = self.platform.now();
-        self.board.write_timer(register, value, now);
+        self.board.set_timer(register, value, now);
         self.timer = true;
     }
 }

@@ -15,7 +15,9 @@
 //!
 //! - [`Express::guest`] is null, or waits as it did when it was prepared. Kept by
 //!   [`Hypervisor::wake`], the only way in which a wait ends that is not one for a lock.
-//! - After [`express`] no handler does anything before `settle_express`.
+//! - After [`express`] no handler does anything before `settle_express`. Until then only the timer
+//!   interrupts, so that nothing comes before the guest's handler; it does at [`Express::next`], if the
+//!   guest makes no trap.
 //! - Where [`express`] is called, what follows can be left out if the scheduler is asked later.
 //!
 //! [`Gate::admits`]: entresol_hv::scheduler::Gate::admits
@@ -85,11 +87,13 @@ pub(crate) struct Express {
     displaced: usize,
     /// Whether the guest takes the interrupt; else it has masked it, and goes on.
     enters: bool,
-    /// Whether the loaded guest began to wait.
-    pub(crate) wanted: bool,
+    /// Who began to wait last, or [`NOBODY`].
+    pub(crate) wanted: usize,
 }
 
 const STATE: usize = 6;
+/// In GICC_PMR, which keeps off those that are not more urgent: the timer's interrupt is, at 0x80.
+const TIMER_ONLY: u32 = 0xa0;
 /// No guest, in [`Express::displaced`].
 const NOBODY: usize = usize::MAX;
 /// Who made room is settled.
@@ -113,7 +117,7 @@ impl Express {
         priority: 0,
         bit: 0,
         enters: false,
-        wanted: false,
+        wanted: NOBODY,
         wires: Wires {
             interrupts: core::ptr::null_mut(),
             timer: core::ptr::null_mut(),
@@ -149,11 +153,15 @@ impl Guest {
 }
 
 impl Hypervisor {
-    /// The loaded guest waits, or did: prepares for its timer, if that is all it waits for and it is
-    /// not less urgent than whom the express is for.
+    /// Prepares for the timer of who began to wait, if that is all it waits for and it is not less urgent
+    /// than whom the express is for.
     #[inline(never)]
     pub(crate) fn prepare(&mut self) {
-        let index = self.loaded % MAX_VMS;
+        let index = core::mem::replace(&mut self.express.wanted, NOBODY);
+        if index == NOBODY {
+            return;
+        }
+        let index = index % MAX_VMS;
         let priority = Id::new(index).map_or(0, |id| self.turns.priority(id));
         let guest = &mut self.guests[index];
         let usual = matches!(guest.run, Run::Waiting)
@@ -229,11 +237,20 @@ impl Hypervisor {
         self.give_way();
     }
 
+    /// The same while the instruction at `pc`, by which pc has advanced already, may be executed again.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn give_way_at(&mut self, pc: u32) {
+        let behind = core::mem::replace(&mut self.guest_called().vcpu.pc, pc);
+        self.give_way_called();
+        self.guest_called().vcpu.pc = behind;
+    }
+
     #[cold]
     #[inline(never)]
     pub(crate) fn gives_way(&mut self) {
         let guest = self.guest();
-        if matches!(guest.run, Run::Running | Run::Working) {
+        if !matches!(guest.run, Run::Waiting) {
             // Until it is renewed, which it is before it runs again, no turn is passed to it.
             let counters = core::mem::replace(&mut guest.fast.counters, core::ptr::null_mut());
             self.try_express();
@@ -277,6 +294,10 @@ impl Hypervisor {
         let index = self.loaded % MAX_VMS;
         if displaced == SCHEDULED {
             self.express.displaced = NOBODY;
+            // SAFETY: GICC_PMR follows GICC_CTLR.
+            let mask = unsafe { self.express.wires.interrupts.add(1) };
+            // SAFETY: all may interrupt again; handlers do not nest.
+            unsafe { mask.write_volatile(0xff) };
             // SAFETY: as in `counters`.
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.interrupts = observed.interrupts.wrapping_add(1);
@@ -359,7 +380,7 @@ pub(crate) use arm;
 /// it is. `loaded` is the guest that is loaded, whose registers are saved. About 100 instructions,
 /// the return to the guest included.
 ///
-/// (1.) Is it due; 2. [`Gate::admits`]; 3. acknowledge, arm, end; 4. the guest as interrupted: `r13`
+/// (1.) Is it due; 2. [`Gate::admits`]; 3. acknowledge, arm, keep others off, end; 4. the guest as interrupted: `r13`
 /// to `pending`, its shared page; 5. the machine's registers; 6. who is loaded and the rest as
 /// when a turn is passed.
 ///
@@ -428,6 +449,8 @@ pub(crate) unsafe extern "C" fn express(loaded: *mut Guest, hypervisor: *mut Hyp
         "ldrd r4, r5, [r12, #{NEXT}]",
         "ldr r2, [r12, #{TIMER}]",
         arm!(),
+        "mov r2, #{TIMER_ONLY}",
+        "str r2, [r3, #0x04]",          // GICC_PMR
         "str r1, [r3, #0x10]",
         // 4.
         "ldr r8, [r12, #{GUEST}]",
@@ -468,6 +491,7 @@ pub(crate) unsafe extern "C" fn express(loaded: *mut Guest, hypervisor: *mut Hyp
         PRIORITY = const offset_of!(Express, priority),
         BIT = const offset_of!(Express, bit),
         DISPLACED = const offset_of!(Express, displaced),
+        TIMER_ONLY = const TIMER_ONLY,
         LOADED = const offset_of!(Hypervisor, loaded),
         INTERRUPTS = const offset_of!(Express, wires) + offset_of!(Wires, interrupts),
         TIMER = const offset_of!(Express, wires) + offset_of!(Wires, timer),

@@ -77,6 +77,8 @@ pub(crate) struct Hypervisor {
     pub(crate) unsettled: usize,
     /// Bit *n*: the end of VM *n* is to be announced.
     pub(crate) ended: u32,
+    /// Bit *n*: VM *n* is to hear of something.
+    pub(crate) told: u32,
     /// Who runs passes its turn once all that is settled.
     pub(crate) passes: bool,
     /// Deadline the timer is armed for.
@@ -128,6 +130,7 @@ impl Hypervisor {
         reschedule: true,
         unsettled: usize::MAX,
         ended: 0,
+        told: 0,
         passes: false,
         armed: NEVER,
         rearm: false,
@@ -145,6 +148,12 @@ impl Hypervisor {
             Some(platform) => *platform,
             None => halt(),
         }
+    }
+
+    /// The machine's count: a call, which is shorter than what it does.
+    #[inline(never)]
+    pub(crate) fn now(&mut self) -> u64 {
+        self.platform().now()
     }
 
     /// The guest that runs, or ran last.
@@ -183,7 +192,7 @@ impl Hypervisor {
     #[cold]
     #[inline(never)]
     pub(crate) fn notice(&mut self, notice: Notice) {
-        let (now, hz) = (self.platform().now(), self.platform().hz());
+        let (now, hz) = (self.now(), self.platform().hz());
         let guest = self.guest();
         if let Some(before) = guest.notices.admit(&notice, now, hz)
             && matches!(guest.run, Run::Running)
@@ -198,23 +207,31 @@ impl Hypervisor {
     /// come is a fault: nothing else would ever end the wait.
     pub(crate) fn wait(&mut self, pc: u32) {
         let index = self.loaded;
-        let now = self.platform().now();
+        let now = self.now();
         let guest = self.guest();
         // A timer may have come to its end since the last interrupt of the machine.
         if guest.board.deadline() <= now {
-            guest.board.update(now);
+            // Until it waits, it may begin to again.
+            let behind = core::mem::replace(&mut guest.vcpu.pc, pc);
+            self.give_way_called();
+            self.update_board(index);
+            self.guest().vcpu.pc = behind;
         }
+        let guest = self.guest();
         if guest.board.irq() || guest.board.fiq() {
             return;
         }
-        if !guest.may_wake(now) {
+        let may_wake = guest.may_wake(now);
+        self.give_way_at(pc);
+        if !may_wake {
             return self.fault(Fault::Stuck { pc });
         }
+        let guest = self.guest();
         guest.run = Run::Waiting;
         if let Some(id) = Id::new(index) {
             self.scheduler().block(id);
         }
-        self.express.wanted = true;
+        self.express.wanted = index;
         self.reschedule = true;
     }
 
@@ -248,7 +265,7 @@ impl Hypervisor {
     /// A guest that is ready does not run: its time stands, if it is virtual.
     pub(crate) fn keep(&mut self, index: usize) {
         if self.guests[index % MAX_VMS].board.has_virtual_time() {
-            let now = self.platform().now();
+            let now = self.now();
             self.keep_at(index, now);
         }
     }
@@ -264,7 +281,8 @@ impl Hypervisor {
     /// What runs next. Returns with that guest loaded.
     fn choose(&mut self) {
         loop {
-            // What led here may have taken long.
+            // What led here may have taken long. Who waits is interrupted like those who did before.
+            self.prepare();
             self.poll();
             if self.line_at != NEVER && !self.turns.is_urgent() {
                 self.line_at = NEVER;
@@ -274,11 +292,7 @@ impl Hypervisor {
             if self.settle_piece() {
                 continue;
             }
-            if core::mem::take(&mut self.express.wanted) {
-                self.prepare();
-                continue;
-            }
-            let now = self.platform().now();
+            let now = self.now();
             let id = self.scheduler().pick(now);
             if let Some(exhausted) = self.turns.take_exhausted() {
                 count_exhausted(exhausted);
@@ -297,10 +311,12 @@ impl Hypervisor {
             // Before the scheduler is asked again: that another guest is loaded than the one it
             // picked means that a turn was passed.
             self.load(index);
-            if self.guest().board.has_virtual_time() {
-                self.guest().board.let_run(now);
-            }
             self.give_way_called();
+            let board = &mut self.guest().board;
+            board.let_run(now);
+            if board.deadline() <= now {
+                self.update_board(index);
+            }
             self.arm();
             // What is left out if the express is taken here is done before the guest runs again.
             if self.poll() {
@@ -338,6 +354,7 @@ impl Hypervisor {
         self.arm();
         cp15::dsb();
         cp15::wait_for_interrupt();
+        self.poll();
     }
 
     /// All VMs of this core are off. When those of every core are, that is the machine's end.
@@ -391,6 +408,8 @@ impl Hypervisor {
         unsafe { cp15::set_thread_user(guest.vcpu.cp15.tpidrurw) };
         // SAFETY: as above.
         unsafe { cp15::set_thread_read_only(guest.vcpu.cp15.tpidruro) };
+        // The express changes the rest; it is put in place again before the guest runs.
+        self.give_way_called();
         self.renew_vectors();
         let guest = self.guest();
         cp15::set_alignment_check(guest.vcpu.cp15.sctlr & cp15::SCTLR_A != 0);
@@ -440,6 +459,10 @@ impl Hypervisor {
             if self.unsettled <= self.count {
                 self.settle_pieces();
             }
+            if self.guest().board.is_overdue() {
+                self.give_way_called();
+                self.update_board(self.loaded);
+            }
             self.rearm = false;
             self.arm();
             self.give_way_called();
@@ -447,10 +470,11 @@ impl Hypervisor {
         if self.reschedule {
             // It may come back by a path that renews nothing.
             self.renew();
+            self.give_way_called();
             self.choose();
         }
         self.renew();
-        self.give_way();
+        self.give_way_called();
         self.settle()
     }
 

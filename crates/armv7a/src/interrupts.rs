@@ -21,6 +21,9 @@ use entresol_hv::scheduler::Id;
 /// Microseconds from burst to burst of the line while somebody urgent runs.
 const PACE: u32 = 250;
 
+/// Microseconds in which the express leads to its guest's handler.
+const HANDLED: u32 = 1;
+
 impl Hypervisor {
     /// Settles one interrupt of the machine.
     #[inline(always)]
@@ -64,20 +67,21 @@ impl Hypervisor {
     #[inline(never)]
     fn update_boards(&mut self) -> u64 {
         self.give_way_called();
-        let now = self.platform().now();
+        let now = self.now();
         for index in 0..self.count {
             let Some(guest) = self.guests.get_mut(index) else { continue };
             if guest.board.deadline() <= now {
                 // The short way is for one timer and real time.
                 if guest.board.has_virtual_time() || !guest.board.ring() {
-                    guest.board.update(now);
-                }
-                if let Some(event) = guest.board.take_failure(now) {
-                    self.befall(index, event);
+                    self.update_board(index);
                 }
                 self.wake(index);
-                // What is due still is so when the timer is armed again.
                 self.give_way_called();
+                if let Some(event) = self.guests[index % MAX_VMS].board.take_failure(now) {
+                    self.befall(index, event);
+                    self.give_way_called();
+                    self.update_board(index);
+                }
             }
         }
         if self.scheduler().deadline() <= now {
@@ -87,6 +91,20 @@ impl Hypervisor {
             self.settle_locks();
         }
         now
+    }
+
+    /// Brings a board up to date in pieces: what is due still is so when the timer is armed again.
+    #[inline(never)]
+    pub(crate) fn update_board(&mut self, index: usize) {
+        let index = index % MAX_VMS;
+        let now = self.now();
+        self.guests[index].board.update_devices(now);
+        self.give_way_called();
+        let board = &mut self.guests[index].board;
+        board.update_deadlines(now);
+        let deadline = board.take_deadline();
+        self.give_way_called();
+        self.guests[index].board.set_deadline(deadline);
     }
 
     fn serial_fired(&mut self) {
@@ -112,7 +130,7 @@ impl Hypervisor {
         }
         // A line that takes bytes at once would interrupt until all are sent.
         if self.runs_urgent() {
-            self.line_at = self.platform().now() + self.ticks_of(PACE);
+            self.line_at = self.now() + self.ticks_of(PACE);
             self.rearm = true;
         } else {
             self.pump_at_last();
@@ -194,6 +212,8 @@ impl Hypervisor {
         let (mut own, mut rest, mut next) = (NEVER, turns.min(waits), waits);
         let running = self.turns.current().map_or(0, |id| self.turns.priority(id));
         for index in 0..self.count {
+            // It is armed again after the express.
+            self.give_way_called();
             let board = &self.guests[index % MAX_VMS].board;
             let (deadline, Some(id)) = (board.deadline(), Id::new(index)) else { continue };
             if deadline == NEVER {
@@ -213,6 +233,10 @@ impl Hypervisor {
             }
         }
         (self.express.rest, self.express.rest_of) = (rest, self.loaded);
+        // Nothing comes before its handler; what is kept off meanwhile does not wait for long.
+        let soon = self.ticks_of(HANDLED);
+        let due = self.express.deadline;
+        let next = next.max(due.wrapping_add(soon)).min(due.wrapping_add(soon << 6));
         self.express.next = next.min(self.turns.gate.until);
         self.arm_own(own);
     }

@@ -34,7 +34,7 @@ impl Hypervisor {
     /// its `r0` when it runs again.
     pub(crate) fn wait_for_lock(&mut self, at: u32, microseconds: u32) {
         let index = self.loaded;
-        let now = self.platform().now();
+        let now = self.now();
         let guest = self.guest();
         let Some((lock, holders, revocable)) = guest.shadow.passthrough.lock(GuestPhys(at)) else {
             guest.vcpu.regs[0] = psci::INVALID_PARAMETERS;
@@ -95,12 +95,14 @@ impl Hypervisor {
         if piece > self.count {
             return self.obey_console();
         }
-        self.unsettled += 1;
         match piece.checked_sub(1) {
-            None => self.settle_waits(),
+            None => {
+                self.unsettled = 1;
+                self.settle_waits();
+            }
             Some(index) => self.settle_turn(index),
         }
-        if piece == self.count && core::mem::take(&mut self.passes) {
+        if self.unsettled > self.count && core::mem::take(&mut self.passes) {
             self.scheduler().expire();
         }
         true
@@ -108,7 +110,7 @@ impl Hypervisor {
 
     /// Who waits for a lock may have it by now.
     fn settle_waits(&mut self) {
-        let now = self.platform().now();
+        let now = self.now();
         self.scheduler();
         let (guests, turns) = (&mut self.guests, &mut self.turns);
         let mut woken = false;
@@ -135,30 +137,42 @@ impl Hypervisor {
         }
     }
 
-    /// How urgent a VM is, what it is ordered, and what it is to hear of.
+    /// How urgent a VM is, what it is ordered; then, if it is to hear of something, that.
     fn settle_turn(&mut self, index: usize) {
-        if let Some(id) = Id::new(index).filter(|_| self.is_own(index)) {
-            self.reschedule |= self.turns.set_priority(id, self.locks.urgency(index));
-            let (news, order) = cores::board().take(index);
-            if order != 0 {
-                self.obey(index, order);
-            }
-            if news {
-                self.tell(index);
-            }
+        let next = self.unsettled + 1;
+        let Some(id) = Id::new(index).filter(|_| self.is_own(index)) else {
+            self.unsettled = next;
+            return;
+        };
+        self.reschedule |= self.turns.set_priority(id, self.locks.urgency(index));
+        let bit = 1 << (index % MAX_VMS);
+        if self.told & bit != 0 {
+            self.tell(index);
+            self.told &= !bit;
+            self.unsettled = next;
+            return self.wake(index);
+        }
+        let (news, order) = cores::board().take(index);
+        if news {
+            self.told |= bit;
+        } else {
+            self.unsettled = next;
+        }
+        if order != 0 {
+            self.obey(index, order);
         }
     }
 
     /// Interrupts a VM by all interrupts that tell of something: it is to look what it was.
     fn tell(&mut self, index: usize) {
-        let guest = &mut self.guests[index % MAX_VMS];
-        if !guest.lives() {
-            return;
-        }
-        for irq in guest.shadow.passthrough.told() {
+        for nth in 0.. {
+            let guest = &mut self.guests[index % MAX_VMS];
+            let irq = guest.shadow.passthrough.told().nth(nth);
+            let Some(irq) = irq.filter(|_| guest.lives()) else { return };
             let word = ISPENDR + irq / 32 * 4;
             guest.board.gic.write_distributor(word, Width::Word, 1 << (irq % 32));
+            // All are told again then.
+            self.give_way_called();
         }
-        self.wake(index);
     }
 }

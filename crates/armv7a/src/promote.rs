@@ -39,9 +39,9 @@ const SHORTEST: u32 = 3;
 /// little, and here.
 const MISSES: u32 = 64;
 const DEAR: u32 = 8;
-/// Traps between two samples of a series, after one that said nothing new. One more in every other
-/// series: else it would always see the same of a few that take turns.
-const SKIPPED: u32 = 5;
+/// Most traps between two samples of a series, after one that said nothing new: as many of the lowest bits
+/// of what is left. Always so many would always see the same of a few that take turns.
+const SKIPPED: u32 = 15;
 /// Each series makes this longer, up to the longest; a promotion makes it short again.
 const LONGEST: u32 = 64;
 /// So many traps since it was last looked at make an interrupt prepare a sample: where nothing traps but
@@ -108,7 +108,7 @@ pub(crate) struct Promotion {
     left: u32,
     /// The exception vectors between samples.
     vectors: u32,
-    /// Traps between two samples of a series, after one that said nothing new.
+    /// Most traps between two samples of a series, after one that said nothing new.
     again: u32,
     /// By how much a sample of another site in its place wears a site down.
     wear: u32,
@@ -464,6 +464,7 @@ impl Hypervisor {
         guest.promotion.calls -= 1;
         if guest.promotion.calls == 0 {
             self.prepare_samples();
+            self.give_way_called();
         }
         let stopped = self.out_of_stub();
         if stopped != Stopped::Outside {
@@ -494,7 +495,6 @@ impl Hypervisor {
         promotion.period = (promotion.period + promotion.period / 4 + 1).min(LONGEST);
         promotion.left = MISSES;
         if guest.vm.flags & flags::EAGER == 0 {
-            promotion.again ^= SKIPPED ^ (SKIPPED + 1);
             self.prepare_sample();
         }
     }
@@ -513,7 +513,7 @@ impl Hypervisor {
     }
 
     fn prepare_sample(&mut self) {
-        let now = self.platform().now() as u32;
+        let now = self.now() as u32;
         let guest = self.guest();
         let promotion = &mut guest.promotion;
         promotion.countdown = (now.wrapping_mul(SCATTER) >> (MOST_TRAPS.leading_zeros() + 1)) + 1;

@@ -56,7 +56,7 @@ impl Hypervisor {
         if self.guest().cpu != 0 {
             return self.end_by_first(end);
         }
-        let (now, hz) = (self.platform().now(), self.platform().hz());
+        let (now, hz) = (self.now(), self.platform().hz());
         let index = self.loaded;
         let action = self.guest().health.decide(end, now, hz);
         match end.event() {
@@ -73,7 +73,8 @@ impl Hypervisor {
         }
         self.reschedule = true;
         let guest = self.guest();
-        guest.give(Work::Say(Said::Report(end, action)));
+        guest.unfinished.end = end;
+        guest.give(Work::Say(Said::Report(action)));
         guest.run = run;
         if run == Run::Working {
             return;
@@ -138,10 +139,14 @@ impl Hypervisor {
 
     /// Starts the loaded guest, whose memory is as its image says.
     pub(crate) fn begin(&mut self) {
-        let hz = self.platform().hz();
-        let now = self.platform().now();
-        let guest = &mut self.guests[self.loaded % MAX_VMS];
-        guest.board.start(now, hz, guest.vm.flags);
+        let now = self.now();
+        let index = self.loaded;
+        // Until it runs this may be done again; the rest may not.
+        self.guest().give(Work::Nothing);
+        self.let_interrupt(index, true);
+        self.give_way_called();
+        let guest = &mut self.guests[index % MAX_VMS];
+        guest.board.start(now, guest.vm.flags);
         // What was the machine's when it was kept from being restored.
         guest.vcpu.cp15.tpidrurw = 0;
         // SAFETY: the register is only the loaded guest's.
@@ -151,13 +156,11 @@ impl Hypervisor {
             self.float_holder = core::ptr::null();
         }
         self.begin_sibling();
-        let index = self.loaded;
         if self.guest().cpu == 0 {
             self.counters().starts += 1;
             let starts = self.counters().starts;
             self.locks.live(cores::board(), index, starts);
         }
-        self.let_interrupt(index, true);
         self.deliver(index);
         self.give_way_called();
         self.make_current();

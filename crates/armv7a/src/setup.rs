@@ -181,7 +181,7 @@ impl Hypervisor {
             *slot = Slot { length: end_tick - start_tick, open: given.vms };
             start_tick = end_tick;
         }
-        let now = self.platform().now();
+        let now = self.now();
         self.turns.set_slots(&slots, now);
     }
 }

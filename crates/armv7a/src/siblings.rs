@@ -21,14 +21,14 @@ use crate::guest::{Due, Guest, Run};
 use crate::hypervisor::Hypervisor;
 use crate::shadow::{Attempt, Shadow};
 use crate::trap::{did, external};
-use crate::work::{Said, Work};
+use crate::work::Work;
 use core::mem::offset_of;
 use entresol_abi::hypercall::psci;
 use entresol_abi::image::MAX_VMS;
 use entresol_abi::{GuestPhys, HostPhys};
 use entresol_hv::bus;
 use entresol_hv::gic::Gic;
-use entresol_hv::health::{Action, End};
+use entresol_hv::health::End;
 use entresol_hv::link::State;
 use entresol_hv::scheduler::Id;
 use entresol_hv::siblings::{self, Power, Siblings, news};
@@ -191,11 +191,9 @@ impl Hypervisor {
             let linear = Self::linear(&mut self.view);
             // SAFETY: in the linear view, by `join`. The other vCPU is off and is turned on by this
             // one only.
-            let work = unsafe { (*(other as *const Guest)).unfinished.work() };
+            let end = unsafe { (*(other as *const Guest)).unfinished.end };
             drop(linear);
-            if let Work::Say(Said::Report(end, _)) = work {
-                self.end(end);
-            }
+            self.end(end);
         } else if news & news::ACCESS != 0
             && let Some(access) = siblings.asked()
         {
@@ -205,7 +203,7 @@ impl Hypervisor {
 
     /// Makes an access to the board for vCPU 1.
     fn access_for_other(&mut self, siblings: &Siblings, access: siblings::Access) {
-        let now = self.platform().now();
+        let now = self.now();
         let at = GuestPhys(access.at);
         let width = match access.bytes {
             1 => bus::Width::Byte,
@@ -331,7 +329,7 @@ impl Hypervisor {
     /// The run of the loaded vCPU 1 ends, and with it that of the VM, which is vCPU 0's to end.
     pub(crate) fn end_by_first(&mut self, end: End) {
         // For vCPU 0 to read.
-        self.guest().give(Work::Say(Said::Report(end, Action::Restart)));
+        self.guest().unfinished.end = end;
         self.turn_off();
         self.tell_sibling(news::ENDED);
     }

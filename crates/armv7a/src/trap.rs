@@ -255,6 +255,9 @@ impl Hypervisor {
             guest.last.from = from;
         }
         if guest.last.count >= 16 {
+            // It faults again.
+            self.give_way_called();
+            let guest = self.guest_called();
             let pc = guest.last.from;
             let fault = match exception {
                 Exception::PrefetchAbort { .. } => Fault::NoVector { vector, pc },

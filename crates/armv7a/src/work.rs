@@ -38,7 +38,7 @@ use entresol_hv::health::{Action, End, Notice, Pool, Report};
 use entresol_hv::sentence::Value::{Count, Text};
 use entresol_hv::sentence::{Sink, say};
 use entresol_isa::op::InstructionSet;
-use entresol_vcpu::{Cp15, TlbOp};
+use entresol_vcpu::{Cp15, TlbOp, psr};
 
 /// Bytes of a guest's stack: as many as the core's.
 const STACK_LEN: usize = 0x4000;
@@ -105,8 +105,8 @@ pub(crate) struct Access {
 pub(crate) enum Said {
     /// What it did, and how often that was not said before.
     Notice(Notice, u32),
-    /// How its run ended, and what follows.
-    Report(End, Action),
+    /// How its run ended ([`Unfinished::end`]), and what follows.
+    Report(Action),
 }
 
 /// A sentence.
@@ -129,6 +129,8 @@ impl Sink for Line {
 #[derive(Debug)]
 pub(crate) struct Unfinished {
     work: Work,
+    /// How its run ended last.
+    pub(crate) end: End,
     /// Where its registers are on its stack; 0 if none is begun.
     stack: u32,
     /// What an access needs besides.
@@ -141,18 +143,12 @@ pub(crate) struct Unfinished {
 impl Unfinished {
     pub(crate) const NONE: Self = Self {
         work: Work::Close(None),
+        end: End::Off,
         stack: 0,
         resolved: Resolved::Filled,
         promoted: None,
         line: Line { bytes: [0; LINE], len: 0 },
     };
-}
-
-impl Unfinished {
-    /// What is to be done, or was.
-    pub(crate) const fn work(&self) -> Work {
-        self.work
-    }
 }
 
 impl Guest {
@@ -171,7 +167,8 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn work(&mut self, work: Work) -> bool {
         self.guest_called().give(work);
-        let done = self.go_on();
+        // An interrupt that is pending would interrupt it at once.
+        let done = cp15::interrupt_status() & psr::I == 0 && self.go_on();
         if done {
             self.finish();
         } else {
@@ -276,9 +273,9 @@ impl Hypervisor {
 
 impl Said {
     /// Puts it into a line; a line that is full takes no more.
-    fn say(self, line: &mut Line, vm: &str) {
+    fn say(self, line: &mut Line, vm: &str, end: End) {
         match self {
-            Self::Report(end, action) => Report { vm, end, action }.say(line),
+            Self::Report(action) => Report { vm, end, action }.say(line),
             Self::Notice(notice, before) => {
                 say(line, "vm \"%\": ", &[Text(vm)]);
                 notice.say(line);
@@ -360,11 +357,11 @@ extern "C" fn perform(guest: *mut Guest, counters: *mut VmCounters) {
         }
         Work::Say(said) => {
             // SAFETY: as for the shadow.
-            let line = unsafe { &mut (*guest).unfinished.line };
+            let Unfinished { line, end, .. } = unsafe { &mut (*guest).unfinished };
             // SAFETY: nobody writes it after boot.
             let name = unsafe { (*guest).vm.name };
             line.len = 0;
-            said.say(line, hypervisor::name(&name));
+            said.say(line, hypervisor::name(&name), *end);
         }
     }
     if let Some(siblings) = siblings {

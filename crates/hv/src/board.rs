@@ -7,13 +7,15 @@
 //!
 //! The owner calls [`Board::update`] whenever time may have moved an output: when the
 //! deadline it armed has passed, and before the guest runs again after another VM ran.
-//! Accesses through the board's own methods update what they change by themselves.
+//! Accesses through the board's own methods update what they change by themselves, or say that the board
+//! is *overdue*.
 //!
 //! # Invariants
 //!
 //! After every method of the board, the lines of its UART, clock and timer in the GIC
 //! are as these devices drive them at the machine's count `now`, and `deadline` is the
-//! earliest later change. Whoever uses the public fields directly calls `update` afterwards.
+//! earliest later change; or the deadline has passed. Whoever uses the public fields directly calls
+//! `update` afterwards.
 
 pub mod quick;
 
@@ -61,6 +63,9 @@ pub const VIRTUAL_TIMER_IRQ: u32 = 27;
 const FIRST: u32 = GIC_DISTRIBUTOR.0;
 const LAST: u32 = WATCHDOG.0 + 0xfff;
 
+/// The deadline of a board that is to be updated.
+const OVERDUE: u64 = 0;
+
 /// Why an access has no answer; the guest gets an external abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusError {
@@ -91,6 +96,13 @@ enum Only {
     Virtual,
     /// Anything else.
     Unknown,
+}
+
+/// A board's deadline.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    at: u64,
+    only: Only,
 }
 
 /// The devices of one VM. Each further vCPU has a board of its own, of which it uses the timer and
@@ -146,13 +158,14 @@ impl Board {
     /// they count.
     pub fn reset(&mut self, now: u64, hz: u32, flags: u32) {
         self.clear(hz);
-        self.start(now, hz, flags);
+        self.start(now, flags);
     }
 
     /// The longer part of a reset: devices that do not depend on the time. Nothing of the board may
     /// be used but after [`Board::silence`] and before [`Board::start`].
     pub fn clear(&mut self, hz: u32) {
         self.watchdog.reset(hz);
+        self.rtc.set_frequency(hz);
         self.gic.reset();
         self.uart.reset();
         self.only = Only::Unknown;
@@ -160,8 +173,8 @@ impl Board {
     }
 
     /// The rest of a reset. The VM is alive.
-    pub fn start(&mut self, now: u64, hz: u32, flags: u32) {
-        self.rtc.reset(now, hz, 0);
+    pub fn start(&mut self, now: u64, flags: u32) {
+        self.rtc.reset(now, 0);
         self.timer.reset(flags & flags::CATCH_UP != 0);
         let virtual_time = flags & flags::VIRTUAL_TIME != 0;
         self.clock = if virtual_time { Clock::VIRTUAL } else { Clock::PHYSICAL };
@@ -173,7 +186,7 @@ impl Board {
 
     /// Nothing of it does anything any more: the VM's run has ended.
     pub fn silence(&mut self) {
-        self.watchdog = Sp805::new();
+        self.watchdog.stop();
         self.promises.forget();
         self.flags = 0;
         (self.others, self.deadline) = (NEVER, NEVER);
@@ -184,24 +197,20 @@ impl Board {
         self.promises = Promises::new(period);
     }
 
-    /// The VM is alive; or it promises to have done something in so many ticks, nothing if 0.
-    #[inline(never)]
+    /// The VM is alive; or it promises to have done something in so many ticks, nothing if 0. The board is
+    /// overdue then.
     pub fn promise(&mut self, ticks: Option<u64>, now: u64) {
         let count = self.clock.count(now);
         match ticks {
             None => self.promises.beat(count),
             Some(ticks) => self.promises.promise(ticks, count),
         }
-        self.update(now);
+        self.be_overdue();
     }
 
-    /// What the VM did not do in time; told once, and overdue until then.
+    /// What the VM did not do in time; told once. The board is overdue until it is updated after that.
     pub fn take_failure(&mut self, now: u64) -> Option<Event> {
-        let failure = self.promises.take_broken(self.clock.count(now));
-        if failure.is_some() {
-            self.update_deadlines(self.clock.count(now));
-        }
-        failure
+        self.promises.take_broken(self.clock.count(now))
     }
 
     /// Whether an address belongs to the board rather than to memory or nothing.
@@ -244,20 +253,18 @@ impl Board {
                 value
             }
             Frame::Rtc(offset) => {
-                let value = self.rtc.read(offset, width, self.clock.count(now));
-                self.update(now);
-                value
+                self.be_overdue();
+                self.rtc.read(offset, width, self.clock.count(now))
             }
             Frame::Watchdog(offset) => {
-                let value = self.watchdog.read(offset, width, self.clock.count(now));
-                self.update(now);
-                value
+                self.be_overdue();
+                self.watchdog.read(offset, width, self.clock.count(now))
             }
         })
     }
 
     /// A guest writes the low bits of `value` to a register. The caller takes what the
-    /// UART then has to send ([`Board::take_tx`]).
+    /// UART then has to send ([`Board::take_tx`]), and updates the board if it is overdue then.
     ///
     /// # Errors
     ///
@@ -278,12 +285,12 @@ impl Board {
                 self.drive_uart();
             }
             Frame::Rtc(offset) => {
+                self.be_overdue();
                 self.rtc.write(offset, width, value, self.clock.count(now));
-                self.update(now);
             }
             Frame::Watchdog(offset) => {
+                self.be_overdue();
                 self.watchdog.write(offset, width, value, self.clock.count(now));
-                self.update(now);
             }
         }
         Ok(())
@@ -317,6 +324,18 @@ impl Board {
         }
     }
 
+    /// The same, of which the lines hear later: the board is overdue then.
+    pub fn set_timer(&mut self, register: Register, value: u64, now: u64) {
+        self.timer.write(register, value, self.clock.count(now));
+        self.be_overdue();
+    }
+
+    /// Whether it is to be updated before the guest goes on.
+    #[must_use]
+    pub const fn is_overdue(&self) -> bool {
+        self.deadline == OVERDUE
+    }
+
     /// The VM's count.
     #[must_use]
     pub fn count(&self, now: u64) -> u64 {
@@ -330,20 +349,47 @@ impl Board {
         self.flags & flags::VIRTUAL_TIME != 0
     }
 
-    /// The VM is ready to run and kept from it.
+    /// The VM is ready to run and kept from it. If its clock stands, nothing is due until it runs:
+    /// what came due by now is found then.
     pub fn keep(&mut self, now: u64) {
-        self.clock.stop(now);
-        self.update(now);
+        if self.has_virtual_time() {
+            self.clock.stop(now);
+            self.deadline = NEVER;
+        }
     }
 
-    /// The VM runs.
+    /// The VM runs. If its clock stood, the board is overdue.
     pub fn let_run(&mut self, now: u64) {
-        self.clock.start(now);
-        self.update(now);
+        if self.clock.start(now) {
+            self.be_overdue();
+        }
+    }
+
+    /// The board is overdue until its owner gives its deadline back.
+    pub const fn take_deadline(&mut self) -> Deadline {
+        let deadline = Deadline { at: self.deadline, only: self.only };
+        self.be_overdue();
+        deadline
+    }
+
+    /// Gives it back.
+    pub const fn set_deadline(&mut self, Deadline { at, only }: Deadline) {
+        (self.deadline, self.only) = (at, only);
+    }
+
+    const fn be_overdue(&mut self) {
+        (self.deadline, self.only) = (OVERDUE, Only::Unknown);
     }
 
     /// Brings all lines and the deadline up to date.
     pub fn update(&mut self, now: u64) {
+        self.update_devices(now);
+        self.update_deadlines(now);
+    }
+
+    /// The first half of [`Board::update`]: what is due stays so until the second.
+    #[inline(never)]
+    pub fn update_devices(&mut self, now: u64) {
         let now = self.clock.count(now);
         self.rtc.update(now);
         self.watchdog.update(now);
@@ -354,11 +400,12 @@ impl Board {
             self.promises.broke(Event::Watchdog);
         }
         self.promises.update(now);
-        self.update_deadlines(now);
     }
 
-    /// Brings the timers' lines and all deadlines up to date, at a count of the VM's.
-    fn update_deadlines(&mut self, now: u64) {
+    /// The second half: brings the timers' lines and all deadlines up to date.
+    #[inline(never)]
+    pub fn update_deadlines(&mut self, now: u64) {
+        let now = self.clock.count(now);
         self.others = self.rtc.deadline().min(self.watchdog.deadline()).min(self.promises.first());
         self.update_timers(now);
     }

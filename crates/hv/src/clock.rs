@@ -50,12 +50,14 @@ impl Clock {
         }
     }
 
-    /// The VM runs, or waits of its own accord.
-    pub fn start(&mut self, now: u64) {
-        if self.stopped != NEVER {
+    /// The VM runs, or waits of its own accord. Whether it stood.
+    pub fn start(&mut self, now: u64) -> bool {
+        let stood = self.stopped != NEVER;
+        if stood {
             self.behind += now - self.stopped;
             self.stopped = NEVER;
         }
+        stood
     }
 }
 
@@ -89,7 +91,7 @@ mod tests {
             let mut clock = Clock::VIRTUAL;
             let (mut now, mut ran) = (0, 0);
             for (runs, length) in steps {
-                if runs { clock.start(now) } else { clock.stop(now) }
+                if runs { clock.start(now); } else { clock.stop(now); }
                 prop_assert_eq!(clock.count(now), ran);
                 now += length;
                 ran += if runs { length } else { 0 };

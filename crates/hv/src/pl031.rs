@@ -10,7 +10,7 @@
 
 use crate::NEVER;
 use crate::bus::{Device, Lanes, Width, identification, low_word};
-use crate::quotient::quotient;
+use crate::quotient::Divisor;
 
 const DR: u32 = 0x00;
 const MR: u32 = 0x04;
@@ -28,8 +28,8 @@ const IDENTIFICATION: [u8; 8] = [0x31, 0x10, 0x04, 0x00, 0x0d, 0xf0, 0x05, 0xb1]
 /// A virtual PL031.
 #[derive(Clone, Debug)]
 pub struct Pl031 {
-    /// Ticks per second of the machine's counter, not 0.
-    hz: u32,
+    /// Ticks per second of the machine's counter.
+    hz: Divisor,
     /// The counter when the clock read `loaded`.
     since: u64,
     loaded: u32,
@@ -45,7 +45,7 @@ impl Pl031 {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            hz: 1,
+            hz: Divisor::ONE,
             since: 0,
             loaded: 0,
             match_: 0,
@@ -55,9 +55,14 @@ impl Pl031 {
         }
     }
 
-    /// Starts the clock at `seconds`; the counter has `hz` ticks per second.
-    pub fn reset(&mut self, now: u64, hz: u32, seconds: u32) {
-        *self = Self { hz: hz.max(1), since: now, loaded: seconds, ..Self::new() };
+    /// The counter has `hz` ticks per second.
+    pub fn set_frequency(&mut self, hz: u32) {
+        self.hz = Divisor::new(u64::from(hz));
+    }
+
+    /// Starts the clock at `seconds`.
+    pub fn reset(&mut self, now: u64, seconds: u32) {
+        *self = Self { hz: self.hz, since: now, loaded: seconds, ..Self::new() };
     }
 
     /// Raises the alarm if it is due.
@@ -86,7 +91,7 @@ impl Pl031 {
     }
 
     fn elapsed(&self, now: u64) -> u64 {
-        quotient(now.wrapping_sub(self.since), u64::from(self.hz))
+        self.hz.divide(now.wrapping_sub(self.since))
     }
 
     /// Works out when the clock equals the match register: from this second on, or
@@ -97,7 +102,7 @@ impl Pl031 {
             distance => u64::from(distance),
         };
         let seconds = self.elapsed(now).saturating_add(distance);
-        self.alarm = self.since.saturating_add(seconds.saturating_mul(u64::from(self.hz)));
+        self.alarm = self.since.saturating_add(seconds.saturating_mul(self.hz.get()));
     }
 }
 
@@ -157,7 +162,8 @@ mod tests {
 
     fn clock(seconds: u32) -> Pl031 {
         let mut clock = Pl031::new();
-        clock.reset(5 * HZ, 1000, seconds);
+        clock.set_frequency(1000);
+        clock.reset(5 * HZ, seconds);
         clock
     }
 
@@ -218,7 +224,8 @@ mod tests {
     #[test]
     fn a_clock_without_a_frequency_does_not_divide_by_it() {
         let mut clock = Pl031::new();
-        clock.reset(0, 0, 1);
+        clock.set_frequency(0);
+        clock.reset(0, 1);
         assert_eq!(read(&mut clock, DR, 1), 2);
     }
 

@@ -262,8 +262,11 @@ impl Scheduler {
     /// A vCPU cannot run. Nothing happens if it could not before.
     pub fn block(&mut self, id: Id) {
         self.wanting &= !id.bit();
-        // What it used is not charged yet.
-        self.gate.until = 0;
+        if self.broke & self.wanting != 0 || self.vcpus[id].server.is_some() {
+            // If it is the current one, less urgent ones' refills count from now on, and what it used is
+            // not charged yet.
+            self.gate.until = 0;
+        }
         self.settle(id);
     }
 

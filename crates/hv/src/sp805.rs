@@ -12,7 +12,7 @@
 
 use crate::NEVER;
 use crate::bus::{Device, Lanes, Width, identification, low_word};
-use crate::quotient::quotient;
+use crate::quotient::Divisor;
 
 /// Counts per second: the clock of the board's peripherals.
 pub const HZ: u32 = 24_000_000;
@@ -39,7 +39,7 @@ const IDENTIFICATION: [u8; 8] = [0x05, 0x18, 0x14, 0x00, 0x0d, 0xf0, 0x05, 0xb1]
 #[derive(Clone, Debug)]
 pub struct Sp805 {
     /// Ticks of the machine's counter per count, times 65,536; not 0.
-    factor: u32,
+    factor: Divisor,
     load: u32,
     control: u32,
     locked: bool,
@@ -56,7 +56,7 @@ impl Sp805 {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            factor: 1 << 16,
+            factor: Divisor::ONE,
             load: u32::MAX,
             control: 0,
             locked: false,
@@ -69,8 +69,13 @@ impl Sp805 {
 
     /// Resets it; the machine's counter has `hz` ticks per second.
     pub fn reset(&mut self, hz: u32) {
-        let factor = low_word(quotient(u64::from(hz) << 16, u64::from(HZ))).max(1);
-        *self = Self { factor, ..Self::new() };
+        let factor = Divisor::new(u64::from(HZ)).divide(u64::from(hz) << 16);
+        *self = Self { factor: Divisor::new(factor), ..Self::new() };
+    }
+
+    /// It does nothing any more, until it is reset.
+    pub const fn stop(&mut self) {
+        (self.zero, self.bitten) = (NEVER, false);
     }
 
     /// Raises the interrupt or bites if it is time.
@@ -109,7 +114,7 @@ impl Sp805 {
     /// Ticks from a load to 0; at least 1.
     #[inline(never)]
     fn period(&self) -> u64 {
-        ((u64::from(self.load) * u64::from(self.factor)) >> 16).max(1)
+        ((u64::from(self.load) * self.factor.get()) >> 16).max(1)
     }
 
     fn count(&self, now: u64) -> u32 {
@@ -117,7 +122,7 @@ impl Sp805 {
             return self.stopped;
         }
         let left = self.zero.saturating_sub(now).min(u64::from(u32::MAX) << 8);
-        low_word(quotient(left << 16, u64::from(self.factor)).min(u64::from(u32::MAX)))
+        low_word(self.factor.divide(left << 16).min(u64::from(u32::MAX)))
     }
 
     /// Counts from the load value.

@@ -2,6 +2,7 @@
 
 use crate::measure::{Samples, Stretch, to_float};
 use crate::process;
+use crate::symbols::Symbols;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -226,10 +227,10 @@ impl Probe {
 /// A place as the instrument takes it: symbols looked up in what was built.
 fn place(workspace: &Workspace, text: &str) -> Result<String> {
     let Some((program, symbol)) = text.split_once(':') else { return Ok(text.to_owned()) };
-    let path = match program {
-        "hypervisor" => workspace.hypervisor(),
-        _ => workspace.guest(program),
-    };
+    if program == "hypervisor" {
+        return Ok(format!("{:#x}", Symbols::of(&workspace.hypervisor())?.find(symbol)?));
+    }
+    let path = workspace.guest(program);
     let table = process::run(Command::new("arm-none-eabi-nm").arg(&path))?;
     let address = table.lines().find_map(|line| {
         let mut words = line.split_whitespace();

@@ -24,8 +24,26 @@ const EXPLAINED: usize = 8;
 /// The probe's name.
 const PROBE: &str = "soak";
 
-/// Where the hypervisor takes an interrupt from a guest.
-pub(crate) const INTERRUPT: &str = "entresol_armv7a::entry::interrupt";
+/// What the instrument must know to measure stretches without interrupts: where the hypervisor takes an
+/// interrupt from a guest, where it asks which it was, and where it loads a guest.
+const PLACES: [(&str, &str); 4] = [
+    ("poll", "entresol_armv7a::entry::interrupt"),
+    (
+        "acknowledge",
+        "<entresol_kernel::machine::Machine as entresol_hv::platform::Platform>::acknowledge",
+    ),
+    ("express", "entresol_armv7a::fast::turn::swap"),
+    ("load", "entresol_armv7a::hypervisor::Hypervisor::make_current"),
+];
+
+/// The instrument's arguments for stretches without interrupts.
+pub(crate) fn masked(hypervisor: &Symbols) -> Result<Vec<String>> {
+    let mut arguments = vec!["masked=yes".to_owned()];
+    for (key, symbol) in PLACES {
+        arguments.push(format!("{key}={:#x}", hypervisor.find(symbol)?));
+    }
+    Ok(arguments)
+}
 
 /// One run.
 #[derive(Debug, Deserialize)]
@@ -99,14 +117,13 @@ impl Counted {
         let (from, to) = (place(workspace, &self.from)?, place(workspace, &self.to)?);
         let out = image.with_extension("counts");
         let histogram = image.with_extension("histogram");
-        let arguments = [
+        let mut arguments = masked(&hypervisor)?;
+        arguments.extend([
             format!("out={}", out.display()),
             format!("histogram={}", histogram.display()),
             format!("samples={samples}"),
-            "masked=yes".to_owned(),
-            format!("poll={:#x}", hypervisor.find(INTERRUPT)?),
             format!("probe={PROBE}:{from}:{to}"),
-        ];
+        ]);
         if out.exists() {
             fs::remove_file(&out)?;
         }

@@ -14,6 +14,9 @@ fn at(base: GuestPhys, offset: u32) -> GuestPhys {
 
 fn write(board: &mut Board, gpa: GuestPhys, value: u32, now: u64) {
     board.write(gpa, Width::Word, value, now).unwrap();
+    if board.is_overdue() {
+        board.update(now);
+    }
 }
 
 /// A board as a kernel leaves it: the GIC on, all interrupts enabled.

@@ -9,7 +9,7 @@
 //! - No slot has length 0; `frame` is the sum of the lengths.
 
 use crate::NEVER;
-use crate::quotient::quotient;
+use crate::quotient::Divisor;
 use entresol_abi::image::MAX_SLOTS;
 
 /// Every vCPU.
@@ -30,6 +30,8 @@ pub(super) struct Table {
     slots: [Slot; MAX_SLOTS],
     count: usize,
     frame: u64,
+    /// The frame, if there is one.
+    frames: Divisor,
     current: usize,
     end: u64,
 }
@@ -40,6 +42,7 @@ impl Table {
         slots: [Slot { length: 0, open: ALL }; MAX_SLOTS],
         count: 0,
         frame: 0,
+        frames: Divisor::ONE,
         current: 0,
         end: NEVER,
     };
@@ -54,6 +57,7 @@ impl Table {
         }
         if table.frame > 0 {
             table.end = now + table.slot().length;
+            table.frames = Divisor::new(table.frame);
         }
         table
     }
@@ -64,7 +68,7 @@ impl Table {
             return ALL;
         }
         if now.saturating_sub(self.end) >= self.frame {
-            self.end += quotient(now - self.end, self.frame) * self.frame;
+            self.end += self.frames.divide(now - self.end) * self.frame;
         }
         while now >= self.end {
             self.current += 1;
