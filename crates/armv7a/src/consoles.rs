@@ -7,6 +7,7 @@ use crate::cp15;
 use crate::hypervisor::Hypervisor;
 use entresol_abi::console::Channel;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
+use entresol_hv::NEVER;
 use entresol_hv::console::{self, Serial};
 use entresol_hv::platform::Platform;
 use entresol_hv::sentence;
@@ -15,6 +16,8 @@ use entresol_vcpu::psr;
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
+/// Microseconds from burst to burst of the line while somebody urgent runs.
+const PACE: u32 = 250;
 /// First bit of links in [`Hypervisor::held`].
 const LINKS: u32 = 16;
 
@@ -71,11 +74,53 @@ impl Hypervisor {
         self.pump_bytes(0);
     }
 
-    /// Lets who is more urgent go first: the line interrupts again then, for what is left undone.
+    /// Lets who is more urgent go first: the line interrupts again then, for what is left undone. One that
+    /// is a link would do so for ever if nothing is.
     pub(crate) fn line_gives_way(&mut self) {
         if cp15::interrupt_status() & psr::I != 0 {
-            self.platform().notify_sent(true);
+            let left = self.console.pending() || self.held != 0;
+            self.platform().notify_sent(left);
             self.gives_way();
+        }
+    }
+
+    /// The line moves on, whoever runs: what has arrived, and some bytes.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn move_line(&mut self) {
+        self.line_at = NEVER;
+        self.receive();
+        if self.console.has_input(Channel(0)) {
+            self.move_line_later();
+        }
+        self.pump_at_last();
+    }
+
+    pub(crate) fn move_line_later(&mut self) {
+        self.line_at = self.now() + self.ticks_of(PACE);
+        self.rearm = true;
+    }
+
+    /// Takes what has arrived, a few bytes in a go. What stays in a FIFO interrupts no more: if somebody
+    /// more urgent comes, the timer does.
+    pub(crate) fn receive(&mut self) {
+        for _ in 0..console::GOES {
+            let Some(platform) = &mut self.platform else { return };
+            let taken = self.console.receive(&mut SerialOf(*platform), console::BURST);
+            if taken != 0 {
+                for index in 0..self.count {
+                    self.deliver(index);
+                }
+            }
+            if taken < console::BURST {
+                return;
+            }
+            if cp15::interrupt_status() & psr::I != 0 {
+                let at = core::mem::replace(&mut self.line_at, 0);
+                self.rearm = true;
+                self.gives_way();
+                self.line_at = at;
+            }
         }
     }
 

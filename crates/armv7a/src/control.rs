@@ -41,23 +41,18 @@ impl Hypervisor {
         if core == self.core { self.settle_locks() } else { self.platform().call(core) }
     }
 
-    /// Gives a VM the next order that came by the console, if it is one, and answers. False if there is
-    /// none, or none now.
+    /// Gives a VM the next order that came by the console, if there is one and it is one, and answers.
     #[cold]
-    pub(crate) fn obey_console(&mut self) -> bool {
-        if self.runs_urgent() {
-            return false;
-        }
-        let Some(byte) = self.console.get(Channel(0)) else { return false };
-        let Some(Order { vm, order }) = Order::of(byte) else { return true };
+    #[inline(never)]
+    pub(crate) fn obey_console(&mut self) {
+        let Some(byte) = self.console.get(Channel(0)) else { return };
+        let Some(Order { vm, order }) = Order::of(byte) else { return };
         let allowed = self.guests[usize::from(vm) % MAX_VMS].vm.flags & flags::ORDERED != 0;
         if allowed {
             self.order(u32::from(vm), u32::from(order));
         }
         let refused = if allowed { 0 } else { Order::REFUSED };
         self.console.put(Channel(0), byte & !Order::REFUSED | refused);
-        self.pump_bytes(1);
-        true
     }
 
     /// Carries out what was ordered for VM `index` of this core.

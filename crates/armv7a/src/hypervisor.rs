@@ -24,6 +24,7 @@ use crate::maintenance::{self, Current};
 use crate::work::{Said, Work};
 use crate::{cp15, entry};
 use entresol_abi::HostPhys;
+use entresol_abi::console::Channel;
 use entresol_abi::health::Event;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_abi::observe::{Observed, VmCounters};
@@ -284,12 +285,13 @@ impl Hypervisor {
             // What led here may have taken long. Who waits is interrupted like those who did before.
             self.prepare();
             self.poll();
-            if self.line_at != NEVER && !self.turns.is_urgent() {
-                self.line_at = NEVER;
-                self.pump_bytes(1);
+            if self.settle_piece() {
                 continue;
             }
-            if self.settle_piece() {
+            // Orders wait for their time.
+            let orders = self.console.has_input(Channel(0));
+            if self.line_at != NEVER && !orders && !self.turns.is_urgent() {
+                self.move_line();
                 continue;
             }
             let now = self.now();

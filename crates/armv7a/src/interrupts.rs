@@ -7,19 +7,14 @@
 //! - A level interrupt of a passed-through device stays masked in the machine from its
 //!   delivery until the guest ends it.
 
-use crate::consoles::SerialOf;
 use crate::cores;
 use crate::guest::Run;
 use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor};
-use entresol_abi::console::Channel;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_hv::NEVER;
-use entresol_hv::console::{self, channel};
+use entresol_hv::console::channel;
 use entresol_hv::platform::Interrupt;
 use entresol_hv::scheduler::Id;
-
-/// Microseconds from burst to burst of the line while somebody urgent runs.
-const PACE: u32 = 250;
 
 /// Microseconds in which the express leads to its guest's handler.
 const HANDLED: u32 = 1;
@@ -57,8 +52,9 @@ impl Hypervisor {
             // Who is chosen anew is armed for, too.
             self.rearm |= !self.reschedule;
             if self.line_at <= now {
-                self.line_at = NEVER;
-                self.pump_at_last();
+                // One order at a time: between two the scheduler is asked who runs.
+                self.obey_console();
+                self.move_line();
             }
         }
     }
@@ -109,38 +105,16 @@ impl Hypervisor {
 
     fn serial_fired(&mut self) {
         self.platform().notify_sent(false);
-        for _ in 0..console::GOES {
-            let Some(platform) = &mut self.platform else { return };
-            let taken = self.console.receive(&mut SerialOf(*platform), console::BURST);
-            if taken != 0 {
-                for index in 0..self.count {
-                    self.deliver(index);
-                }
-            }
-            if taken < console::BURST {
-                break;
-            }
-            self.line_gives_way();
-        }
-        if self.console.has_input(Channel(0)) {
-            self.settle_locks();
-        }
         if self.core != 0 {
             self.settle_locks();
         }
-        // A line that takes bytes at once would interrupt until all are sent.
-        if self.runs_urgent() {
-            self.line_at = self.now() + self.ticks_of(PACE);
-            self.rearm = true;
+        // A line that takes bytes at once would interrupt until all are sent. Work done for a guest can wait.
+        if matches!(self.guest().run, Run::Running) && self.turns.is_urgent() {
+            self.receive();
+            self.move_line_later();
         } else {
-            self.pump_at_last();
+            self.move_line();
         }
-    }
-
-    /// Whether consoles wait, because a VM runs that is more urgent than another. Work done for a guest
-    /// can wait.
-    pub(crate) fn runs_urgent(&mut self) -> bool {
-        matches!(self.guest().run, Run::Running) && self.turns.is_urgent()
     }
 
     /// Another core wrote, read or ended, or its locks changed.
