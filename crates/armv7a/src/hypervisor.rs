@@ -75,6 +75,8 @@ pub(crate) struct Hypervisor {
     pub(crate) reschedule: bool,
     /// The next piece of what [`Hypervisor::settle_locks`] asks for; past the last VM if there is none.
     pub(crate) unsettled: usize,
+    /// The next piece of its first, which is about locks.
+    pub(crate) contention: usize,
     /// Bit *n*: the end of VM *n* is to be announced.
     pub(crate) ended: u32,
     /// Bit *n*: VM *n* is to hear of something.
@@ -129,6 +131,7 @@ impl Hypervisor {
         line_at: NEVER,
         reschedule: true,
         unsettled: usize::MAX,
+        contention: 0,
         ended: 0,
         told: 0,
         passes: false,
@@ -170,7 +173,7 @@ impl Hypervisor {
     }
 
     /// Its counters.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn counters(&mut self) -> &'static mut VmCounters {
         // SAFETY: handlers do not nest; the host only reads.
         let observed = unsafe { ENTRESOL_OBSERVED.get() };
