@@ -39,9 +39,9 @@ const SHORTEST: u32 = 3;
 /// little, and here.
 const MISSES: u32 = 64;
 const DEAR: u32 = 8;
-/// Traps between two samples of a series, after one that said nothing new. One more in every other
-/// series: else it would always see the same of a few that take turns.
-const SKIPPED: u32 = 5;
+/// Most traps between two samples of a series, after one that said nothing new: as many of the lowest bits
+/// of what is left. Always so many would always see the same of a few that take turns.
+const SKIPPED: u32 = 15;
 /// Each series makes this longer, up to the longest; a promotion makes it short again.
 const LONGEST: u32 = 64;
 /// So many traps since it was last looked at make an interrupt prepare a sample: where nothing traps but
@@ -108,7 +108,7 @@ pub(crate) struct Promotion {
     left: u32,
     /// The exception vectors between samples.
     vectors: u32,
-    /// Traps between two samples of a series, after one that said nothing new.
+    /// Most traps between two samples of a series, after one that said nothing new.
     again: u32,
     /// By how much a sample of another site in its place wears a site down.
     wear: u32,
@@ -495,7 +495,6 @@ impl Hypervisor {
         promotion.period = (promotion.period + promotion.period / 4 + 1).min(LONGEST);
         promotion.left = MISSES;
         if guest.vm.flags & flags::EAGER == 0 {
-            promotion.again ^= SKIPPED ^ (SKIPPED + 1);
             self.prepare_sample();
         }
     }

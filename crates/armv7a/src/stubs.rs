@@ -354,11 +354,10 @@ impl Shadow {
             if (at ^ site) & !0xfff != 0 {
                 return None;
             }
+            // Of code rewritten ahead of time what was there before a stub is a trap word, too.
             let own = self.pages.original_at(linear, page, at & 0xfff);
-            own.or_else(|| {
-                let word = code::read(linear, host, at & 0xfff, Width::Word);
-                Some(code::decode(word, Width::Word).unwrap_or(word))
-            })
+            let word = own.unwrap_or_else(|| code::read(linear, host, at & 0xfff, Width::Word));
+            Some(code::decode(word, Width::Word).unwrap_or(word))
         };
         opens && site & stub::T32 == 0 && stub::leads_to_return(site.wrapping_add(4), word)
     }

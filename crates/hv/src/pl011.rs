@@ -384,6 +384,33 @@ mod tests {
         assert_eq!(read, (0..32).collect::<Vec<u32>>());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn flags_tell_what_is_in_the_fifos(
+            steps in proptest::collection::vec((0_u32..6, proptest::prelude::any::<u8>()), 0..200)
+        ) {
+            let mut uart = Pl011::new();
+            for (what, byte) in steps {
+                match what {
+                    0 | 1 => write(&mut uart, DR, u32::from(byte)),
+                    2 => { uart.take_tx(); }
+                    3 => { uart.push_rx(byte); }
+                    4 => { read(&mut uart, DR); }
+                    _ if byte < 64 => write(&mut uart, LCRH, u32::from(byte)),
+                    _ => {}
+                }
+                let shown = read(&mut uart, FR);
+                let Pl011 { receive, transmit, .. } = &uart;
+                let is = |flag: u32| shown & flag != 0;
+                proptest::prop_assert_eq!(is(flags::RECEIVE_EMPTY), receive.len == 0);
+                proptest::prop_assert_eq!(is(flags::RECEIVE_FULL), receive.len >= uart.depth());
+                proptest::prop_assert_eq!(is(flags::TRANSMIT_EMPTY), transmit.len == 0);
+                proptest::prop_assert_eq!(is(flags::TRANSMIT_FULL), transmit.len >= uart.depth());
+                proptest::prop_assert_eq!(is(flags::BUSY), transmit.len != 0);
+            }
+        }
+    }
+
     #[test]
     fn registers_hold_what_is_written() {
         let mut uart = Pl011::new();

@@ -18,7 +18,7 @@ use entresol_vcpu::psr;
 pub(super) const TO_A32: u32 = psr::REAL & !(psr::IT | psr::T) | psr::MODE;
 const TO_T32: u32 = psr::REAL | psr::MODE;
 
-/// Trap words of p8. 58 instructions from `movs pc, lr` to the application, the vector's
+/// Trap words of p8. 56 instructions from `movs pc, lr` to the application, the vector's
 /// branch and [`undefined`](super::instruction::undefined) included.
 ///
 /// (1.) Where to: `r3`; 2. from Supervisor mode to User mode with nothing masked, which is the new

@@ -8,6 +8,7 @@
 //! loaded as the hypervisor's own.
 
 use super::exception_return::TO_A32;
+use super::instruction::kernels;
 use super::turn::pass_turn;
 use super::{
     BANKS, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, STATUS, THREAD_READ_ONLY, USER, count,
@@ -33,6 +34,7 @@ const HVC: u32 = 0xe140_0070;
 pub(super) unsafe extern "C" fn multiple() {
     naked_asm!(
         // 1.
+        kernels!(),
         "lsr r3, r2, #25",
         "cmp r3, #0x76",
         "bne 8f",

@@ -4,6 +4,7 @@
 //! control byte of CPSR, MSR of the whole SPSR. To and from FIQ, User and System mode is
 //! the handlers' affair. Budget `trap.sensitive`.
 
+use super::instruction::kernels;
 use super::{
     BANK_USER, BANKS, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, SP_LR, SPSR, STATUS, count,
     mask, publish, resume,
@@ -24,6 +25,7 @@ use entresol_isa::hot::{
 pub(super) unsafe extern "C" fn status_register() {
     naked_asm!(
         // 1.
+        kernels!(),
         mask!(),
         "lsr r3, r2, #20",
         "sub r3, r3, #0xee0",
@@ -133,6 +135,7 @@ pub(super) unsafe extern "C" fn status_register() {
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn status_immediate() {
     naked_asm!(
+        kernels!(),
         mask!(),
         "bic r3, r2, #0xff",
         "ldr r5, ={MSR_CPSR_C_IMMEDIATE}",

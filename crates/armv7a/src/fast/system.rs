@@ -9,6 +9,7 @@
 //! - Each path does what the handler would ([`effect`](crate::effect)), or nothing.
 
 use super::domains::domains;
+use super::instruction::kernels;
 use super::invalidate::drop_nothing;
 use super::timer::timer;
 use super::{
@@ -94,6 +95,7 @@ macro_rules! forget_devices {
 pub(super) unsafe extern "C" fn system() {
     naked_asm!(
         // 0.
+        kernels!(),
         "ldr r3, ={DOMAINS}",
         "eor r5, r2, r3",
         "bics r3, r5, #0xf000",
@@ -467,6 +469,7 @@ static CONDITIONS: [u16; 16] = {
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn float() {
     naked_asm!(
+        kernels!(),
         "ldr r3, [sp, #{CPACR}]",
         "ubfx r3, r3, #20, #4",
         "cmp r3, #15",

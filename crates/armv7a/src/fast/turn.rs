@@ -14,12 +14,12 @@
 
 use super::{
     APPLICATION, COUNTERS, FAST, Fast, HYPERCALLS, KERNEL, MACHINE_DACR, PC, PENDING, PSR, STATUS,
-    cp15_at,
+    cp15_at, resume,
 };
 use crate::entry;
 use crate::guest::{Due, Guest, Run};
 use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor};
-use crate::maintenance::switch_text;
+use crate::maintenance::switch_to_return_text;
 use crate::timer::open_counters_text;
 use core::arch::naked_asm;
 use core::mem::offset_of;
@@ -28,7 +28,7 @@ use entresol_abi::observe::Observed;
 use entresol_hv::scheduler::{Id, Scheduler};
 use entresol_vcpu::Cp15;
 
-/// `hvc` with the function Yield, by a kernel; entered as the paths of trap words are. 73
+/// `hvc` with the function Yield, by a kernel; entered as the paths of trap words are. 63
 /// instructions, the return included.
 ///
 /// (1.) The next guest in `r8`, which no pending interrupt concerns, its virtual status in `r4`; 2.
@@ -112,13 +112,16 @@ pub(crate) unsafe extern "C" fn swap() {
         "addeq r3, r12, #{APPLICATION}",
         "addne r3, r12, #{KERNEL}",
         "ldmia r3, {{r5, r6}}",
-        switch_text!("r5", "r6", "r7"),
+        switch_to_return_text!("r5", "r6", "r7"),
         // 7.
         "ldr r2, [r8, #{DACR}]",
         "mcr p15, 0, r2, c3, c0, 0",    // DACR; the return is a context synchronisation
-        // 8.
-        "mov r0, r8",
-        "b {resume}",
+        // 8. As [`entry::resume`].
+        "mov sp, r8",
+        "ldr r1, [sp, #{PSR}]",
+        "ldr lr, [sp, #{PC}]",
+        "msr spsr_cxsf, r1",
+        resume!(),
         FAST = const FAST,
         INDEX = const offset_of!(Fast, index),
         APPLICATION = const APPLICATION,
@@ -132,7 +135,8 @@ pub(crate) unsafe extern "C" fn swap() {
         SWITCHES = const offset_of!(Observed, vm_switches),
         core = sym CORE,
         observed = sym ENTRESOL_OBSERVED,
-        resume = sym entry::resume,
+        PC = const PC,
+        PSR = const PSR,
     )
 }
 
