@@ -216,7 +216,6 @@ impl Hypervisor {
         if guest.board.deadline() <= now {
             // Until it waits, it may begin to again.
             let behind = core::mem::replace(&mut guest.vcpu.pc, pc);
-            self.give_way_called();
             self.update_board(index);
             self.guest().vcpu.pc = behind;
         }
@@ -463,7 +462,6 @@ impl Hypervisor {
                 self.settle_pieces();
             }
             if self.guest().board.is_overdue() {
-                self.give_way_called();
                 self.update_board(self.loaded);
             }
             self.rearm = false;
