@@ -334,6 +334,10 @@ impl Machine<'_> {
 
 impl Memory for Machine<'_> {
     fn load(&mut self, address: u32, width: Width, privileged: bool) -> Result<u32, Abort> {
+        // An instruction may make sixteen accesses: it is begun again.
+        if cp15::interrupt_status() & psr::I != 0 {
+            return Err(Abort::Retry);
+        }
         let loaded = match width {
             _ if !self.allowed(privileged) => None,
             Width::Byte => guarded::byte(address),
@@ -353,6 +357,9 @@ impl Memory for Machine<'_> {
         value: u32,
         privileged: bool,
     ) -> Result<(), Abort> {
+        if cp15::interrupt_status() & psr::I != 0 {
+            return Err(Abort::Retry);
+        }
         let stored = match width {
             _ if !self.allowed(privileged) => false,
             Width::Byte => guarded::put_byte(address, value),

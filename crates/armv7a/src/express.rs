@@ -250,7 +250,9 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn gives_way(&mut self) {
         let guest = self.guest();
-        if !matches!(guest.run, Run::Waiting) {
+        if matches!(guest.run, Run::Waiting) {
+            self.try_express();
+        } else {
             // Until it is renewed, which it is before it runs again, no turn is passed to it.
             let counters = core::mem::replace(&mut guest.fast.counters, core::ptr::null_mut());
             self.try_express();

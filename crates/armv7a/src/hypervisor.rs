@@ -76,6 +76,8 @@ pub(crate) struct Hypervisor {
     pub(crate) reschedule: bool,
     /// The next piece of what [`Hypervisor::settle_locks`] asks for; past the last VM if there is none.
     pub(crate) unsettled: usize,
+    /// The next piece of its first, which is about locks.
+    pub(crate) contention: usize,
     /// Bit *n*: the end of VM *n* is to be announced.
     pub(crate) ended: u32,
     /// Bit *n*: VM *n* is to hear of something.
@@ -130,6 +132,7 @@ impl Hypervisor {
         line_at: NEVER,
         reschedule: true,
         unsettled: usize::MAX,
+        contention: 0,
         ended: 0,
         told: 0,
         passes: false,
@@ -171,7 +174,7 @@ impl Hypervisor {
     }
 
     /// Its counters.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn counters(&mut self) -> &'static mut VmCounters {
         // SAFETY: handlers do not nest; the host only reads.
         let observed = unsafe { ENTRESOL_OBSERVED.get() };
@@ -214,7 +217,6 @@ impl Hypervisor {
         if guest.board.deadline() <= now {
             // Until it waits, it may begin to again.
             let behind = core::mem::replace(&mut guest.vcpu.pc, pc);
-            self.give_way_called();
             self.update_board(index);
             self.guest().vcpu.pc = behind;
         }
@@ -462,7 +464,6 @@ impl Hypervisor {
                 self.settle_pieces();
             }
             if self.guest().board.is_overdue() {
-                self.give_way_called();
                 self.update_board(self.loaded);
             }
             self.rearm = false;

@@ -17,6 +17,8 @@ use entresol_hv::scheduler::Id;
 
 /// `GICD_ISPENDR`: sets interrupts pending (ARM IHI 0048B, 4.3.7).
 const ISPENDR: u32 = 0x200;
+/// In [`Hypervisor::contention`]: who gets a lock is known.
+const CONTENDED: usize = usize::MAX;
 
 impl Words for Linear<'_> {
     #[inline(never)]
@@ -51,15 +53,9 @@ impl Hypervisor {
         let deadline = now + self.ticks_of(microseconds);
         let claim = Claim { lock: lock.0, holders, revocable, deadline };
         self.locks.wait(cores::board(), index, claim);
+        // Before it goes on it has the lock, or makes room.
+        self.guest().run = Run::Waiting;
         self.settle_locks();
-        self.settle_piece();
-        if self.locks.is_waiting(index) {
-            self.guest().run = Run::Waiting;
-            if let Some(id) = Id::new(index) {
-                self.scheduler().block(id);
-            }
-            self.reschedule = true;
-        }
     }
 
     /// Microseconds as ticks, without a division, which takes thousands of instructions.
@@ -71,7 +67,7 @@ impl Hypervisor {
     /// Something changed that concerns locks, or who is to hear of something: before a guest runs,
     /// all of them are brought up to date.
     pub(crate) fn settle_locks(&mut self) {
-        self.unsettled = 0;
+        (self.unsettled, self.contention) = (0, 0);
         self.rearm = true;
     }
 
@@ -96,10 +92,7 @@ impl Hypervisor {
             return false;
         }
         match piece.checked_sub(1) {
-            None => {
-                self.unsettled = 1;
-                self.settle_waits();
-            }
+            None => self.settle_waits(),
             Some(index) => self.settle_turn(index),
         }
         if self.unsettled > self.count && core::mem::take(&mut self.passes) {
@@ -108,28 +101,44 @@ impl Hypervisor {
         true
     }
 
-    /// Who waits for a lock may have it by now.
+    /// Who waits for a lock may have it by now: a piece of that.
     fn settle_waits(&mut self) {
+        if self.contention == CONTENDED {
+            return self.contended();
+        }
         let now = self.now();
         self.scheduler();
         let (guests, turns) = (&mut self.guests, &mut self.turns);
         let mut woken = false;
         let mut linear = Linear::enter(&mut self.view);
-        let call = self.locks.settle(cores::board(), &mut linear, now, &mut |vm, result| {
+        let (board, piece) = (cores::board(), self.contention);
+        let next = self.locks.settle(piece, board, &mut linear, now, &mut |vm, result| {
             let guest = &mut guests[vm % MAX_VMS];
             guest.vcpu.regs[0] = result;
-            // Who only just asked runs still.
-            if guest.run == Run::Waiting {
-                guest.run = Run::Running;
+            guest.run = Run::Running;
+            // Who only just asked has made no room.
+            if let Some(id) = Id::new(vm).filter(|id| !turns.is_ready(*id)) {
                 guest.board.keep(now);
                 woken = true;
-                if let Some(id) = Id::new(vm) {
-                    turns.ready(id);
-                }
+                turns.ready(id);
             }
         });
         drop(linear);
         self.reschedule |= woken;
+        self.contention = next.unwrap_or(CONTENDED);
+    }
+
+    /// The last piece of that: who asked for a lock and did not get it makes room, other cores look.
+    fn contended(&mut self) {
+        (self.unsettled, self.contention) = (1, 0);
+        self.scheduler();
+        for id in (0..self.count).filter_map(Id::new) {
+            if self.locks.is_waiting(id.index()) && self.turns.is_ready(id) {
+                self.turns.block(id);
+                self.reschedule = true;
+            }
+        }
+        let call = self.locks.take_call();
         for core in 0..self.cores {
             if call && core != self.core {
                 self.platform().call(core);

@@ -132,10 +132,10 @@ impl Board {
 
     /// These VMs, a bit each, are to be told of something.
     pub fn tell(&self, vms: u32) {
-        for (vm, seat) in self.0.iter().enumerate() {
-            if vms >> vm & 1 == 1 {
-                seat.news.store(1);
-            }
+        let mut rest = vms;
+        while rest != 0 {
+            self.seat(index(rest.trailing_zeros())).news.store(1);
+            rest &= rest - 1;
         }
     }
 
@@ -173,6 +173,8 @@ struct Vm {
     priority: u8,
     /// How urgent it is.
     rank: u8,
+    /// The same, while it is worked out.
+    raised: u8,
     claim: Claim,
 }
 
@@ -197,7 +199,7 @@ impl Locks {
     #[must_use]
     pub const fn new() -> Self {
         let claim = Claim { lock: 0, holders: 0, revocable: false, deadline: 0 };
-        let vms = [Vm { priority: 0, rank: 0, claim }; MAX_VMS];
+        let vms = [Vm { priority: 0, rank: 0, raised: 0, claim }; MAX_VMS];
         Self { vms, count: 0, own: 0, waiting: 0, deadline: NEVER, call: false }
     }
 
@@ -270,23 +272,38 @@ impl Locks {
 
     /// After anything changed, on this core or another: gives locks to those of this core that
     /// can have them, tells `done` whose wait is over with which result, and works out how
-    /// urgent each is. Returns whether other cores must do the same.
+    /// urgent each is. This is one piece of it, 0 first; which is next, if there is one. What changes
+    /// meanwhile begins it anew.
     pub fn settle<W: Words>(
         &mut self,
+        piece: usize,
         board: &Board,
         words: &mut W,
         now: u64,
         done: &mut dyn FnMut(usize, u32),
-    ) -> bool {
-        for vm in 0..self.count {
-            if self.is_waiting(vm)
-                && let Some(result) = self.contend(board, words, vm, now)
-            {
-                done(vm, result);
+    ) -> Option<usize> {
+        for vm in piece..self.count {
+            if self.is_waiting(vm) {
+                if let Some(result) = self.contend(board, words, vm, now) {
+                    done(vm, result);
+                }
+                return Some(vm + 1);
             }
         }
-        self.rank(board, words);
-        core::mem::take(&mut self.call)
+        if piece <= self.count {
+            self.vms.iter_mut().for_each(|vm| vm.raised = vm.priority);
+        }
+        // A round for each link of the longest chain.
+        if piece < 2 * self.count && self.raise(board, words) {
+            return Some(piece.max(self.count) + 1);
+        }
+        self.rank(board);
+        None
+    }
+
+    /// Whether other cores must do the same; asked once that is done.
+    pub const fn take_call(&mut self) -> bool {
+        core::mem::replace(&mut self.call, false)
     }
 
     /// Looks whether the wait of `vm` is over.
@@ -348,32 +365,31 @@ impl Locks {
         Some(result)
     }
 
-    /// Works out how urgent each VM of this core is: as the most urgent that waits for a lock
-    /// it holds.
-    fn rank<W: Words>(&mut self, board: &Board, words: &W) {
-        self.vms.iter_mut().for_each(|vm| vm.rank = vm.priority);
-        // A round for each link of the longest chain.
-        for _ in 0..self.count {
-            let mut same = true;
-            for vm in 0..self.count {
-                let Some((lock, rank, holders)) = board.waits(vm) else { continue };
-                let own = self.own >> vm & 1 == 1;
-                let Some(holder) = board.holder(words.load(lock), holders) else {
-                    // Another core's VM can have it now.
-                    self.call |= !own;
-                    continue;
-                };
-                let rank = if own { self.vm(vm).rank } else { rank };
-                let entry = self.vm(holder);
-                if entry.rank < rank {
-                    entry.rank = rank;
-                    same = false;
-                }
-            }
-            if same {
-                break;
+    /// Raises each VM of this core that holds a lock to the most urgent that waits for it. Whether that
+    /// changed anything.
+    fn raise<W: Words>(&mut self, board: &Board, words: &W) -> bool {
+        let mut changed = false;
+        for vm in 0..self.count {
+            let Some((lock, rank, holders)) = board.waits(vm) else { continue };
+            let own = self.own >> vm & 1 == 1;
+            let Some(holder) = board.holder(words.load(lock), holders) else {
+                // Another core's VM can have it now.
+                self.call |= !own;
+                continue;
+            };
+            let rank = if own { self.vm(vm).raised } else { rank };
+            let entry = self.vm(holder);
+            if entry.raised < rank {
+                entry.raised = rank;
+                changed = true;
             }
         }
+        changed
+    }
+
+    /// How urgent each VM of this core is, is known now.
+    fn rank(&mut self, board: &Board) {
+        self.vms.iter_mut().for_each(|vm| vm.rank = vm.raised);
         self.deadline = NEVER;
         for vm in 0..self.count {
             if self.is_waiting(vm) {

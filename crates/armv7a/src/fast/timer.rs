@@ -313,16 +313,15 @@ impl Hypervisor {
         let before = guest.board.deadline();
         let apart = before == NEVER || guest.board.may_ring_late();
         guest.board.write_timer(register, value, now);
+        // Who is let go first arms.
+        hypervisor.give_way_called();
+        let guest = &mut hypervisor.guests[hypervisor.loaded % MAX_VMS];
         let deadline = guest.board.deadline();
         if deadline != before {
             let late = guest.board.may_ring_late();
             if apart && late && hypervisor.express.rest_of == hypervisor.loaded {
                 hypervisor.arm_own(deadline);
             } else {
-                // Who is let go first arms; if there is nobody, what was asked for still is.
-                let asked = core::mem::replace(&mut hypervisor.rearm, true);
-                hypervisor.give_way_called();
-                hypervisor.rearm = asked;
                 hypervisor.arm();
             }
         }

@@ -96,12 +96,16 @@ impl Core {
     fn settle(&mut self) -> Option<u32> {
         let mut result = None;
         let (world, me) = (&self.world, self.number);
-        let call =
-            self.locks.settle(&world.board, &mut &world.memory, self.now, &mut |vm, done| {
+        let mut next = Some(0);
+        while let Some(piece) = next {
+            let mut done = |vm, done| {
                 assert_eq!(vm, me);
                 result = Some(done);
-            });
-        if call {
+            };
+            let mut memory = &world.memory;
+            next = self.locks.settle(piece, &world.board, &mut memory, self.now, &mut done);
+        }
+        if self.locks.take_call() {
             let mut called = world.called.lock().unwrap();
             for core in (0..called.len()).filter(|core| *core != me) {
                 called[core] = true;
@@ -381,7 +385,10 @@ impl One {
     fn settle(&mut self, now: u64) -> Vec<(usize, u32)> {
         let mut all = vec![];
         let mut done = |vm, result| all.push((vm, result));
-        self.locks.settle(&self.board, &mut &self.memory, now, &mut done);
+        let mut next = Some(0);
+        while let Some(piece) = next {
+            next = self.locks.settle(piece, &self.board, &mut &self.memory, now, &mut done);
+        }
         all
     }
 
