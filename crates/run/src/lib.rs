@@ -2,7 +2,7 @@
 //!
 //! - [`qemu`]: the command line for a machine.
 //! - [`process`]: one running QEMU; ended when dropped.
-//! - [`line`]: the serial line of a machine that runs already.
+//! - [`mod@line`]: the serial line of a machine that runs already.
 //! - [`session`]: for tests: expect, send, wait.
 //! - [`consoles`]: the output of all VMs on one terminal, line by line.
 //! - [`keys`]: which VM the keyboard goes to.
