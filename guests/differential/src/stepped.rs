@@ -11,8 +11,8 @@
 //! # Invariants
 //!
 //! 1. Banked `lr` and SPSR that the stop or the interrupt itself writes are not compared.
-//! 2. A store of several registers may be interrupted between two of them and is begun again
-//!    (ARM DDI 0406C, A3.5.3): memory is not compared there.
+//! 2. A store of several registers, and SRS, may be interrupted between two of them and is begun
+//!    again (ARM DDI 0406C, A3.5.3): memory is not compared there.
 
 use crate::code::{Code, MOST};
 use crate::{CODE, CODE_PAGES, Hash, PLACE, TIMES, a32, over_exceptions, prepare, t32};
@@ -175,7 +175,10 @@ fn stop_at(stop: &mut Stop, initial: &State, code: &Code, offset: u16) {
     put(own);
     stop.reached = stop.state.vector == vector::UNDEFINED && stop.state.pc as usize == at + bytes;
     stop.memory = memory();
-    stop.stores = bytes == 4 && own[1] & 0xfff == (a32::STORE_USER >> 16) as u16;
+    stop.stores = match bytes {
+        4 => own[1] & 0xfff == (a32::STORE_USER >> 16) as u16 || own[1] & 0xfe5f == 0xf84d,
+        _ => matches!(own[0] & 0xffdf, 0xe80d | 0xe98d),
+    };
 }
 
 fn memory() -> u32 {
