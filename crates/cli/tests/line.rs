@@ -30,17 +30,21 @@ fn entresol(arguments: &[&str]) -> Child {
     command.spawn().unwrap()
 }
 
-fn order(what: &str) -> (File, Child) {
+/// What is ordered, in the order of their numbers, which begin with 1.
+const ORDERS: [&str; 5] = ["start", "stop", "restart", "pause", "resume"];
+
+/// Orders something of the second VM; returns the byte that says so, too.
+fn order(what: &str) -> (File, Child, u8) {
     let (mut board, line) = board();
     let manifest = manifest().display().to_string();
     let child = entresol(&["order", &line, &manifest, "two", what, "--timeout", "20"]);
+    let number = ORDERS.iter().position(|name| *name == what).unwrap() + 1;
+    let byte = 0x81 | u8::try_from(number).unwrap() << 3;
     // Channel 0 is selected, whichever was before, and the order follows.
     let mut said = [0; 3];
     board.read_exact(&mut said).unwrap();
-    let number =
-        ["start", "stop", "restart", "pause", "resume"].iter().position(|name| *name == what);
-    assert_eq!(said, [0x1e, b'0', 0x81 | u8::try_from(number.unwrap() + 1).unwrap() << 3]);
-    (board, child)
+    assert_eq!(said, [0x1e, b'0', byte]);
+    (board, child, byte)
 }
 
 fn explained(output: &Output) -> String {
@@ -49,11 +53,8 @@ fn explained(output: &Output) -> String {
 
 #[test]
 fn an_order_is_given_and_its_answer_awaited() {
-    for what in ["start", "stop", "restart", "pause", "resume"] {
-        let (mut board, child) = order(what);
-        let number =
-            ["start", "stop", "restart", "pause", "resume"].iter().position(|name| *name == what);
-        let answer = 0x81 | u8::try_from(number.unwrap() + 1).unwrap() << 3;
+    for what in ORDERS {
+        let (mut board, child, answer) = order(what);
         // A VM says the same byte, and the hypervisor answers another order, before the answer comes.
         board.write_all(&[0x1e, b'2', answer, 0x1e, b'0', answer ^ 1, answer]).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -63,7 +64,7 @@ fn an_order_is_given_and_its_answer_awaited() {
 
 #[test]
 fn a_refusal_says_what_the_manifest_needs() {
-    let (mut board, child) = order("stop");
+    let (mut board, child, _) = order("stop");
     board.write_all(b"\x1e0entresol\r\n\xd1").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -102,10 +103,14 @@ fn a_boards_consoles_are_shown_by_name_and_typed_to() {
         "20",
     ]);
     child.stdin.take().unwrap().write_all(b"ls\n").unwrap();
+    // The line is the tool's now: before, it would have echoed.
+    let mut reset = [0; 2];
+    board.read_exact(&mut reset).unwrap();
+    assert_eq!(&reset, b"\x1e0");
     board.write_all(b"\x1e1one\n\x1e0\x91\xd0\x1e2ready\n").unwrap();
-    let mut said = [0; 7];
+    let mut said = [0; 5];
     board.read_exact(&mut said).unwrap();
-    assert_eq!(&said, b"\x1e0\x1e2ls\n");
+    assert_eq!(&said, b"\x1e2ls\n");
     board.write_all(b"bye\n").unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", explained(&output));
