@@ -12,7 +12,6 @@ use entresol_hv::console::{self, Serial};
 use entresol_hv::platform::Platform;
 use entresol_hv::sentence;
 use entresol_hv::sentence::Value;
-use entresol_vcpu::psr;
 
 /// Bursts in which all consoles are sent, at least.
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
@@ -77,7 +76,7 @@ impl Hypervisor {
     /// Lets who is more urgent go first: the line interrupts again then, for what is left undone. One that
     /// is a link would do so for ever if nothing is.
     pub(crate) fn line_gives_way(&mut self) {
-        if cp15::interrupt_status() & psr::I != 0 {
+        if cp15::is_interrupted() {
             let left = self.console.pending() || self.held != 0;
             self.platform().notify_sent(left);
             self.gives_way();
@@ -115,7 +114,7 @@ impl Hypervisor {
             if taken < console::BURST {
                 return;
             }
-            if cp15::interrupt_status() & psr::I != 0 {
+            if cp15::is_interrupted() {
                 let at = core::mem::replace(&mut self.line_at, 0);
                 self.rearm = true;
                 self.gives_way();

@@ -11,6 +11,8 @@
 //!
 //! Manual: ARM DDI 0406C, B4.1.
 
+use entresol_vcpu::psr;
+
 /// Declares a read of a p15 register.
 macro_rules! read {
     ($($(#[$doc:meta])* $name:ident = $crn:literal, $opc1:literal, $crm:literal, $opc2:literal;)*) => {$(
@@ -217,6 +219,13 @@ barrier! {
     let_others_go_on = "dsb\nsev\nwfe";
     /// Waits for an interrupt, masked or not.
     wait_for_interrupt = "wfi";
+}
+
+/// Whether an interrupt is pending (ISR.I, at the bit of CPSR.I).
+#[inline(always)]
+#[must_use]
+pub fn is_interrupted() -> bool {
+    interrupt_status() & psr::I != 0
 }
 
 /// A function that reads a counter of 64 bits, by its opc1.

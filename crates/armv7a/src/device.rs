@@ -15,7 +15,7 @@ use entresol_hv::board::Board;
 use entresol_hv::bus;
 use entresol_isa::op::{Access, InstructionSet, Width};
 use entresol_isa::{a32, t32};
-use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr, psr};
+use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr};
 
 /// `GICC_EOIR`, `GICC_DIR` and `GICD_ICACTIVER`, which end an interrupt (ARM IHI 0048B, 4.3
 /// and 4.4).
@@ -152,7 +152,7 @@ struct Bus<'a> {
 impl Bus<'_> {
     fn place(&self, address: u32, write: bool) -> Result<GuestPhys, Abort> {
         // An instruction may make sixteen accesses: it is begun again.
-        if cp15::interrupt_status() & psr::I != 0 {
+        if cp15::is_interrupted() {
             return Err(Abort::Retry);
         }
         if address & !0xfff == self.page {

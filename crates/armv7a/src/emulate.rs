@@ -335,7 +335,7 @@ impl Machine<'_> {
 impl Memory for Machine<'_> {
     fn load(&mut self, address: u32, width: Width, privileged: bool) -> Result<u32, Abort> {
         // An instruction may make sixteen accesses: it is begun again.
-        if cp15::interrupt_status() & psr::I != 0 {
+        if cp15::is_interrupted() {
             return Err(Abort::Retry);
         }
         let loaded = match width {
@@ -357,7 +357,7 @@ impl Memory for Machine<'_> {
         value: u32,
         privileged: bool,
     ) -> Result<(), Abort> {
-        if cp15::interrupt_status() & psr::I != 0 {
+        if cp15::is_interrupted() {
             return Err(Abort::Retry);
         }
         let stored = match width {

@@ -204,7 +204,7 @@ impl Hypervisor {
     /// calls this asks the scheduler afterwards.
     #[inline(never)]
     pub(crate) fn poll(&mut self) -> bool {
-        let pending = cp15::interrupt_status() & psr::I != 0;
+        let pending = cp15::is_interrupted();
         if pending {
             self.try_express();
             self.interrupted();
@@ -226,7 +226,7 @@ impl Hypervisor {
     /// nothing more to be done for it.
     #[inline(always)]
     pub(crate) fn give_way(&mut self) {
-        if cp15::interrupt_status() & psr::I != 0 {
+        if cp15::is_interrupted() {
             self.gives_way();
         }
     }

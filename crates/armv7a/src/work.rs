@@ -38,7 +38,7 @@ use entresol_hv::health::{Action, End, Notice, Pool, Report};
 use entresol_hv::sentence::Value::{Count, Text};
 use entresol_hv::sentence::{Sink, say};
 use entresol_isa::op::InstructionSet;
-use entresol_vcpu::{Cp15, TlbOp, psr};
+use entresol_vcpu::{Cp15, TlbOp};
 
 /// Bytes of a guest's stack: as many as the core's.
 const STACK_LEN: usize = 0x4000;
@@ -168,7 +168,7 @@ impl Hypervisor {
     pub(crate) fn work(&mut self, work: Work) -> bool {
         self.guest_called().give(work);
         // An interrupt that is pending would interrupt it at once.
-        let done = cp15::interrupt_status() & psr::I == 0 && self.go_on();
+        let done = !cp15::is_interrupted() && self.go_on();
         if done {
             self.finish();
         } else {

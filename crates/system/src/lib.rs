@@ -94,11 +94,16 @@ pub struct Slot {
     pub vms: u32,
 }
 
+/// Whether bit `vm` is set, that of the VM with this index.
+pub(crate) fn names(vms: u32, vm: usize) -> bool {
+    u32::try_from(vm).is_ok_and(|vm| vms.checked_shr(vm).unwrap_or(0) & 1 == 1)
+}
+
 impl Slot {
     /// Whether the VM with index `vm` may run in it.
     #[must_use]
     pub fn is_open(self, vm: usize) -> bool {
-        u32::try_from(vm).is_ok_and(|vm| self.vms.checked_shr(vm).unwrap_or(0) & 1 == 1)
+        names(self.vms, vm)
     }
 }
 

@@ -70,9 +70,7 @@ macro_rules! supervisor_call {
 supervisor_call!(
     supervisor_call,
     usual "orrs r9, r9, r5",
-    enter concat!(
-        switch_to_return_text!("r7", "r8", "r9")
-    ),
+    enter switch_to_return_text!("r7", "r8", "r9"),
 );
 
 // The return is a context synchronisation: DACR needs no barrier.

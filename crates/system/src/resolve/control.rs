@@ -1,7 +1,7 @@
 //! Which VMs control which, and how they are told of their ends.
 
 use super::{Checks, devices};
-use crate::{Vm, manifest::Manifest};
+use crate::{Vm, manifest::Manifest, names};
 
 impl Checks<'_> {
     /// Sets who controls whom in `vms`, whose devices and regions are known.
@@ -9,8 +9,8 @@ impl Checks<'_> {
         let ordered = manifest.console_controls.iter();
         let ordered =
             ordered.fold(0, |bits, name| bits | self.bit("control::unknown-vm", manifest, name));
-        for (index, vm) in (0..32).zip(&mut *vms) {
-            vm.is_ordered = ordered >> index & 1 == 1;
+        for (index, vm) in vms.iter_mut().enumerate() {
+            vm.is_ordered = names(ordered, index);
         }
         for (entry, vm) in manifest.vm.iter().zip(vms) {
             let entry = entry.get_ref();

@@ -7,7 +7,7 @@
 //! makes it longer. A revocable lock is taken, which is the hypervisor's time.
 
 use super::{Supply, response, slots_of};
-use crate::{Shared, Slot, Vm, manifest::Locks};
+use crate::{Shared, Slot, Vm, manifest::Locks, names};
 
 /// What a VM waits for at the worst.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,10 +25,7 @@ pub(super) fn blocking(index: usize, vms: &[Vm], slots: &[Slot], shared: &[Share
     for (other, holder) in vms.iter().enumerate().filter(|(other, _)| *other != index) {
         let mut longest = 0;
         for region in shared.iter().filter(|region| region.locks == Some(Locks::Inherit)) {
-            let holds = |vm: usize| {
-                u32::try_from(vm)
-                    .is_ok_and(|vm| region.holders.checked_shr(vm).unwrap_or(0) & 1 == 1)
-            };
+            let holds = |vm| names(region.holders, vm);
             let held = u64::from(region.held);
             if held == 0 || !holds(other) {
                 continue;
