@@ -24,6 +24,8 @@ const PROGRESS: Duration = Duration::from_secs(10);
 const EXPLAINED: usize = 8;
 /// The probe's name.
 const PROBE: &str = "soak";
+/// What is less than this part of a way is not named.
+const SHARE: u64 = 50;
 /// The hypervisor's addresses.
 const WINDOW: Range<u64> = 0xffb0_0000..0xffc0_0000;
 
@@ -250,16 +252,17 @@ pub(crate) fn explain(stretches: &[Stretched], symbols: &Symbols) -> Vec<(u64, S
     stretches.iter().take(EXPLAINED).map(explain).collect()
 }
 
-/// A way with the functions on it.
+/// A way with the functions on it in which most was spent, in the order in which they were reached.
 fn name_way((number, way): &(u64, Stretched), symbols: &Symbols) -> (u64, u64, String) {
     let mut functions: Vec<(&str, u64)> = Vec::new();
     for (address, count) in &way.places {
         let name = if WINDOW.contains(address) { symbols.at(*address) } else { "a guest" };
-        match functions.last_mut() {
-            Some((last, spent)) if *last == name => *spent += count,
-            _ => functions.push((name, *count)),
+        match functions.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, spent)) => *spent += count,
+            None => functions.push((name, *count)),
         }
     }
+    functions.retain(|(_, spent)| *spent >= way.length / SHARE);
     let named: Vec<_> = functions.iter().map(|(name, count)| format!("{name} {count}")).collect();
     (way.length, *number, named.join(", "))
 }
