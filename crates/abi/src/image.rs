@@ -35,13 +35,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ENTR");
 
 /// Version of the layout described by this crate.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;
 
 /// Most VMs in one image.
 pub const MAX_VMS: usize = 8;
 
 /// Most cores that run VMs.
-pub const MAX_CORES: usize = 2;
+pub const MAX_CORES: usize = 4;
 
 /// Most time slots in one image.
 pub const MAX_SLOTS: usize = 32;

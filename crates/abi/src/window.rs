@@ -18,8 +18,9 @@ pub const CORE_DATA: u32 = 0xffb4_0000;
 pub const CORE_STRIDE: u32 = 0x6_0000;
 
 const _: () = {
-    assert!(crate::image::MAX_CORES == 2, "as many as fit the window's memory");
-    assert!(CORE_DATA - BASE + CORE_STRIDE * 2 <= RESERVED);
+    assert!(crate::image::MAX_CORES == 4, "as many as fit the window's memory");
+    assert!(CORE_DATA - BASE + CORE_STRIDE * 4 <= RESERVED);
+    assert!(reserved(2) == 0x10_0000 && reserved(4) == RESERVED);
 };
 
 /// First byte of the part of the window that is device registers, 4 KiB each.
@@ -28,6 +29,15 @@ pub const DEVICES: u32 = 0xffbe_0000;
 /// First byte after the window.
 pub const END: u32 = 0xffc0_0000;
 
-/// Bytes of physical memory set aside for the window, at a multiple of 1 MiB.
+/// Most bytes of physical memory that are set aside for the window.
+pub const RESERVED: u32 = 0x0020_0000;
+
+/// Bytes of physical memory set aside for the window of so many cores, at a multiple of 1 MiB.
 /// The image's tables start right behind them.
-pub const RESERVED: u32 = 0x0010_0000;
+#[must_use]
+pub const fn reserved(cores: u32) -> u32 {
+    (CORE_DATA - BASE + cores * CORE_STRIDE).next_multiple_of(0x10_0000)
+}
+
+/// Where in the hypervisor's binary the image's builder writes [`reserved`]: a word.
+pub const TABLES: u32 = 4;

@@ -63,12 +63,12 @@ unsafe extern "C" {
     static __shared_start: u8;
 }
 
-/// The first instruction. Goes to `kernel_main(load, core)` of the binary, in the window.
+/// The first instruction. Goes to `kernel_main(load, core, tables)` of the binary, in the window.
 ///
 /// 1. The first core goes on; the others wait to be released ([`cores`](crate::cores)).
 /// 2. Caches, TLB and MMU off and empty.
 /// 3. First core: zero `.bss`.
-/// 4. Tables: the binary's megabyte and the next at their own addresses, and the window. Those of
+/// 4. Tables: the binary's two megabytes and the next at their own addresses, and the window. Those of
 ///    other cores are there already.
 /// 5. MMU on.
 /// 6. Jump to the window, stack, vectors.
@@ -82,7 +82,9 @@ unsafe extern "C" {
 #[unsafe(link_section = ".text.boot")]
 pub unsafe extern "C" fn start() -> ! {
     naked_asm!(
-        "cpsid aif, #0x13",
+        "b 1f",
+        ".word 0",                      // `window::TABLES`
+        "1: cpsid aif, #0x13",
         "adr r4, {start}",              // load: `start` is the binary's first byte
         "movw r5, #:lower16:{base}",
         "movt r5, #:upper16:{base}",
@@ -157,6 +159,9 @@ pub unsafe extern "C" fn start() -> ! {
         "add r0, r0, #0x100000",
         "add r1, r1, #1",
         "str r0, [r6, r1, lsl #2]",
+        "add r0, r0, #0x100000",
+        "add r1, r1, #1",
+        "str r0, [r6, r1, lsl #2]",
         "ldr r0, ={table}",
         "orr r0, r0, r7",
         "movw r1, #{entry}",
@@ -201,9 +206,11 @@ pub unsafe extern "C" fn start() -> ! {
         "isb",
         "mov r0, r4",
         "mov r1, r9",
+        "ldr r2, [r4, #{tables}]",
         "ldr r12, =kernel_main",
         "bx r12",
         start = sym start,
+        tables = const window::TABLES,
         base = const window::BASE,
         entry = const (window::BASE >> 20) * 4,
         stride = const window::CORE_STRIDE,
@@ -230,7 +237,8 @@ pub(crate) const fn tables() -> (*mut FirstLevel, *mut SecondLevel) {
 
 /// Fills the tables of `core`, which are zero, as [`start`] does its own.
 pub(crate) fn fill(linear: &mut FirstLevel, table: &mut SecondLevel, load: HostPhys, core: u32) {
-    for megabyte in [load.0 >> 20, (load.0 >> 20) + 1] {
+    for nth in 0..=window::RESERVED >> 20 {
+        let megabyte = (load.0 >> 20) + nth;
         linear.0[megabyte as usize % 4096] = BOOT_SECTION | megabyte << 20;
     }
     let at = cores::host(load, core, WINDOW_TABLE.address() as u32);

@@ -16,7 +16,9 @@ use entresol_hv::sentence::Value::{Count, Hex, Text};
 pub struct Setup<'a> {
     /// Header, tables and payloads.
     pub image: &'a [u8],
-    /// Where they lie.
+    /// Where the hypervisor's binary lies.
+    pub load: HostPhys,
+    /// Where the image lies.
     pub image_at: HostPhys,
     /// The machine.
     pub platform: &'static mut dyn Platform,
@@ -43,7 +45,7 @@ pub fn start(setup: Setup<'_>) -> ! {
 impl Hypervisor {
     /// Sets up everything from the image.
     fn set_up(&mut self, setup: Setup<'_>) {
-        let Setup { image, image_at, platform, wires, window, core, cores, stack } = setup;
+        let Setup { image, load, image_at, platform, wires, window, core, cores, stack } = setup;
         let Ok(header) = image::Header::check(image) else { halt() };
         let hz = platform.hz();
         self.platform = Some(platform);
@@ -84,7 +86,6 @@ impl Hypervisor {
             guest.shadow.joint.wanted = vm.flags & image::flags::DOMAINS != 0;
             if vm.flags & image::flags::PROMOTE != 0 {
                 guest.promotion.begin(vm.flags & image::flags::EAGER != 0);
-                let load = HostPhys(image_at.0 - entresol_abi::window::RESERVED);
                 let at = crate::cores::host(load, core, shared as u32);
                 guest.shadow.stubs.set_up(&mut linear, pools.stubs_at, memory.pages(), at);
             }
@@ -115,7 +116,7 @@ impl Hypervisor {
             }
             guest.shadow.passthrough.passive = vm.flags & image::flags::BACKUP != 0;
             guest.board.expect_heartbeats(if cpu == 0 { vm.heartbeat } else { 0 });
-            guest.join(index, cpu, core, HostPhys(image_at.0 - entresol_abi::window::RESERVED));
+            guest.join(index, cpu, core, load);
             drop(linear);
             if let Some(id) = Id::new(index) {
                 self.turns.set_priority(id, vm.priority as u8);
@@ -154,13 +155,14 @@ impl Hypervisor {
         let machine = header.machine.name;
         let (count, cores) = (self.count, self.cores);
         self.say(
-            "entresol % on %: % vm%%, image %",
+            "entresol % on %: % vm% on % core%, image %",
             &[
                 Text(env!("CARGO_PKG_VERSION")),
                 Text(name(&machine)),
                 Count(count as u32),
                 Text(if count == 1 { "" } else { "s" }),
-                Text(["", " on 2 cores"][usize::from(cores > 1)]),
+                Count(cores),
+                Text(if cores == 1 { "" } else { "s" }),
                 Hex(header.build),
             ],
         );

@@ -146,7 +146,7 @@ pub(crate) fn build(arguments: &Build) -> Outcome {
     write(&elf, &image.to_elf()?)?;
     eprintln!("{}: {} with {} VMs", elf.display(), system.machine.name, system.vms.len());
     if let Some(raw) = &arguments.raw {
-        write(raw, &image.to_raw())?;
+        write(raw, &image.to_raw()?)?;
         eprintln!("{}: raw, to be copied to {:#010x}", raw.display(), image.load);
     }
     Ok(ExitCode::SUCCESS)

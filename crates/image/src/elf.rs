@@ -28,7 +28,7 @@ pub fn write(image: &Image) -> Result<Vec<u8>, TryFromIntError> {
     };
     let tables_len = u32::try_from(image.tables.len())?;
     let tables = Segment {
-        at: image.load + window::RESERVED,
+        at: image.load + image.reserved,
         offset: ALIGN + hypervisor.len.next_multiple_of(ALIGN),
         len: tables_len,
         memory: tables_len,

@@ -20,6 +20,7 @@ pub mod pack;
 pub use hypervisor::Hypervisor;
 
 use entresol_abi::image::ABI_VERSION;
+use entresol_abi::window;
 use entresol_system::System;
 use miette::Diagnostic;
 use std::path::PathBuf;
@@ -34,7 +35,9 @@ pub struct Image {
     pub entry: u32,
     /// The hypervisor's binary, from `load`.
     pub hypervisor: Vec<u8>,
-    /// Tables and payloads, from `load` + [`entresol_abi::window::RESERVED`].
+    /// Bytes between `load` and the tables.
+    pub reserved: u32,
+    /// Tables and payloads.
     pub tables: Vec<u8>,
 }
 
@@ -127,22 +130,27 @@ fn list(paths: &[PathBuf]) -> String {
 pub fn build(system: &System, hypervisor: &Hypervisor) -> Result<Image, Error> {
     let tables = pack::pack(system)?;
     let load = system.machine.load;
-    Ok(Image {
-        load,
-        entry: load + hypervisor.entry_offset,
-        hypervisor: hypervisor.bytes.clone(),
-        tables,
-    })
+    let reserved = window::reserved(entresol_system::cores(&system.vms));
+    let mut bytes = hypervisor.bytes.clone();
+    if let Some(word) = bytes.get_mut(TABLES..TABLES + 4) {
+        word.copy_from_slice(&reserved.to_le_bytes());
+    }
+    let entry = load + hypervisor.entry_offset;
+    Ok(Image { load, entry, hypervisor: bytes, reserved, tables })
 }
 
 impl Image {
     /// The image as bytes from `load` on.
-    #[must_use]
-    pub fn to_raw(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`].
+    pub fn to_raw(&self) -> Result<Vec<u8>, Error> {
+        let reserved = usize::try_from(self.reserved).map_err(|_| Error::TooLarge)?;
         let mut raw = self.hypervisor.clone();
-        raw.resize(RESERVED, 0);
+        raw.resize(reserved, 0);
         raw.extend(&self.tables);
-        raw
+        Ok(raw)
     }
 
     /// The image as an ELF file.
@@ -156,4 +164,4 @@ impl Image {
 }
 
 #[expect(clippy::as_conversions, reason = "u32 to usize in a constant, on the host")]
-const RESERVED: usize = entresol_abi::window::RESERVED as usize;
+const TABLES: usize = window::TABLES as usize;

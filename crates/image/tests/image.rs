@@ -194,11 +194,12 @@ fn a_guest_finds_its_board_in_the_device_tree() {
 #[test]
 fn the_elf_file_and_the_raw_binary_agree() {
     let (image, _directory) = build();
-    let raw = image.to_raw();
+    let raw = image.to_raw().unwrap();
     let elf = image.to_elf().unwrap();
     let header = FileHeader32::<Endianness>::parse(elf.as_slice()).unwrap();
     let endian = header.endian().unwrap();
     assert_eq!(header.e_entry(endian), 0x0010_0004);
+    assert_eq!(raw[4..8], image.reserved.to_le_bytes(), "the hypervisor finds its tables");
     for segment in header.program_headers(endian, elf.as_slice()).unwrap() {
         let data = segment.data(endian, elf.as_slice()).unwrap();
         let at = usize::try_from(segment.p_paddr(endian) - image.load).unwrap();

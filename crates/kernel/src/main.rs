@@ -13,9 +13,9 @@ mod machine;
 mod start {
     use crate::machine::Machine;
     use core::panic::PanicInfo;
+    use entresol_abi::HostPhys;
     use entresol_abi::image::{Header, Range, Vm, table};
     use entresol_abi::note::AbiNote;
-    use entresol_abi::{HostPhys, window};
     use entresol_armv7a::boot::Window;
     use entresol_armv7a::{Setup, Wires, halt, start};
 
@@ -30,12 +30,12 @@ mod start {
     }
 
     /// Continues in the window, on each core. `load` is where the binary lies; the image's
-    /// tables follow at `load + RESERVED`.
+    /// tables lie `tables` bytes behind that.
     #[unsafe(no_mangle)]
-    extern "C" fn kernel_main(load: u32, core: u32) -> ! {
+    extern "C" fn kernel_main(load: u32, core: u32, tables: u32) -> ! {
         // SAFETY: called once on a core, by the entry code, with what it found.
         let mut boot = unsafe { Window::take(load, core) };
-        let at = HostPhys(load + window::RESERVED);
+        let at = HostPhys(load + tables);
         // SAFETY: the entry code maps the megabyte the tables start in; nothing writes to it.
         let head = unsafe { boot.image(at, 0x10_0000) };
         let Ok(header) = Header::read(head) else { halt() };
@@ -63,6 +63,7 @@ mod start {
         let wires = Wires { interrupts, timer, timer_irq: header.machine.timer_irq };
         start(Setup {
             image,
+            load: HostPhys(load),
             image_at: at,
             platform: machine,
             wires,

@@ -76,12 +76,12 @@ pub struct Needs {
     pub memory: u64,
 }
 
-/// Finds a place for everything; `shared` is how many bytes VMs share.
+/// Finds a place for everything, on so many cores; `shared` is how many bytes VMs share.
 ///
 /// # Errors
 ///
 /// The first thing that does not fit.
-pub fn lay_out(machine: &Machine, vms: &[Needs], shared: u64) -> Result<Layout, Full> {
+pub fn lay_out(machine: &Machine, cores: u32, vms: &[Needs], shared: u64) -> Result<Layout, Full> {
     let load = u64::from(machine.load);
     let mut free: Vec<Span> = machine
         .ram
@@ -96,7 +96,7 @@ pub fn lay_out(machine: &Machine, vms: &[Needs], shared: u64) -> Result<Layout, 
     let image_len = (tables + vms.iter().map(|vm| vm.payloads).sum::<u64>()).next_multiple_of(MIB);
     let pools_len =
         (POOLS_FIXED + vms.iter().map(|vm| vm.pools).sum::<u64>()).next_multiple_of(MIB);
-    let reserved = u64::from(window::RESERVED);
+    let reserved = u64::from(window::reserved(cores));
     let shared_len = shared.next_multiple_of(MIB);
     let wanted = reserved + image_len + pools_len + shared_len;
     let whole = take(&mut free, wanted).map_err(|left| Full { vm: None, wanted, left })?;
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn ranges_follow_each_other_without_gaps() {
         let machine = Machine::named("vexpress-a9").unwrap().unwrap();
-        let layout = lay_out(&machine, &[needs(64), needs(1)], 0).unwrap();
+        let layout = lay_out(&machine, 1, &[needs(64), needs(1)], 0).unwrap();
         assert_eq!(layout.hypervisor, Span { base: 0x6000_0000, len: MIB });
         assert_eq!(layout.image, Span { base: 0x6010_0000, len: MIB });
         assert_eq!(layout.pools, Span { base: 0x6020_0000, len: 3 * MIB });
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn the_vm_that_does_not_fit_is_named_with_what_is_left() {
         let machine = Machine::named("vexpress-a9").unwrap().unwrap();
-        let full = lay_out(&machine, &[needs(1000), needs(64)], 0).unwrap_err();
+        let full = lay_out(&machine, 1, &[needs(1000), needs(64)], 0).unwrap_err();
         assert_eq!(full, Full { vm: Some(1), wanted: 64 * MIB, left: 19 * MIB });
     }
 }

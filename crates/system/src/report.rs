@@ -11,7 +11,6 @@ use crate::{
     manifest::{Access, Locks, Size},
     timing::Timing,
 };
-use entresol_abi::window;
 pub use health::Health;
 use serde::Serialize;
 use std::fmt;
@@ -147,7 +146,7 @@ impl Report {
                 .filter(|t| !t.is_trivial()),
             hypervisor: Hypervisor {
                 size,
-                window: u64::from(window::RESERVED),
+                window: layout.hypervisor.len,
                 image: layout.image.len,
                 pools: layout.pools.len,
             },

@@ -143,13 +143,14 @@ pub fn resolve(
     checks.pairs(manifest, &mut vms, &mut shared);
     let slots = checks.slots(manifest);
     checks.schedule(manifest, &vms, &slots, &shared);
-    let layout = match layout::lay_out(&machine, &needs(&vms), bytes_of(&shared)) {
-        Ok(layout) => Some(layout),
-        Err(full) => {
-            checks.full(manifest, &machine, full);
-            None
-        }
-    };
+    let layout =
+        match layout::lay_out(&machine, crate::cores(&vms), &needs(&vms), bytes_of(&shared)) {
+            Ok(layout) => Some(layout),
+            Err(full) => {
+                checks.full(manifest, &machine, full);
+                None
+            }
+        };
     match layout {
         Some(layout) if checks.problems.is_empty() => {
             Ok(System { machine, vms, slots, shared, layout, warnings: checks.warnings })

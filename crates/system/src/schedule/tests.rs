@@ -45,7 +45,7 @@ pub(crate) fn vm(name: &str, priority: u32, budget: Option<Budget>) -> crate::Vm
 
 fn system(vms: Vec<crate::Vm>, slots: Vec<crate::Slot>) -> System {
     let machine = Machine::named("vexpress-a9").unwrap().unwrap();
-    let layout = layout::lay_out(&machine, &[], 0).unwrap();
+    let layout = layout::lay_out(&machine, 1, &[], 0).unwrap();
     System { machine, vms, slots, shared: vec![], layout, warnings: vec![] }
 }
 
