@@ -92,6 +92,7 @@ impl Board {
     }
 
     #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
+    #[inline(never)]
     fn seat(&self, vm: usize) -> &Seat {
         &self.0[vm % MAX_VMS]
     }
