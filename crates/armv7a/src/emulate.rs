@@ -48,8 +48,13 @@ impl Hypervisor {
                 Some(original) if privileged || self.runs_from_code(pc) => original,
                 _ => word,
             };
-            let (condition, op) = a32::decode(original)?;
-            return Some(Trapped { op, condition, length: 4, word: original });
+            let condition = Condition((original >> 28) as u8);
+            return Some(Trapped {
+                op: a32::decode(original)?,
+                condition,
+                length: 4,
+                word: original,
+            });
         }
         if let Some(word) = known {
             let op = t32::decode_wide(word)?;
