@@ -348,10 +348,12 @@ impl Hypervisor {
             return false;
         }
         let guest = self.guest();
+        let pulled = guest.promotion.pulled;
         // Who has work to be done is in no stub, and its shadow is the work's.
         if matches!(guest.run, Run::Running)
             && guest.vcpu.privileged()
-            && self.out_of_stub() != Stopped::Outside
+            && guest.is_in_stub()
+            && (!pulled || self.leave_stub() != Stopped::Outside)
         {
             return false;
         }

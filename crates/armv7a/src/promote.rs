@@ -113,7 +113,7 @@ pub(crate) struct Promotion {
     /// By how much a sample of another site in its place wears a site down.
     wear: u32,
     /// Whether `vcpu` has what is in the shared page while a kernel runs.
-    pulled: bool,
+    pub(crate) pulled: bool,
     /// Whether stubs may leave something undone, or less is enforced than the guest's DACR.
     pub(crate) lazy: bool,
     /// Whether the guest's kernel was entered, by an exception or by its turn, since the machine's
@@ -365,6 +365,18 @@ impl Guest {
         self.promotion.entered = true;
     }
 
+    /// Whether its kernel is in a stub; what that left undone is done, and `vcpu` has all then.
+    #[inline]
+    pub(crate) fn is_in_stub(&mut self) -> bool {
+        self.heed();
+        let hole = self.shadow.stubs.hole();
+        let inside = hole != 0 && self.vcpu.pc >> 20 == hole;
+        if inside {
+            self.pull();
+        }
+        inside
+    }
+
     /// What it has masked, wherever that is now.
     #[inline(always)]
     pub(crate) fn status(&self) -> u32 {
@@ -466,24 +478,13 @@ impl Hypervisor {
             self.prepare_samples();
             self.give_way_called();
         }
-        let stopped = self.out_of_stub();
-        if stopped != Stopped::Outside {
-            self.give_way_called();
-        }
-        stopped
-    }
-
-    /// Brings the loaded guest, a kernel, out of a stub, if it is in one.
-    #[inline]
-    pub(crate) fn out_of_stub(&mut self) -> Stopped {
-        let guest = self.guest();
-        guest.heed();
-        let hole = guest.shadow.stubs.hole();
-        if hole == 0 || guest.vcpu.pc >> 20 != hole {
+        if !self.guest().is_in_stub() {
             return Stopped::Outside;
         }
-        guest.pull();
-        self.leave_stub()
+        self.give_way_called();
+        let stopped = self.leave_stub();
+        self.give_way_called();
+        stopped
     }
 
     /// Lets some of the next traps of the guest's kernel be samples.
@@ -524,17 +525,19 @@ impl Hypervisor {
     /// Brings a guest that stopped in a stub before or behind the promoted instruction.
     #[cold]
     #[inline(never)]
-    fn leave_stub(&mut self) -> Stopped {
+    pub(crate) fn leave_stub(&mut self) -> Stopped {
+        let settles = self.took_express();
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let mut linear = Self::linear(&mut self.view);
-        let Some((record, index)) = guest.shadow.stubs.at(&linear, guest.vcpu.pc) else {
+        let index = guest.vcpu.pc >> 2 & 15;
+        let Some((number, record)) = guest.shadow.stubs.at(&linear, guest.vcpu.pc) else {
             return Stopped::Outside;
         };
         let Some(kind) = record.kind() else { return Stopped::Outside };
         let plan = stub::settle(kind, record.site, index);
-        if matches!(kind, Kind::Close { .. }) && index > 4 && !plan.done {
-            // Not what it was taken for.
-            guest.shadow.demote_at(&mut linear, guest.vcpu.pc);
+        if matches!(kind, Kind::Close { .. }) && index > 4 && !plan.done && !settles {
+            // Not what it was taken for; what is taken back another time costs no interrupt.
+            guest.shadow.demote(&mut linear, number, record);
         }
         drop(linear);
         if let Some(register) = plan.restore {

@@ -534,21 +534,25 @@ impl Hypervisor {
         let hypervisor = unsafe { core() };
         let guest = &mut hypervisor.guests[hypervisor.loaded % MAX_VMS];
         let Some(&value) = guest.vcpu.regs.get((word >> 12 & 0xf) as usize) else { return loaded };
-        if !guest.try_lock() {
+        // Stubs that are given up take long.
+        if value >> 20 == guest.shadow.stubs.hole() || !guest.try_lock() {
             return trap::undefined(loaded);
         }
         guest.devices.forget_page(value);
         let asid = (word & 0x40 == 0).then_some(value as u8);
         let mut linear = Linear::enter(&mut hypervisor.view);
-        if value >> 20 == guest.shadow.stubs.hole() {
-            guest.shadow.check_hole(&mut linear, &guest.vcpu.cp15);
-        }
-        guest.shadow.drop_address(&mut linear, value, asid);
+        let mut done = guest.shadow.drop_address(&mut linear, value, asid, true);
         if let Some(peer) = guest.shadow.peer() {
-            peer.drop_address(&mut linear, value, asid);
+            done &= peer.drop_address(&mut linear, value, asid, true);
         }
         linear.leave();
         guest.unlock();
+        if !done {
+            // Taken before it is executed again.
+            guest.vcpu.pc = guest.vcpu.pc.wrapping_sub(4);
+            hypervisor.try_express();
+            return loaded;
+        }
         hypervisor.counters().cp15 += 1;
         loaded
     }
