@@ -87,8 +87,6 @@ pub(crate) struct Express {
     displaced: usize,
     /// Whether the guest takes the interrupt; else it has masked it, and goes on.
     enters: bool,
-    /// Who began to wait last, or [`NOBODY`].
-    pub(crate) wanted: usize,
 }
 
 const STATE: usize = 6;
@@ -117,7 +115,6 @@ impl Express {
         priority: 0,
         bit: 0,
         enters: false,
-        wanted: NOBODY,
         wires: Wires {
             interrupts: core::ptr::null_mut(),
             timer: core::ptr::null_mut(),
@@ -153,14 +150,12 @@ impl Guest {
 }
 
 impl Hypervisor {
-    /// Prepares for the timer of who began to wait, if that is all it waits for and it is not less urgent
-    /// than whom the express is for.
+    /// Prepares for the timer of who begins to wait, which [`rings`], if it is not less urgent than whom the
+    /// express is for.
+    ///
+    /// [`rings`]: entresol_hv::board::Board::rings
     #[inline(never)]
-    pub(crate) fn prepare(&mut self) {
-        let index = core::mem::replace(&mut self.express.wanted, NOBODY);
-        if index == NOBODY {
-            return;
-        }
+    pub(crate) fn prepare(&mut self, index: usize, deadline: u64) {
         let index = index % MAX_VMS;
         let priority = Id::new(index).map_or(0, |id| self.turns.priority(id));
         let guest = &mut self.guests[index];
@@ -170,7 +165,6 @@ impl Hypervisor {
             && guest.siblings.is_none()
             && guest.vcpu.mode() != Mode::FIQ
             && guest.vcpu.privileged();
-        let deadline = guest.board.rings();
         if !usual || deadline == NEVER {
             return;
         }

@@ -89,10 +89,7 @@ impl Vcpu {
                 self.psr = if big { self.psr | psr::E } else { self.psr & !psr::E };
                 Outcome::Next
             }
-            Op::WaitForInterrupt => {
-                self.advance(length);
-                Outcome::Wait
-            }
+            Op::WaitForInterrupt => Outcome::Wait,
             Op::WaitForEvent => {
                 self.advance(length);
                 Outcome::WaitForEvent
