@@ -12,15 +12,27 @@ pub(crate) struct Report {
     probes: Vec<(String, Option<Samples>)>,
     masked: Option<u64>,
     stretches: Vec<Stretched>,
+    ways: Vec<(u64, Stretched)>,
 }
 
-/// A stretch of the hypervisor without interrupts.
+/// A stretch of the hypervisor's execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stretched {
     /// Its length.
     pub(crate) length: u64,
-    /// Addresses of the blocks where most of it was spent, and how much there.
+    /// Addresses of blocks where it was spent, and how much there.
     pub(crate) places: Vec<(u64, u64)>,
+}
+
+impl Stretched {
+    fn parse(length: &str, places: &[&str]) -> Option<Self> {
+        let place = |text: &&str| {
+            let (address, spent) = text.strip_prefix("0x")?.split_once(':')?;
+            Some((u64::from_str_radix(address, 16).ok()?, spent.parse().ok()?))
+        };
+        let places = places.iter().map(place).collect::<Option<_>>()?;
+        Some(Self { length: length.parse().ok()?, places })
+    }
 }
 
 /// The samples of a probe.
@@ -112,12 +124,10 @@ impl Report {
             }
             ["masked", "n", _, "max", most] => self.masked = Some(most.parse().ok()?),
             ["stretch", length, places @ ..] => {
-                let place = |text: &&str| {
-                    let (address, spent) = text.strip_prefix("0x")?.split_once(':')?;
-                    Some((u64::from_str_radix(address, 16).ok()?, spent.parse().ok()?))
-                };
-                let places = places.iter().map(place).collect::<Option<_>>()?;
-                self.stretches.push(Stretched { length: length.parse().ok()?, places });
+                self.stretches.push(Stretched::parse(length, places)?);
+            }
+            ["way", length, number, places @ ..] => {
+                self.ways.push((number.parse().ok()?, Stretched::parse(length, places)?));
             }
             ["end", ..] => {}
             _ => return None,
@@ -162,6 +172,11 @@ impl Report {
     /// The longest stretch of each kind, longest first.
     pub(crate) fn stretches(&self) -> &[Stretched] {
         &self.stretches
+    }
+
+    /// Interrupts that took long, longest first: how many of a length, and the way of the first.
+    pub(crate) fn ways(&self) -> &[(u64, Stretched)] {
+        &self.ways
     }
 
     /// The samples of a probe.
@@ -214,6 +229,14 @@ mod tests {
         let cost = report().per_operation(&stretch(Some(1000), 1001, 1, 10)).unwrap();
         assert!((cost - 20.0).abs() < 0.1);
         assert!(report().per_operation(&stretch(Some(1000), 1001, 2, 10)).is_err());
+    }
+
+    #[test]
+    fn ways_keep_their_order() {
+        let report = Report::parse("way 743 4 0xfff00010:40 0x8000:1\nway 601 1\n").unwrap();
+        let lengths: Vec<_> = report.ways().iter().map(|(n, way)| (*n, way.length)).collect();
+        assert_eq!(lengths, [(4, 743), (1, 601)]);
+        assert_eq!(report.ways().first().unwrap().1.places, [(0xfff0_0010, 40), (0x8000, 1)]);
     }
 
     #[test]

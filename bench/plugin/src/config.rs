@@ -18,6 +18,7 @@
 //! load=0xADDRESS           there it loads a guest for such an interrupt; for masked
 //! express=0xADDRESS        there for one that it has not asked about; for masked
 //! masked=yes               stretches without interrupts in the window, the longest explained
+//! long=N                   explains samples from `open` of so many instructions and more
 //!
 //! place := 0xADDRESS       before the instruction at this virtual address
 //!        | in | out        when execution enters the window, or leaves it
@@ -109,6 +110,8 @@ pub(crate) struct Config {
     pub(crate) expresses: Vec<u64>,
     /// Samples of any probe that end the machine.
     pub(crate) samples: Option<u64>,
+    /// From how many instructions on samples from `open` are explained.
+    pub(crate) long: Option<u64>,
     /// Whether stretches without interrupts are measured.
     pub(crate) masked: bool,
     /// The hypervisor's addresses.
@@ -150,6 +153,7 @@ impl Config {
             loads: Vec::new(),
             expresses: Vec::new(),
             samples: None,
+            long: None,
             masked: false,
             window,
             probes: Vec::new(),
@@ -158,10 +162,11 @@ impl Config {
             match key {
                 "out" => config.out = value.to_owned(),
                 "histogram" => config.histogram = Some(value.to_owned()),
-                "samples" => {
-                    let number =
-                        value.parse().map_err(|_| format!("samples={value}: no number"))?;
-                    config.samples = Some(number);
+                "samples" | "long" => {
+                    let number = value.parse().map_err(|_| format!("{key}={value}: no number"))?;
+                    let asked =
+                        if key == "samples" { &mut config.samples } else { &mut config.long };
+                    *asked = Some(number);
                 }
                 "poll" | "acknowledge" | "load" | "express" => {
                     let at = number(value).ok_or(format!("{key}={value}: no 0xADDRESS"))?;

@@ -24,6 +24,7 @@ mod config;
 mod masked;
 mod sites;
 mod tally;
+mod way;
 
 use api::RawTb;
 use config::{Config, Place};
@@ -34,6 +35,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, OnceLock};
 use tally::{Count, Mark, Samples};
+use way::Ways;
 
 /// `orr r9, r9, r9`.
 const MARK: u32 = 0xe189_9009;
@@ -59,6 +61,8 @@ struct State {
     /// One counter per address of the window that was translated; leaked, for inline adds.
     profile: BTreeMap<u64, &'static AtomicU64>,
     masked: Masked,
+    /// Of interrupts that took long.
+    ways: Ways,
     /// Instructions outside the window when it was last known to execute inside.
     left: u64,
     /// Instructions inside the window when it was last known to execute outside.
@@ -104,6 +108,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
         number: None,
         profile: BTreeMap::new(),
         masked: Masked::default(),
+        ways: Ways::default(),
         left: u64::MAX,
         entered: u64::MAX,
     };
@@ -208,7 +213,9 @@ extern "C" fn at_inside(_vcpu: c_uint, address: usize) {
             state.masked.enter(now());
             state.arrive(&Place::In);
         }
-        state.masked.block(u64::try_from(address).unwrap_or(0), now());
+        let block = u64::try_from(address).unwrap_or(0);
+        state.masked.block(block, now());
+        state.ways.block(block, now().total);
     });
 }
 
@@ -249,10 +256,11 @@ extern "C" fn at_express(_vcpu: c_uint, _number: usize) {
 }
 
 /// The same for a block outside.
-extern "C" fn at_outside(_vcpu: c_uint, _number: usize) {
+extern "C" fn at_outside(_vcpu: c_uint, address: usize) {
     let inside = INSIDE.load(Ordering::Relaxed);
     with_state(|state| {
         if core::mem::replace(&mut state.entered, inside) != inside {
+            state.ways.block(u64::try_from(address).unwrap_or(0), now().total);
             state.masked.leave(now());
             state.arrive(&Place::Out);
         }
@@ -325,7 +333,11 @@ impl State {
             probe.begin(self.masked.since(now()));
         }
         let before = probe.number();
-        probe.end(now());
+        let length = probe.end(now());
+        let long = CONFIG.get().and_then(|config| config.long);
+        if open.is_some_and(|spec| spec.from == Place::Open) && length >= long && long.is_some() {
+            self.ways.long(self.masked.since(now()).total, now().total);
+        }
         let enough = CONFIG.get().and_then(|config| config.samples);
         if enough.is_some_and(|enough| probe.number() >= enough) {
             self.report(true);
@@ -347,6 +359,7 @@ impl State {
         }
         if config.masked {
             let _ = writeln!(text, "{}", self.masked);
+            let _ = write!(text, "{}", self.ways);
         }
         if ended {
             let Count { total, inside } = now();

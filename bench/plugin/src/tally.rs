@@ -58,9 +58,9 @@ impl Samples {
         self.since = Some(now);
     }
 
-    /// Execution is at TO: counts what executed since FROM, without TO.
-    pub(crate) fn end(&mut self, now: Count) {
-        let Some(since) = self.since.take() else { return };
+    /// Execution is at TO: counts what executed since FROM, without TO, and says how many.
+    pub(crate) fn end(&mut self, now: Count) -> Option<u64> {
+        let since = self.since.take()?;
         let inside = now.inside.saturating_sub(since.inside);
         let from = u64::from(!self.counts_from);
         self.number += 1;
@@ -68,6 +68,7 @@ impl Samples {
         self.total.add(total);
         *self.lengths.entry(total).or_default() += 1;
         self.inside.add(inside);
+        Some(total)
     }
 
     /// The total that half of the samples do not exceed.

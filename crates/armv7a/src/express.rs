@@ -304,6 +304,10 @@ impl Hypervisor {
             self.update_float();
             self.armed = next;
             self.arm();
+            if self.reschedule {
+                // At once, and not where the guest may happen to trap next.
+                self.arm_at(at);
+            }
             return self.guest();
         }
         if displaced == index {
@@ -327,7 +331,8 @@ impl Hypervisor {
             self.turns.ready(id);
             let other = self.turns.pick(at) != Some(id);
             // What was left is settled where the scheduler is asked.
-            self.reschedule |= other || self.unsettled <= self.count || self.ended != 0;
+            let left = self.unsettled <= self.count || self.ended != 0;
+            self.reschedule |= self.locks.run(1 << index) | other | left;
         }
         if let Some(exhausted) = self.turns.take_exhausted() {
             count_exhausted(exhausted);

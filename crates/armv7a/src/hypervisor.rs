@@ -312,6 +312,10 @@ impl Hypervisor {
                     continue;
                 }
             }
+            if self.locks.run(id.map_or(0, |id| 1 << id.index())) {
+                self.settle_locks();
+                continue;
+            }
             let Some(id) = id else {
                 self.keep(self.loaded);
                 self.idle();

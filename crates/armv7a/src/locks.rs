@@ -138,6 +138,8 @@ impl Hypervisor {
                 self.reschedule = true;
             }
         }
+        // No turn may be passed that could be before.
+        self.reschedule |= self.locks.is_watched(self.loaded);
         let call = self.locks.take_call();
         for core in 0..self.cores {
             if call && core != self.core {

@@ -5,8 +5,9 @@
 //!
 //! - its holder runs as urgently as the most urgent that waits for it, on whatever core, and
 //!   so does the holder of what that one waits for;
-//! - or, if the lock is revocable, it is taken from a less urgent holder: at once if that is
-//!   of the same core, which then does not run; else when the wait's time is over;
+//! - or, if the lock is revocable, it is taken from a less urgent holder: as soon as that does
+//!   not run, which on the same core it never does; else when the wait's time is over. From a
+//!   holder of another core, that one takes it: only it knows who runs there;
 //! - a lock whose holder ended, or never was, is taken in any case.
 //!
 //! Each core has [`Locks`] for its own VMs; what cores must know of each other's is on one
@@ -39,6 +40,9 @@ use entresol_abi::lock::{
 /// How often a word that changes all the time is looked at.
 const TRIES: u32 = 4;
 
+/// In a seat's rank, behind the holders: the lock can be taken from its holder.
+const REVOCABLE: u32 = 1 << MAX_VMS;
+
 /// How locks' words are reached, by their address in the machine.
 pub trait Words {
     /// The word.
@@ -55,7 +59,7 @@ struct Seat {
     life: Cell,
     /// The lock it waits for, or 0.
     wait: Cell,
-    /// How urgent it is (bits 7:0), and who may hold that lock (bits 15:8).
+    /// How urgent it is (bits 7:0), who may hold that lock (bits 15:8), and [`REVOCABLE`].
     rank: Cell,
     /// Not 0: a lock was taken from it or a VM that it controls ended, and it was not told yet.
     news: Cell,
@@ -99,7 +103,8 @@ impl Board {
         (holders >> vm & 1 == 1 && seat.life.load() == word & TOKEN).then_some(vm)
     }
 
-    /// What a VM waits for: the lock, how urgent the VM is, and who may hold the lock.
+    /// What a VM waits for: the lock, how urgent the VM is, and who may hold the lock, with
+    /// [`REVOCABLE`].
     #[inline(never)]
     fn waits(&self, vm: usize) -> Option<(u32, u8, u32)> {
         let seat = self.seat(vm);
@@ -166,6 +171,15 @@ pub struct Claim {
     pub deadline: u64,
 }
 
+impl Claim {
+    /// What others see of it, for a VM that is so urgent.
+    #[inline(never)]
+    fn rank(&self, urgency: u8) -> u32 {
+        let revocable = if self.revocable { REVOCABLE } else { 0 };
+        u32::from(urgency) | (self.holders | revocable) << 8
+    }
+}
+
 /// A VM as its core's locks know it.
 #[derive(Clone, Copy, Debug)]
 struct Vm {
@@ -192,6 +206,11 @@ pub struct Locks {
     deadline: u64,
     /// Another core must look.
     call: bool,
+    /// Whom of them this core runs, a bit.
+    running: u32,
+    /// If that is who holds a revocable lock for which a more urgent VM of another core waits: that
+    /// bit.
+    watched: u32,
 }
 
 impl Locks {
@@ -200,12 +219,26 @@ impl Locks {
     pub const fn new() -> Self {
         let claim = Claim { lock: 0, holders: 0, revocable: false, deadline: 0 };
         let vms = [Vm { priority: 0, rank: 0, raised: 0, claim }; MAX_VMS];
-        Self { vms, count: 0, own: 0, waiting: 0, deadline: NEVER, call: false }
+        let (own, waiting, running, watched) = (0, 0, 0, 0);
+        Self { vms, count: 0, own, waiting, deadline: NEVER, call: false, running, watched }
     }
 
     #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
     fn vm(&mut self, vm: usize) -> &mut Vm {
         &mut self.vms[vm % MAX_VMS]
+    }
+
+    /// Who runs from now on, a bit, or nobody. Whether [`Locks::settle`] is to follow: who ran
+    /// holds what can be taken from it now.
+    pub const fn run(&mut self, running: u32) -> bool {
+        self.running = running;
+        self.watched & !running != 0
+    }
+
+    /// Whether [`Locks::run`] must be told when this VM no longer runs.
+    #[must_use]
+    pub const fn is_watched(&self, vm: usize) -> bool {
+        self.watched >> vm & 1 == 1
     }
 
     /// Tells of a VM: its own priority, and whether it is this core's.
@@ -249,7 +282,7 @@ impl Locks {
         let seat = board.seat(vm);
         let entry = self.vm(vm);
         entry.claim = claim;
-        seat.rank.store(u32::from(entry.rank) | claim.holders << 8);
+        seat.rank.store(claim.rank(entry.rank));
         seat.wait.store(claim.lock);
         self.waiting |= 1 << vm;
         self.changed(claim.holders);
@@ -291,6 +324,7 @@ impl Locks {
             }
         }
         if piece <= self.count {
+            self.watched = 0;
             self.vms.iter_mut().for_each(|vm| vm.raised = vm.priority);
         }
         // A round for each link of the longest chain.
@@ -365,18 +399,33 @@ impl Locks {
         Some(result)
     }
 
-    /// Raises each VM of this core that holds a lock to the most urgent that waits for it. Whether that
-    /// changed anything.
-    fn raise<W: Words>(&mut self, board: &Board, words: &W) -> bool {
+    /// Raises each VM of this core that holds a lock to the most urgent that waits for it; or takes the
+    /// lock from it, for one of another core. Whether that changed anything.
+    fn raise<W: Words>(&mut self, board: &Board, words: &mut W) -> bool {
         let mut changed = false;
         for vm in 0..self.count {
             let Some((lock, rank, holders)) = board.waits(vm) else { continue };
             let own = self.own >> vm & 1 == 1;
-            let Some(holder) = board.holder(words.load(lock), holders) else {
+            let word = words.load(lock);
+            let Some(holder) = board.holder(word, holders) else {
                 // Another core's VM can have it now.
                 self.call |= !own;
                 continue;
             };
+            let bit = 1 << holder & self.own;
+            let revocable = holders & REVOCABLE != 0 && rank > self.vm(holder).priority;
+            if !own && bit != 0 && revocable {
+                self.watched |= bit & self.running;
+                if bit & self.running == 0 {
+                    let free = word.wrapping_add(GENERATION) & GENERATIONS | WAITERS;
+                    if words.replace(lock, word, free) {
+                        board.tell(bit);
+                        self.call = true;
+                    }
+                    changed = true;
+                    continue;
+                }
+            }
             let rank = if own { self.vm(vm).raised } else { rank };
             let entry = self.vm(holder);
             if entry.raised < rank {
@@ -393,11 +442,11 @@ impl Locks {
         self.deadline = NEVER;
         for vm in 0..self.count {
             if self.is_waiting(vm) {
-                let &mut Vm { rank, claim: Claim { deadline, holders, .. }, .. } = self.vm(vm);
-                self.deadline = self.deadline.min(deadline);
+                let &mut Vm { rank, claim, .. } = self.vm(vm);
+                self.deadline = self.deadline.min(claim.deadline);
                 if board.waits(vm).is_some_and(|(_, before, _)| before != rank) {
-                    board.seat(vm).rank.store(u32::from(rank) | holders << 8);
-                    self.changed(holders);
+                    board.seat(vm).rank.store(claim.rank(rank));
+                    self.changed(claim.holders);
                 }
             }
         }

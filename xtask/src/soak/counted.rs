@@ -12,6 +12,7 @@ use entresol_trace::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -23,6 +24,10 @@ const PROGRESS: Duration = Duration::from_secs(10);
 const EXPLAINED: usize = 8;
 /// The probe's name.
 const PROBE: &str = "soak";
+/// What is less than this part of a way is not named.
+const SHARE: u64 = 50;
+/// The hypervisor's addresses.
+const WINDOW: Range<u64> = 0xffb0_0000..0xffc0_0000;
 
 /// What the instrument must know to measure stretches without interrupts: where the hypervisor takes an
 /// interrupt from a guest, where it asks which it was, and where it loads a guest.
@@ -101,6 +106,9 @@ pub(super) struct Outcome {
     masked: u64,
     /// The longest of each kind: its length, and the functions where most of it was spent.
     stretches: Vec<(u64, String)>,
+    /// Of samples that are more than allowed: the length, how many had it, and the functions that were
+    /// executed meanwhile, in their order.
+    long: Vec<(u64, u64, String)>,
     /// Where the distribution is drawn.
     plot: String,
 }
@@ -122,6 +130,7 @@ impl Counted {
             format!("out={}", out.display()),
             format!("histogram={}", histogram.display()),
             format!("samples={samples}"),
+            format!("long={}", self.most + 1),
             format!("probe={PROBE}:{from}:{to}"),
         ]);
         if out.exists() {
@@ -164,6 +173,12 @@ impl Counted {
             allowed: (self.least, self.most),
             masked: report.masked()?,
             stretches: explain(report.stretches(), &hypervisor),
+            long: report
+                .ways()
+                .iter()
+                .take(EXPLAINED)
+                .map(|way| name_way(way, &hypervisor))
+                .collect(),
             plot: plot.display().to_string(),
         })
     }
@@ -186,6 +201,9 @@ impl Outcome {
         );
         for (length, spent) in &self.stretches {
             text.push_str(&format!("  {length:>6}  {spent}\n"));
+        }
+        for (length, number, way) in &self.long {
+            text.push_str(&format!("  {number} of {length}: {way}\n"));
         }
         text
     }
@@ -232,4 +250,19 @@ pub(crate) fn explain(stretches: &[Stretched], symbols: &Symbols) -> Vec<(u64, S
         (stretch.length, named.join(", "))
     };
     stretches.iter().take(EXPLAINED).map(explain).collect()
+}
+
+/// A way with the functions on it in which most was spent, in the order in which they were reached.
+fn name_way((number, way): &(u64, Stretched), symbols: &Symbols) -> (u64, u64, String) {
+    let mut functions: Vec<(&str, u64)> = Vec::new();
+    for (address, count) in &way.places {
+        let name = if WINDOW.contains(address) { symbols.at(*address) } else { "a guest" };
+        match functions.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, spent)) => *spent += count,
+            None => functions.push((name, *count)),
+        }
+    }
+    functions.retain(|(_, spent)| *spent >= way.length / SHARE);
+    let named: Vec<_> = functions.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    (way.length, *number, named.join(", "))
 }

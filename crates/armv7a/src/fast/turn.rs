@@ -156,6 +156,7 @@ impl Hypervisor {
         let news = self.turns.current().is_some_and(|id| id.index() != self.loaded);
         if news && let Some(id) = Id::new(self.loaded) {
             self.turns.turned(id, now);
+            self.locks.run(1 << id.index());
         }
         news
     }
@@ -174,8 +175,10 @@ impl Hypervisor {
             self.give_way_called();
             let guest = &self.guests[index % MAX_VMS];
             let promotes = guest.promotion.on;
-            // A turn that is passed unseen would not be told to its clock.
-            let unseen = !guest.board.has_virtual_time() && !guest.shadow.joint.on;
+            // A turn that is passed unseen would not be told to its clock, nor to who wants its lock.
+            let unseen = !guest.board.has_virtual_time()
+                && !guest.shadow.joint.on
+                && !self.locks.is_watched(index);
             let next = Id::new(index).and_then(|id| self.turns.next_of(id));
             let next = next.map(|next| &mut self.guests[next.index() % MAX_VMS]);
             let next = next.filter(|next| {

@@ -87,6 +87,7 @@ impl Core {
             locks.set(vm, *priority, vm == number);
         }
         locks.live(&world.board, number, 1);
+        locks.run(1 << number);
         locks.call = false;
         world.board.seat(number).wait.store(0);
         world.board.seat(number).rank.store(0);
@@ -332,6 +333,73 @@ fn a_revocable_lock_is_taken_from_another_core_when_time_is_over() {
             }),
         ]
     });
+}
+
+#[test]
+fn a_revocable_lock_is_taken_from_who_does_not_run_on_another_core() {
+    explore::explore(most(), || {
+        let world = World::new(2);
+        let mut holder = Core::new(&world, 0, &[3, 5]);
+        let mut waiter = Core::new(&world, 1, &[3, 5]);
+        let shared = Arc::clone(&world);
+        let held = holder.token();
+        world.memory.set(LOCK, held);
+        vec![
+            Box::new(move || {
+                holder.interrupted();
+                // Another VM of its core runs in its place, for ever; the core takes interrupts.
+                if holder.locks.run(0) {
+                    holder.settle();
+                }
+                let word = |shared: &World| shared.memory.word(LOCK);
+                while word(&shared) & !WAITERS == held {
+                    holder.sleep();
+                    holder.interrupted();
+                }
+                assert!(shared.board.take(0).0, "it is told");
+                assert!(!holder.release(held), "and finds it out");
+            }) as Program,
+            Box::new(move || {
+                let held = waiter.acquire(0, true).unwrap();
+                assert_eq!(held & TOKEN, waiter.token());
+                assert!(waiter.release(held));
+            }),
+        ]
+    });
+}
+
+#[test]
+fn a_revocable_lock_is_left_to_who_runs_or_is_as_urgent_on_another_core() {
+    for (running, priorities, watched, urgency) in
+        [(1, [3, 5], true, 5), (1, [5, 5], false, 5), (0, [5, 5], false, 5), (1, [6, 5], false, 6)]
+    {
+        let (board, memory) = (Board::new(), Memory::default());
+        let [mut here, mut there] = [0, 1].map(|core| {
+            let mut locks = Locks::new();
+            for (vm, priority) in priorities.into_iter().enumerate() {
+                locks.set(vm, priority, vm == core);
+            }
+            locks.live(&board, core, 1);
+            locks
+        });
+        memory.set(LOCK, token(0, 1));
+        here.run(running);
+        there.wait(&board, 1, Claim { lock: LOCK, holders: ALL, revocable: true, deadline: 100 });
+        let settle = |locks: &mut Locks| {
+            let mut next = Some(0);
+            while let Some(piece) = next {
+                next = locks.settle(piece, &board, &mut &memory, 0, &mut |_, _| {});
+            }
+        };
+        settle(&mut there);
+        settle(&mut here);
+        assert_eq!(memory.word(LOCK), WAITERS | token(0, 1));
+        assert_eq!((here.is_watched(0), here.urgency(0)), (watched, urgency));
+        assert_eq!(here.run(0), watched);
+        settle(&mut here);
+        let taken = memory.word(LOCK) == GENERATION | WAITERS;
+        assert_eq!((taken, here.is_watched(0)), (watched, false));
+    }
 }
 
 #[test]
