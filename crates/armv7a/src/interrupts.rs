@@ -41,6 +41,8 @@ impl Hypervisor {
     fn timer_fired(&mut self) {
         let armed = core::mem::replace(&mut self.armed, NEVER);
         self.arm_for_express();
+        // What is due now still is after the express.
+        self.give_way_called();
         let guest = self.guest();
         if armed != NEVER && guest.board.deadline() == armed && guest.board.ring() {
             if matches!(guest.run, Run::Waiting) {
@@ -62,7 +64,7 @@ impl Hypervisor {
     /// Brings the boards up to date whose deadline has come, and the scheduler; as of when.
     #[inline(never)]
     fn update_boards(&mut self) -> u64 {
-        // In this order: the express, if it is due by then, is not taken for one of these.
+        // Before the express is looked for: if it is due by then, it is not taken for one of these.
         let now = self.now();
         self.give_way_called();
         for index in 0..self.count {
