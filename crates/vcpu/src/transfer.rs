@@ -204,7 +204,7 @@ impl Vcpu {
         if whose == Whose::User && mode.has_spsr() {
             self.set_mode(Mode::SYSTEM);
         }
-        let (mut list, mut next) = (multiple.list(), words.iter());
+        let (mut list, mut next) = (u32::from(multiple.list()), words.iter());
         for register in &mut self.regs {
             if list & 1 == 1
                 && let Some(word) = next.next()
