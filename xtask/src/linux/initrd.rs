@@ -13,7 +13,7 @@ const MODULES: &[&str] = &["loop", "crc32c_generic", "ext4"];
 /// The kernel's own tests of what patches and generates code.
 const SELF_TESTS: &[&str] = &["test_static_keys", "test_bpf"];
 
-/// What is loaded and unloaded while the other processor is at work.
+/// What is loaded and unloaded again and again.
 const IN_A_LOOP: &[&str] = &["loop", "test_static_keys"];
 
 /// The loader and libraries of `mke2fs`.
@@ -43,6 +43,7 @@ pub(super) fn write_all(workspace: &Workspace) -> Result<()> {
     let linux = workspace.cache("linux");
     let mut demo = with_busybox(&linux)?;
     demo.program("init", include_bytes!("init/demo"))?;
+    add_closure(&mut demo, &linux, IN_A_LOOP)?;
     write(&linux, "initrd-demo.cpio", demo)?;
 
     let mut workload = with_busybox(&linux)?;
@@ -57,10 +58,7 @@ pub(super) fn write_all(workspace: &Workspace) -> Result<()> {
 
     let mut watchdog = with_busybox(&linux)?;
     watchdog.program("init", include_bytes!("init/watchdog"))?;
-    watchdog.directory("modules")?;
-    for (name, bytes) in Modules::find(&linux.join("modules"))?.closure(&["sp805_wdt"])? {
-        watchdog.file(&format!("modules/{name}.ko"), &bytes)?;
-    }
+    add_closure(&mut watchdog, &linux, &["sp805_wdt"])?;
     write(&linux, "initrd-watchdog.cpio", watchdog)?;
 
     let mut modules = with_busybox(&linux)?;
@@ -71,10 +69,7 @@ pub(super) fn write_all(workspace: &Workspace) -> Result<()> {
     let mut siblings = with_busybox(&linux)?;
     siblings.program("init", include_bytes!("init/siblings"))?;
     siblings.program("bin/userland", &read(&workspace.program("userland"))?)?;
-    siblings.directory("modules")?;
-    for (name, bytes) in Modules::find(&linux.join("modules"))?.closure(IN_A_LOOP)? {
-        siblings.file(&format!("modules/{name}.ko"), &bytes)?;
-    }
+    add_closure(&mut siblings, &linux, IN_A_LOOP)?;
     write(&linux, "initrd-siblings.cpio", siblings)?;
 
     let mut whole = with_busybox(&linux)?;
@@ -86,6 +81,15 @@ pub(super) fn write_all(workspace: &Workspace) -> Result<()> {
         whole.file(&format!("modules/{name}.ko"), &bytes)?;
     }
     write(&linux, "initrd-whole.cpio", whole)
+}
+
+/// Modules and what they need.
+fn add_closure(archive: &mut Archive, linux: &Path, names: &[&str]) -> Result<()> {
+    archive.directory("modules")?;
+    for (name, bytes) in Modules::find(&linux.join("modules"))?.closure(names)? {
+        archive.file(&format!("modules/{name}.ko"), &bytes)?;
+    }
+    Ok(())
 }
 
 /// Modules in their order, and `mke2fs`.
