@@ -98,6 +98,8 @@ const NOBODY: usize = usize::MAX;
 const UNLOADED: usize = usize::MAX - 1;
 /// The scheduler was told who runs.
 const SCHEDULED: usize = usize::MAX - 2;
+/// What the one before used of its budget is known.
+const CHARGED: usize = usize::MAX - 3;
 
 impl Express {
     pub(crate) const NONE: Self = Self {
@@ -314,7 +316,7 @@ impl Hypervisor {
             // SAFETY: as above.
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vm_switches = observed.vm_switches.wrapping_sub(1);
-        } else if displaced != UNLOADED {
+        } else if displaced < CHARGED {
             self.loaded = displaced;
             if self.makes_room(at) {
                 self.express.displaced = UNLOADED;
@@ -323,6 +325,10 @@ impl Hypervisor {
             // What it left undone may have changed the register, which is another's by now.
             // SAFETY: the register is only the loaded guest's.
             unsafe { cp15::set_thread_read_only(self.guest().vcpu.cp15.tpidruro) };
+            return self.guest();
+        }
+        if displaced != CHARGED && self.turns.charge_current(at) {
+            self.express.displaced = CHARGED;
             return self.guest();
         }
         self.express.displaced = SCHEDULED;

@@ -262,20 +262,23 @@ impl Scheduler {
     /// A vCPU cannot run. Nothing happens if it could not before.
     pub fn block(&mut self, id: Id) {
         self.wanting &= !id.bit();
-        if self.broke & self.wanting != 0 || self.vcpus[id].server.is_some() {
-            // If it is the current one, less urgent ones' refills count from now on, and what it used is
-            // not charged yet.
-            self.gate.until = 0;
-        }
         self.settle(id);
+        self.narrow_gate(id);
     }
 
     /// Keeps a vCPU from running, or lets it run again.
     pub fn set_paused(&mut self, id: Id, paused: bool) {
         self.paused = self.paused & !id.bit() | u32::from(paused) << id.0;
-        // If it is the current one, less urgent ones' refills count from now on.
-        self.gate.until = 0;
         self.settle(id);
+        self.narrow_gate(id);
+    }
+
+    /// A vCPU does not run any more. If it was the current one, less urgent ones' refills count from now on,
+    /// and what it used of its budget is not charged yet.
+    fn narrow_gate(&mut self, id: Id) {
+        if self.broke & self.wanting != 0 || self.vcpus[id].server.is_some() {
+            self.gate.until = 0;
+        }
     }
 
     /// Whether a vCPU wants to run; it may have to wait for its budget or slot.
@@ -304,10 +307,7 @@ impl Scheduler {
     /// one's slice and budget if they are used up.
     #[inline(never)]
     pub fn pick(&mut self, now: u64) -> Option<Id> {
-        if let Some(id) = self.current {
-            self.charge(id, now);
-        }
-        self.since = now;
+        self.charge_current(now);
         let open = self.slots.open(now);
         if open != self.open {
             self.set_open(open);
@@ -324,7 +324,8 @@ impl Scheduler {
         {
             server.gather(now);
         }
-        self.refill = self.first_refill();
+        let least = self.current.map_or(0, |id| self.vcpus[id].priority.0);
+        self.refill = self.first_refill(least);
         self.gate.until = self.slots.end().min(self.refill);
         self.current
     }
@@ -397,6 +398,19 @@ impl Scheduler {
         self.exhausted.take()
     }
 
+    /// What the running one used until `now` is known: a piece of [`Scheduler::pick`], which is to follow.
+    /// Whether it has a budget, of which that was taken off.
+    #[inline(never)]
+    pub fn charge_current(&mut self, now: u64) -> bool {
+        let mut budget = false;
+        if let Some(id) = self.current {
+            self.charge(id, now);
+            budget = self.vcpus[id].server.is_some();
+        }
+        self.since = now;
+        budget
+    }
+
     /// Takes what `id` used until `now` off its slice and budget.
     fn charge(&mut self, id: Id, now: u64) {
         let since = self.since;
@@ -406,7 +420,7 @@ impl Scheduler {
         let ended = vcpu.left == 0;
         if let Some(server) = &mut vcpu.server {
             let late = server.charge(since, used);
-            if server.head().at > now {
+            if server.head().at > now && self.broke & id.bit() == 0 {
                 self.broke |= id.bit();
                 if self.is_ready(id) {
                     self.exhausted = Some(Exhausted { id, late });
@@ -419,10 +433,10 @@ impl Scheduler {
         }
     }
 
-    /// When the first vCPU without budget, but else able to run before or in turn with
-    /// the current one, gets some.
-    fn first_refill(&self) -> u64 {
-        let least = self.current.map_or(0, |id| self.vcpus[id].priority.0);
+    /// When the first vCPU without budget, but else able to run and of a priority of at least that, gets
+    /// some.
+    #[inline(never)]
+    fn first_refill(&self, least: u8) -> u64 {
         members(self.broke & self.wanting & self.open & !self.paused)
             .filter(|id| self.vcpus[*id].priority.0 >= least)
             .filter_map(|id| self.vcpus[id].server.as_ref().map(|server| server.head().at))
