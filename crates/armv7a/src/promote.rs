@@ -33,7 +33,7 @@ use entresol_vcpu::mode::{Mode, bank};
 use entresol_vcpu::psr;
 
 /// Of so many calls of handlers one prepares a sample, which costs 700 instructions: a fast
-/// path must not pay for samples.
+/// path of what is hardly ever promoted must not pay for samples.
 const SHORTEST: u32 = 3;
 /// So many samples that say nothing new end a series of them: in the entry code, where they cost
 /// little, and here.
@@ -44,11 +44,11 @@ const DEAR: u32 = 8;
 const SKIPPED: u32 = 15;
 /// Each series makes this longer, up to the longest; a promotion makes it short again.
 const LONGEST: u32 = 64;
-/// So many traps since it was last looked at make an interrupt prepare a sample: where nothing traps but
-/// what the entry code settles no handlers are called.
-const BUSY: u32 = 2048;
 /// Most traps from a handler to the sample: else it would always see what follows one.
 const MOST_TRAPS: u32 = 16;
+/// Of so many traps of instructions that may be promoted wherever they are, and are settled in the entry
+/// code, one is a sample, outside of series.
+const SELDOM: u32 = 32;
 /// Spreads the clock over them: 2^32 by the golden ratio.
 const SCATTER: u32 = 0x9e37_79b9;
 /// Samples that make a site hot. Promoting costs some thousand instructions, and there is room
@@ -71,6 +71,7 @@ pub(crate) const HEAT: usize = offset_of!(Guest, heat);
 pub(crate) const LEFT: usize = offset_of!(Promotion, left);
 pub(crate) const AGAIN: usize = offset_of!(Promotion, again);
 pub(crate) const WEAR: usize = offset_of!(Promotion, wear);
+pub(crate) const QUIET: usize = offset_of!(Promotion, quiet);
 pub(crate) const VECTORS: usize = offset_of!(Promotion, vectors);
 const _: () = assert!(size_of::<Heat>() == 8 && offset_of!(Heat, site) == 0);
 
@@ -99,11 +100,11 @@ pub(crate) struct Promotion {
     pub(crate) page: *mut Shared,
     /// Traps until the next sample; 0 while one is due.
     pub(crate) countdown: u32,
+    /// The same at the end of a series.
+    quiet: u32,
     /// Calls of handlers until the next sample is prepared, and the same for the one behind it.
     calls: u32,
     period: u32,
-    /// Traps before it was last looked at how many there are.
-    traps: u32,
     /// Samples that may yet say nothing new.
     left: u32,
     /// The exception vectors between samples.
@@ -143,10 +144,10 @@ pub(crate) const COLD: HeatMap = [Heat { site: 0, samples: 0 }; SITES];
 impl Promotion {
     pub(crate) const EMPTY: Self = Self {
         page: core::ptr::null_mut(),
-        countdown: 0,
+        countdown: !0,
+        quiet: !0,
         calls: SHORTEST,
         period: SHORTEST,
-        traps: 0,
         left: 0,
         vectors: 0,
         again: SKIPPED,
@@ -161,9 +162,11 @@ impl Promotion {
     /// Begins. If eager, each trap is a sample.
     pub(crate) fn begin(&mut self, eager: bool) {
         self.on = true;
+        self.quiet = SELDOM;
         if eager {
-            (self.again, self.wear) = (0, u32::MAX);
+            (self.quiet, self.again, self.wear) = (0, 0, u32::MAX);
         }
+        self.countdown = self.quiet;
     }
 
     /// Notes the exception vectors between samples.
@@ -500,19 +503,6 @@ impl Hypervisor {
         }
     }
 
-    /// An interrupt came, while the guest promotes: whether samples are to be prepared.
-    #[inline]
-    pub(crate) fn is_busy(&mut self) -> bool {
-        let counters = self.counters();
-        let traps = counters.sensitive.wrapping_add(counters.cp15);
-        let promotion = &mut self.guest().promotion;
-        let busy = traps.wrapping_sub(promotion.traps) >= BUSY;
-        if busy {
-            promotion.traps = traps;
-        }
-        busy
-    }
-
     fn prepare_sample(&mut self) {
         let now = self.now() as u32;
         let guest = self.guest();
@@ -535,7 +525,8 @@ impl Hypervisor {
         };
         let Some(kind) = record.kind() else { return Stopped::Outside };
         let plan = stub::settle(kind, record.site, index);
-        if matches!(kind, Kind::Close { .. }) && index > 4 && !plan.done && !settles {
+        let other = matches!(kind, Kind::Close { .. }) && index > 4 && !plan.done && !settles;
+        if other {
             // Not what it was taken for; what is taken back another time costs no interrupt.
             guest.shadow.demote(&mut linear, number, record);
         }
@@ -556,8 +547,13 @@ impl Hypervisor {
         let state = if thumb == 0 { 0 } else { psr::T };
         guest.vcpu.psr = guest.vcpu.psr & !psr::T | state;
         guest.vcpu.pc = record.site - thumb;
+        if other {
+            // It may have been this once only.
+            self.prepare_samples();
+        }
         if plan.done {
-            guest.vcpu.pc = guest.vcpu.pc.wrapping_add(4);
+            let vcpu = &mut self.guest().vcpu;
+            vcpu.pc = vcpu.pc.wrapping_add(4);
             Stopped::Behind
         } else {
             Stopped::Before(record.original)
@@ -575,7 +571,7 @@ impl Hypervisor {
                 // All traps of T32 code come here: there is no need to choose some of them.
                 self.sample(site, if eager { EAGER } else { HOT_T32 });
             } else if eager || guest.promotion.countdown == 0 {
-                guest.promotion.countdown = if eager { 0 } else { !0 };
+                guest.promotion.countdown = guest.promotion.quiet;
                 // SAFETY: it handles every exception.
                 unsafe { cp15::set_vector_base(guest.vectors()) };
                 self.sample(site, if eager { EAGER } else { HOT });

@@ -180,10 +180,6 @@ pub(crate) extern "C" fn interrupt(_: *mut Guest) -> *mut Guest {
     }
     hypervisor.stopped_lightly();
     hypervisor.interrupted();
-    if hypervisor.guest().promotion.on && hypervisor.is_busy() {
-        hypervisor.give_way_called();
-        hypervisor.prepare_samples();
-    }
     hypervisor.leave_unchanged()
 }
 

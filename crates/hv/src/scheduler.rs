@@ -262,23 +262,22 @@ impl Scheduler {
     /// A vCPU cannot run. Nothing happens if it could not before.
     pub fn block(&mut self, id: Id) {
         self.wanting &= !id.bit();
+        if self.broke & self.wanting != 0 || self.vcpus[id].server.is_some() {
+            // If it is the current one, less urgent ones' refills count from now on, and what it used is
+            // not charged yet.
+            self.gate.until = 0;
+        }
         self.settle(id);
-        self.narrow_gate(id);
     }
 
     /// Keeps a vCPU from running, or lets it run again.
     pub fn set_paused(&mut self, id: Id, paused: bool) {
         self.paused = self.paused & !id.bit() | u32::from(paused) << id.0;
-        self.settle(id);
-        self.narrow_gate(id);
-    }
-
-    /// A vCPU does not run any more. If it was the current one, less urgent ones' refills count from now on,
-    /// and what it used of its budget is not charged yet.
-    fn narrow_gate(&mut self, id: Id) {
-        if self.broke & self.wanting != 0 || self.vcpus[id].server.is_some() {
+        if self.broke != 0 {
+            // If it is the current one, less urgent ones' refills count from now on.
             self.gate.until = 0;
         }
+        self.settle(id);
     }
 
     /// Whether a vCPU wants to run; it may have to wait for its budget or slot.
@@ -324,8 +323,7 @@ impl Scheduler {
         {
             server.gather(now);
         }
-        let least = self.current.map_or(0, |id| self.vcpus[id].priority.0);
-        self.refill = self.first_refill(least);
+        self.refill = self.first_refill();
         self.gate.until = self.slots.end().min(self.refill);
         self.current
     }
@@ -433,10 +431,10 @@ impl Scheduler {
         }
     }
 
-    /// When the first vCPU without budget, but else able to run and of a priority of at least that, gets
-    /// some.
-    #[inline(never)]
-    fn first_refill(&self, least: u8) -> u64 {
+    /// When the first vCPU without budget, but else able to run before or in turn with
+    /// the current one, gets some.
+    fn first_refill(&self) -> u64 {
+        let least = self.current.map_or(0, |id| self.vcpus[id].priority.0);
         members(self.broke & self.wanting & self.open & !self.paused)
             .filter(|id| self.vcpus[*id].priority.0 >= least)
             .filter_map(|id| self.vcpus[id].server.as_ref().map(|server| server.head().at))

@@ -29,10 +29,14 @@ pub(crate) enum Task {
     Lies,
     /// Its word changes all the time, and so does who is told.
     Flood,
+    /// The word of one that can be taken is whatever it is.
+    RevocableLies,
+    /// It changes all the time while it is taken.
+    RevocableFlood,
 }
 
 /// In this order.
-pub(crate) const TASKS: [Task; 8] = [
+pub(crate) const TASKS: [Task; 10] = [
     Task::Release,
     Task::Keep,
     Task::Lose,
@@ -41,6 +45,8 @@ pub(crate) const TASKS: [Task; 8] = [
     Task::Silence,
     Task::Lies,
     Task::Flood,
+    Task::RevocableLies,
+    Task::RevocableFlood,
 ];
 
 impl Task {
@@ -54,11 +60,13 @@ impl Task {
             Self::Silence => "the holder is silent",
             Self::Lies => "the word lies",
             Self::Flood => "the word changes",
+            Self::RevocableLies => "the revocable word lies",
+            Self::RevocableFlood => "the revocable word changes",
         }
     }
 
     pub(crate) const fn revocable(self) -> bool {
-        matches!(self, Self::Lose)
+        matches!(self, Self::Lose | Self::RevocableLies | Self::RevocableFlood)
     }
 }
 
@@ -121,7 +129,7 @@ fn perform(task: Task, number: u32, taker: Taker) {
             word_of_lock.store(0, SeqCst);
             while word(board::BUSY).load(SeqCst) != 0 {}
         }
-        Task::Lies => {
+        Task::Lies | Task::RevocableLies => {
             let mut random = Random::new(0x10c5);
             for start in 0..2000 {
                 let lie = if start < 1000 { random.word() } else { token(start & 7, start >> 3) };
@@ -129,7 +137,7 @@ fn perform(task: Task, number: u32, taker: Taker) {
             }
             word_of_lock.store(GENERATIONS | token(6, 1), SeqCst);
         }
-        Task::Flood => {
+        Task::Flood | Task::RevocableFlood => {
             while word(board::BUSY).load(SeqCst) != 0 {
                 word_of_lock.fetch_add(1, SeqCst);
                 let _ = hypercall::call(Function::LockWake, 0);

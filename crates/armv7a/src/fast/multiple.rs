@@ -8,11 +8,11 @@
 //! loaded as the hypervisor's own.
 
 use super::exception_return::TO_A32;
-use super::instruction::kernels;
+use super::instruction::{kernels, sampled};
 use super::turn::pass_turn;
 use super::{
-    BANKS, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, STATUS, THREAD_READ_ONLY, USER, count,
-    mask, resume,
+    BANKS, COUNTDOWN, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, STATUS, THREAD_READ_ONLY, USER,
+    count, mask, resume,
 };
 use crate::entry;
 use core::arch::naked_asm;
@@ -145,7 +145,7 @@ pub(super) unsafe extern "C" fn multiple() {
     )
 }
 
-/// `ldm rn, {r0 or r1 to r14}^` and `ldm rn, {r0 to pc}^`: `r3` is 1 without r0, else 0. 40 and 48 instructions.
+/// `ldm rn, {r0 or r1 to r14}^` and `ldm rn, {r0 to pc}^`: `r3` is 1 without r0, else 0. 45 and 48 instructions.
 ///
 /// (1.) A load without write-back; 2. the lowest address in `r10`, as if with r0; 3. without pc:
 /// both ends; 4. nothing aborts any more; 5. with pc: a return within the mode, to A32; the new
@@ -175,6 +175,8 @@ unsafe extern "C" fn all() {
         "cmp r11, #16",
         "beq 7f",
         // 3.
+        sampled!(),
+        "rsb r3, r11, #15",
         "add r12, r10, #56",
         "add r11, r10, r3, lsl #2",
         ".globl entresol_fast_last",
@@ -236,6 +238,7 @@ unsafe extern "C" fn all() {
         "stmia r5, {{r0-r4}}",
         count!("SENSITIVE"),
         resume!(),
+        COUNTDOWN = const COUNTDOWN,
         THREAD_READ_ONLY = const THREAD_READ_ONLY,
         SAVED = const SAVED,
         USER = const USER,
@@ -250,7 +253,7 @@ unsafe extern "C" fn all() {
     )
 }
 
-/// `stm rn, {sp, lr}^`. 24 instructions.
+/// `stm rn, {sp, lr}^`. 28 instructions.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 unsafe extern "C" fn pair() {
@@ -260,6 +263,7 @@ unsafe extern "C" fn pair() {
         "ubfx r9, r2, #17, #4",
         "cmp r9, #15",
         "beq {slow}",
+        sampled!(),
         "ldr r10, [sp, r9, lsl #2]",
         "tst r2, #0x800000",            // U
         "subeq r10, r10, #8",
@@ -278,6 +282,7 @@ unsafe extern "C" fn pair() {
         "strt r7, [r10]",
         count!("SENSITIVE"),
         resume!(),
+        COUNTDOWN = const COUNTDOWN,
         SHARED = const SHARED,
         USER = const USER,
         COUNTERS = const COUNTERS,

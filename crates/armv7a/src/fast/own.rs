@@ -171,15 +171,11 @@ extern "C" fn rings(guest: *mut Guest) -> bool {
     // SAFETY: `loaded`, whom nothing else refers to.
     let guest = unsafe { &mut *guest };
     // A kernel that promotes may be in a stub.
-    let promotes = guest.promotion.on;
-    let usual = !promotes || !guest.vcpu.privileged();
+    let usual = !guest.promotion.on || !guest.vcpu.privileged();
     if guest.board.deadline() != hypervisor.armed || !usual || !guest.board.ring() {
         return false;
     }
     guest.note_pending();
-    if promotes && hypervisor.is_busy() {
-        hypervisor.prepare_samples();
-    }
     // SAFETY: as in `Hypervisor::counters`.
     let observed = unsafe { ENTRESOL_OBSERVED.get() };
     observed.interrupts = observed.interrupts.wrapping_add(1);

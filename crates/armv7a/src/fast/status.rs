@@ -4,10 +4,10 @@
 //! control byte of CPSR, MSR of the whole SPSR. To and from FIQ, User and System mode is
 //! the handlers' affair. Budget `trap.sensitive`.
 
-use super::instruction::kernels;
+use super::instruction::{kernels, sampled};
 use super::{
-    BANK_USER, BANKS, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, SP_LR, SPSR, STATUS, count,
-    mask, publish, resume,
+    BANK_USER, BANKS, COUNTDOWN, COUNTERS, PENDING, SAVED, SENSITIVE, SHARED, SP_LR, SPSR, STATUS,
+    count, mask, publish, resume,
 };
 use crate::entry;
 use core::arch::naked_asm;
@@ -15,10 +15,21 @@ use entresol_isa::hot::{
     CPS, CPS_FIXED, MRS_CPSR, MRS_SPSR, MSR_CPSR_C, MSR_CPSR_C_IMMEDIATE, MSR_SPSR,
 };
 
-/// Trap words of p9: MRS, MSR (register), CPS. At most 50 instructions, 64 with a change of
+/// Gives way in FIQ, User and System mode. Changes `r5` and `r6`; four instructions.
+macro_rules! has_saved {
+    () => {
+        // A bit for each of the others, the lowest for mode 1: the last that is shifted out.
+        "movw r6, #{HAVE_SAVED}\nand r5, r4, #0xf\nlsrs r6, r6, r5\nbcc {slow}"
+    };
+}
+
+/// By the low four bits of a mode less one: whether it has an SPSR, and is not FIQ mode.
+const HAVE_SAVED: u32 = 1 << (0x2 - 1) | 1 << (0x3 - 1) | 1 << (0x7 - 1) | 1 << (0xb - 1);
+
+/// Trap words of p9: MRS, MSR (register), CPS. At most 54 instructions, 68 with a change of
 /// mode.
 ///
-/// (1.) Its interrupt mask; which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
+/// (1.) Which; 2. MRS CPSR; 3. MRS SPSR; 4. MSR SPSR; 5. MSR CPSR: its value in `r3`; 6.
 /// CPS: the new status in `r5`. Both go on in [`write_status`].
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
@@ -26,7 +37,7 @@ pub(super) unsafe extern "C" fn status_register() {
     naked_asm!(
         // 1.
         kernels!(),
-        mask!(),
+        sampled!(),
         "lsr r3, r2, #20",
         "sub r3, r3, #0xee0",
         "cmp r3, #3",
@@ -35,17 +46,12 @@ pub(super) unsafe extern "C" fn status_register() {
         "b 2f",
         "b 5f",
         "b 3f",
-        // 4. `r6` and `r7` are the bank of the mode.
+        // 4.
         "bic r3, r2, #0xf",
         "ldr r5, ={MSR_SPSR}",
         "cmp r3, r5",
         "bne {slow}",
-        "and r5, r4, #0xf",
-        "ldr r6, ={banks}",
-        "ldrb r7, [r6, r5]",
-        "ldrb r6, [r6]",
-        "cmp r7, r6",                   // FIQ mode, and User mode's bank has no SPSR
-        "bls {slow}",
+        has_saved!(),
         "and r3, r2, #0xf",
         "cmp r3, #15",
         "beq {slow}",
@@ -59,6 +65,7 @@ pub(super) unsafe extern "C" fn status_register() {
         "ldr r5, ={MRS_CPSR}",
         "cmp r3, r5",
         "bne {slow}",
+        mask!(),
         "orr r3, r1, r4",
         "ubfx r5, r2, #12, #4",
         "str r3, [sp, r5, lsl #2]",     // 15 is UNPREDICTABLE and nobody's
@@ -68,12 +75,7 @@ pub(super) unsafe extern "C" fn status_register() {
         "ldr r5, ={MRS_SPSR}",
         "cmp r3, r5",
         "bne {slow}",
-        "and r5, r4, #0xf",
-        "ldr r6, ={banks}",
-        "ldrb r7, [r6, r5]",
-        "ldrb r6, [r6]",
-        "cmp r7, r6",
-        "bls {slow}",
+        has_saved!(),
         "ldr r7, [sp, #{SHARED}]",
         "ldr r3, [r7, #{SAVED}]",
         "ubfx r5, r2, #12, #4",
@@ -86,6 +88,7 @@ pub(super) unsafe extern "C" fn status_register() {
         "ldr r5, ={MSR_CPSR_C}",
         "cmp r3, r5",
         "bne {slow}",
+        mask!(),
         "and r3, r2, #0xf",
         "cmp r3, #15",
         "beq {slow}",
@@ -100,6 +103,7 @@ pub(super) unsafe extern "C" fn status_register() {
         "ldr r3, ={CPS}",
         "cmp r5, r3",
         "bne {slow}",
+        mask!(),
         "and r3, r2, #0xc0",            // I, F
         "tst r2, #0x1000",
         "orrne r3, r3, #0x100",         // A
@@ -120,11 +124,12 @@ pub(super) unsafe extern "C" fn status_register() {
         MSR_CPSR_C = const MSR_CPSR_C,
         CPS = const CPS,
         CPS_FIXED = const CPS_FIXED,
+        COUNTDOWN = const COUNTDOWN,
         SHARED = const SHARED,
         SAVED = const SAVED,
         COUNTERS = const COUNTERS,
         SENSITIVE = const SENSITIVE,
-        banks = sym BANKS,
+        HAVE_SAVED = const HAVE_SAVED,
         write = sym write_status,
         slow = sym entry::undefined_saved,
     )
@@ -136,6 +141,7 @@ pub(super) unsafe extern "C" fn status_register() {
 pub(super) unsafe extern "C" fn status_immediate() {
     naked_asm!(
         kernels!(),
+        sampled!(),
         mask!(),
         "bic r3, r2, #0xff",
         "ldr r5, ={MSR_CPSR_C_IMMEDIATE}",
@@ -146,6 +152,7 @@ pub(super) unsafe extern "C" fn status_immediate() {
         "orr r5, r5, r3",
         "b {write}",
         MSR_CPSR_C_IMMEDIATE = const MSR_CPSR_C_IMMEDIATE,
+        COUNTDOWN = const COUNTDOWN,
         SHARED = const SHARED,
         write = sym write_status,
         slow = sym entry::undefined_saved,

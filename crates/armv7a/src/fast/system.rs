@@ -9,11 +9,12 @@
 //! - Each path does what the handler would ([`effect`](crate::effect)), or nothing.
 
 use super::domains::domains;
-use super::instruction::kernels;
+use super::instruction::{kernels, sampled};
 use super::invalidate::drop_nothing;
 use super::timer::timer;
 use super::{
-    APPLICATION, COUNTERS, CP15, FAST, Fast, KERNEL, SHARED, TTBR0, count, cp15_at, resume,
+    APPLICATION, COUNTDOWN, COUNTERS, CP15, FAST, Fast, KERNEL, SHARED, TTBR0, count, cp15_at,
+    resume,
 };
 use crate::entry;
 use crate::fast::device::Devices;
@@ -85,7 +86,7 @@ macro_rules! forget_devices {
     };
 }
 
-/// MRC of p15. 28 instructions.
+/// MRC of p15. 32 instructions.
 ///
 /// (0.) What kernels do most, around each access to user memory, is a write of DACR, and 4. when they
 /// are entered, of TPIDRURO; (1.) is it a read that the table knows, by a kernel, to a register that is not pc; 2. do it; 3.
@@ -111,6 +112,7 @@ pub(super) unsafe extern "C" fn system() {
         "ldr r5, ={READ}",
         "cmp r3, r5",
         "bne {unusual}",
+        sampled!(),
         "ubfx r5, r2, #16, #4",
         "ubfx r6, r2, #5, #3",
         "add r5, r6, r5, lsl #3",
@@ -151,6 +153,7 @@ pub(super) unsafe extern "C" fn system() {
         domains = sym domains,
         MASK = const MASK,
         READ = const READ,
+        COUNTDOWN = const COUNTDOWN,
         SHARED = const SHARED,
         SHARED_DOMAINS = const shared::DOMAINS,
         COUNTERS = const COUNTERS,
