@@ -58,8 +58,11 @@ const HOT: u32 = 1;
 const HOT_T32: u32 = 4;
 /// The first trap makes a site hot, whatever else is counted in its place.
 const EAGER: u32 = 0;
-/// Samples of a site that could not be promoted: other sites wear it down.
-const REFUSED: u32 = 8;
+/// Samples of a site that could not be promoted: more of them wear it down, until it is tried again. A
+/// write of DACR may have been another one than usual.
+const REFUSED: u32 = 250;
+/// By how much those of another site in its place do.
+const WORN: u32 = 32;
 /// So many make a sample pointless.
 pub(crate) const HOPELESS: u32 = 4;
 /// Sites whose samples are counted at a time.
@@ -151,7 +154,7 @@ impl Promotion {
         left: 0,
         vectors: 0,
         again: SKIPPED,
-        wear: 1,
+        wear: WORN,
         pulled: true,
         lazy: false,
         entered: true,
@@ -195,10 +198,10 @@ impl Promotion {
     fn is_hot(&mut self, heat: &mut HeatMap, site: u32, threshold: u32) -> bool {
         let heat = &mut heat[(site >> 2) as usize % SITES];
         if heat.site != site {
-            if heat.samples == 0 || threshold == EAGER {
+            if heat.samples < self.wear {
                 *heat = Heat { site, samples: 0 };
             } else {
-                heat.samples -= 1;
+                heat.samples -= self.wear;
                 self.left = self.left.saturating_sub(DEAR);
                 return false;
             }
