@@ -39,7 +39,8 @@ pub(crate) unsafe extern "C" fn __aeabi_memcpy(to: *mut u8, from: *const u8, len
         "tst r2, #4",
         "ldrne r3, [r1], #4",
         "strne r3, [r0], #4",
-        "and r2, r2, #3",
+        "ands r2, r2, #3",
+        "bxeq lr",
         // 2.
         "2: subs r2, r2, #1",
         "ldrbhs r3, [r1], #1",

@@ -23,8 +23,11 @@ impl Hypervisor {
             Ok(request) => match request {
                 Request::Answer(value) => value,
                 Request::Wait => {
-                    let pc = self.guest_called().vcpu.pc.wrapping_sub(4);
-                    self.wait(pc);
+                    let vcpu = &mut self.guest_called().vcpu;
+                    vcpu.pc = vcpu.pc.wrapping_sub(4);
+                    if !self.wait(4) {
+                        return;
+                    }
                     0
                 }
                 Request::CpuOff if self.guest().siblings.is_some() => return self.cpu_off(),

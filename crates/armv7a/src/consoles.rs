@@ -70,6 +70,7 @@ impl Hypervisor {
             let Some(platform) = &mut self.platform else { return };
             self.console.pump(&mut SerialOf(*platform), 1);
         }
+        self.line_gives_way();
         self.pump_bytes(0);
     }
 

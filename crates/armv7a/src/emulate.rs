@@ -48,8 +48,13 @@ impl Hypervisor {
                 Some(original) if privileged || self.runs_from_code(pc) => original,
                 _ => word,
             };
-            let (condition, op) = a32::decode(original)?;
-            return Some(Trapped { op, condition, length: 4, word: original });
+            let condition = Condition((original >> 28) as u8);
+            return Some(Trapped {
+                op: a32::decode(original)?,
+                condition,
+                length: 4,
+                word: original,
+            });
         }
         if let Some(word) = known {
             let op = t32::decode_wide(word)?;
@@ -159,14 +164,25 @@ impl Hypervisor {
         guest.siblings.is_some() && guarded::half(guest.vcpu.pc).is_none()
     }
 
-    /// Emulates the instruction at pc, which is `known` if it is promoted.
-    pub(crate) fn emulate(&mut self, known: Option<u32>) {
+    /// Emulates the instruction at pc, which is `known` if it is promoted. Returns false if the guest
+    /// is to take an interrupt of the machine first: nothing is done then.
+    pub(crate) fn emulate(&mut self, known: Option<u32>) -> bool {
         let Some(trapped) = self.trapped(known) else {
-            return self.meaningless();
+            self.meaningless();
+            return true;
         };
+        if cp15::is_interrupted() {
+            self.gives_way();
+            return false;
+        }
+        self.perform(&trapped)
+    }
+
+    fn perform(&mut self, trapped: &Trapped) -> bool {
         let guest = self.guest_called();
         if !trapped.condition.passes(guest.vcpu.psr) {
-            return guest.vcpu.advance(trapped.length);
+            guest.vcpu.advance(trapped.length);
+            return true;
         }
         let mut unprivileged = false;
         let mut width = Width::Word;
@@ -182,10 +198,12 @@ impl Hypervisor {
             });
             match allowed {
                 Ok(()) => unprivileged = true,
-                Err(exception) => return self.inject(exception),
+                Err(exception) => {
+                    self.inject(exception);
+                    return true;
+                }
             }
         }
-        self.give_way_called();
         let was_privileged = self.guest_called().vcpu.privileged();
         let mut attempts = 0;
         loop {
@@ -198,11 +216,13 @@ impl Hypervisor {
                     if !self.data_for_hypervisor(address, attempt)
                         || next.is_some_and(|next| !self.data_for_hypervisor(next, attempt))
                     {
-                        return;
+                        return true;
                     }
                 }
                 (outcome, _) => {
-                    self.conclude(outcome, &trapped);
+                    if !self.conclude(outcome, trapped) {
+                        return false;
+                    }
                     self.mirror_thread_registers(&trapped.op);
                     if outcome == Outcome::Jumped && self.guest_called().vcpu.thumb() {
                         self.entered_t32();
@@ -214,6 +234,7 @@ impl Hypervisor {
         if was_privileged != self.guest_called().vcpu.privileged() {
             self.update_float();
         }
+        true
     }
 
     /// The thread registers that User mode can read are kept in the machine, too.
@@ -257,6 +278,7 @@ impl Hypervisor {
 
     /// Whether the guest's application might do what its kernel does in its name.
     fn application_may(&mut self, address: u32, attempt: Attempt) -> Result<(), Exception> {
+        self.give_way_called();
         let guest = &mut self.guests[self.loaded % MAX_VMS];
         let linear = Self::linear(&mut self.view);
         let memory = guest.shadow.memory;
@@ -269,8 +291,8 @@ impl Hypervisor {
             .map_err(|fault| Exception::DataAbort { dfsr: fault.dfsr(write), dfar: address })
     }
 
-    /// Does what an emulated instruction leads to.
-    fn conclude(&mut self, outcome: Outcome, trapped: &Trapped) {
+    /// Does what an emulated instruction leads to; as [`emulate`](Self::emulate).
+    fn conclude(&mut self, outcome: Outcome, trapped: &Trapped) -> bool {
         match outcome {
             Outcome::Next | Outcome::Jumped => self.counters().sensitive += 1,
             Outcome::Effect(effect) => {
@@ -278,10 +300,7 @@ impl Hypervisor {
                 self.effect(effect);
             }
             Outcome::Inject(exception) => self.inject(exception),
-            Outcome::Wait => {
-                let pc = self.guest_called().vcpu.pc.wrapping_sub(trapped.length);
-                self.wait(pc);
-            }
+            Outcome::Wait => return self.wait(trapped.length),
             Outcome::WaitForEvent => {
                 if self.guest().siblings.is_some() {
                     cp15::let_others_go_on();
@@ -298,6 +317,7 @@ impl Hypervisor {
             }
             Outcome::Unsupported => self.inject(Exception::Undefined),
         }
+        true
     }
 }
 

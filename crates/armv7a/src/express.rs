@@ -87,8 +87,6 @@ pub(crate) struct Express {
     displaced: usize,
     /// Whether the guest takes the interrupt; else it has masked it, and goes on.
     enters: bool,
-    /// Who began to wait last, or [`NOBODY`].
-    pub(crate) wanted: usize,
 }
 
 const STATE: usize = 6;
@@ -100,6 +98,8 @@ const NOBODY: usize = usize::MAX;
 const UNLOADED: usize = usize::MAX - 1;
 /// The scheduler was told who runs.
 const SCHEDULED: usize = usize::MAX - 2;
+/// What the one before used of its budget is known.
+const CHARGED: usize = usize::MAX - 3;
 
 impl Express {
     pub(crate) const NONE: Self = Self {
@@ -117,7 +117,6 @@ impl Express {
         priority: 0,
         bit: 0,
         enters: false,
-        wanted: NOBODY,
         wires: Wires {
             interrupts: core::ptr::null_mut(),
             timer: core::ptr::null_mut(),
@@ -153,14 +152,12 @@ impl Guest {
 }
 
 impl Hypervisor {
-    /// Prepares for the timer of who began to wait, if that is all it waits for and it is not less urgent
-    /// than whom the express is for.
+    /// Prepares for the timer of who begins to wait, which [`rings`], if it is not less urgent than whom the
+    /// express is for.
+    ///
+    /// [`rings`]: entresol_hv::board::Board::rings
     #[inline(never)]
-    pub(crate) fn prepare(&mut self) {
-        let index = core::mem::replace(&mut self.express.wanted, NOBODY);
-        if index == NOBODY {
-            return;
-        }
+    pub(crate) fn prepare(&mut self, index: usize, deadline: u64) {
         let index = index % MAX_VMS;
         let priority = Id::new(index).map_or(0, |id| self.turns.priority(id));
         let guest = &mut self.guests[index];
@@ -170,7 +167,6 @@ impl Hypervisor {
             && guest.siblings.is_none()
             && guest.vcpu.mode() != Mode::FIQ
             && guest.vcpu.privileged();
-        let deadline = guest.board.rings();
         if !usual || deadline == NEVER {
             return;
         }
@@ -320,7 +316,7 @@ impl Hypervisor {
             // SAFETY: as above.
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vm_switches = observed.vm_switches.wrapping_sub(1);
-        } else if displaced != UNLOADED {
+        } else if displaced < CHARGED {
             self.loaded = displaced;
             if self.makes_room(at) {
                 self.express.displaced = UNLOADED;
@@ -329,6 +325,10 @@ impl Hypervisor {
             // What it left undone may have changed the register, which is another's by now.
             // SAFETY: the register is only the loaded guest's.
             unsafe { cp15::set_thread_read_only(self.guest().vcpu.cp15.tpidruro) };
+            return self.guest();
+        }
+        if displaced != CHARGED && self.turns.charge_current(at) {
+            self.express.displaced = CHARGED;
             return self.guest();
         }
         self.express.displaced = SCHEDULED;
@@ -353,10 +353,12 @@ impl Hypervisor {
             return false;
         }
         let guest = self.guest();
+        let pulled = guest.promotion.pulled;
         // Who has work to be done is in no stub, and its shadow is the work's.
         if matches!(guest.run, Run::Running)
             && guest.vcpu.privileged()
-            && self.out_of_stub() != Stopped::Outside
+            && guest.is_in_stub()
+            && (!pulled || self.leave_stub() != Stopped::Outside)
         {
             return false;
         }

@@ -207,35 +207,42 @@ impl Hypervisor {
         }
     }
 
-    /// The loaded guest waits for an interrupt at `pc`, unless one is pending. That none can
-    /// come is a fault: nothing else would ever end the wait.
-    pub(crate) fn wait(&mut self, pc: u32) {
+    /// The loaded guest waits for an interrupt, unless one is pending, by the instruction of `length` bytes
+    /// at pc. That none can come is a fault: nothing else would ever end the wait. Returns false if it is to
+    /// take an interrupt of the machine first: nothing is done then.
+    pub(crate) fn wait(&mut self, length: u32) -> bool {
         let index = self.loaded;
         let now = self.now();
-        let guest = self.guest();
         // A timer may have come to its end since the last interrupt of the machine.
-        if guest.board.deadline() <= now {
-            // Until it waits, it may begin to again.
-            let behind = core::mem::replace(&mut guest.vcpu.pc, pc);
+        if self.guest().board.deadline() <= now {
             self.update_board(index);
-            self.guest().vcpu.pc = behind;
         }
         let guest = self.guest();
-        if guest.board.irq() || guest.board.fiq() {
-            return;
+        let pc = guest.vcpu.pc;
+        let pending = guest.board.irq() || guest.board.fiq();
+        let rings = guest.board.rings();
+        let may_wake = pending || rings != NEVER || guest.may_wake(now);
+        if !pending && cp15::is_interrupted() {
+            self.gives_way();
+            return false;
         }
-        let may_wake = guest.may_wake(now);
-        self.give_way_at(pc);
+        let guest = self.guest();
+        guest.vcpu.advance(length);
+        if pending {
+            return true;
+        }
         if !may_wake {
-            return self.fault(Fault::Stuck { pc });
+            self.fault(Fault::Stuck { pc });
+            return true;
         }
-        let guest = self.guest();
         guest.run = Run::Waiting;
         if let Some(id) = Id::new(index) {
             self.scheduler().block(id);
         }
-        self.express.wanted = index;
         self.reschedule = true;
+        // Before it makes room: what comes meanwhile interrupts it.
+        self.prepare(index, rings);
+        true
     }
 
     /// Lets a waiting guest run if its board interrupts it.
@@ -284,8 +291,7 @@ impl Hypervisor {
     /// What runs next. Returns with that guest loaded.
     fn choose(&mut self) {
         loop {
-            // What led here may have taken long. Who waits is interrupted like those who did before.
-            self.prepare();
+            // What led here may have taken long.
             self.poll();
             if self.settle_piece() {
                 continue;
@@ -297,7 +303,9 @@ impl Hypervisor {
                 continue;
             }
             let now = self.now();
-            let id = self.scheduler().pick(now);
+            self.scheduler().charge_current(now);
+            self.give_way_called();
+            let id = self.turns.pick(now);
             if let Some(exhausted) = self.turns.take_exhausted() {
                 count_exhausted(exhausted);
                 self.reschedule = false;

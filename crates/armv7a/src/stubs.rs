@@ -216,18 +216,14 @@ impl Stubs {
         (page + number % PER_PAGE * LEN, page + 0x1000)
     }
 
-    /// The stub in use at an address of the guest, and the word in it.
-    pub(crate) fn at(&self, linear: &Linear<'_>, address: u32) -> Option<(Record, u32)> {
-        Some((self.record(linear, self.number(address)?)?, address >> 2 & 15))
-    }
-
-    /// The number of the stub at an address.
-    fn number(&self, address: u32) -> Option<u32> {
+    /// The stub in use at an address of the guest, by its number.
+    pub(crate) fn at(&self, linear: &Linear<'_>, address: u32) -> Option<(u32, Record)> {
         let page = (address >> 12 & 0xff).checked_sub(FIRST)?;
         if address >> 20 != self.hole || page & 1 != 0 {
             return None;
         }
-        Some(page / 2 * PER_PAGE + (address >> 6) % PER_PAGE)
+        let number = page / 2 * PER_PAGE + (address >> 6) % PER_PAGE;
+        Some((number, self.record(linear, number)?))
     }
 
     /// Whether a page of code may be executed at `address`: it has no stubs, or is at home.
@@ -388,13 +384,22 @@ impl Shadow {
             number = number % STUBS + 1;
         }
         self.stubs.hand = number;
-        self.demote(linear, number);
+        self.demote_if(linear, number, |_| true);
         number
     }
 
-    /// Takes a stub back: its site traps again.
-    fn demote(&mut self, linear: &mut Linear<'_>, number: u32) {
-        let Some(record) = self.stubs.record(linear, number) else { return };
+    /// Takes a stub back, if it is in use and one of those.
+    fn demote_if(&mut self, linear: &mut Linear<'_>, number: u32, those: impl Fn(Record) -> bool) {
+        if let Some(record) = self.stubs.record(linear, number)
+            && those(record)
+        {
+            self.demote(linear, number, record);
+        }
+    }
+
+    /// Takes a stub in use back: its site traps again.
+    #[inline(never)]
+    pub(crate) fn demote(&mut self, linear: &mut Linear<'_>, number: u32, record: Record) {
         let width = width(record.site);
         let word = code::encode(record.original, width).unwrap_or(record.original);
         let (page, offset) = (self.memory.page_at(record.page), record.site & 0xffe);
@@ -413,24 +418,14 @@ impl Shadow {
         self.stubs.users == Users::Some
     }
 
-    /// Takes the stub at an address of the guest back.
-    #[cold]
-    pub(crate) fn demote_at(&mut self, linear: &mut Linear<'_>, address: u32) {
-        if let Some(number) = self.stubs.number(address) {
-            self.demote(linear, number);
-        }
-    }
-
     /// Takes those back, for ever: the guest is in FIQ mode.
     #[cold]
     #[inline(never)]
     pub(crate) fn enter_fiq(&mut self, linear: &mut Linear<'_>) {
         for number in 1..STUBS {
-            let record = self.stubs.record(linear, number);
-            let kind = record.and_then(|record| record.kind());
-            if matches!(kind, Some(Kind::LoadUser { .. })) {
-                self.demote(linear, number);
-            }
+            self.demote_if(linear, number, |record| {
+                matches!(record.kind(), Some(Kind::LoadUser { .. }))
+            });
         }
         self.stubs.users = Users::Never;
     }
@@ -441,9 +436,7 @@ impl Shadow {
             return;
         }
         for number in 1..STUBS {
-            if self.stubs.record(linear, number).is_some_and(|record| record.page == page) {
-                self.demote(linear, number);
-            }
+            self.demote_if(linear, number, |record| record.page == page);
         }
     }
 
@@ -496,7 +489,7 @@ impl Shadow {
     #[inline(never)]
     pub(crate) fn lose_hole(&mut self, linear: &mut Linear<'_>) {
         for number in 1..STUBS {
-            self.demote(linear, number);
+            self.demote_if(linear, number, |_| true);
         }
         self.link_hole(linear, 0);
         maintenance::forget_all();

@@ -209,18 +209,20 @@ impl Tables {
         ((index ^ index >> 5) & 0xff) as usize
     }
 
-    /// Calls `visit` with each shared table of a megabyte.
+    /// Calls `visit` with each shared table of a megabyte, and with `None` for others among them, until
+    /// that says no.
     #[inline]
     pub(crate) fn each_shared(
         &self,
         linear: &mut Linear<'_>,
         index: u32,
-        mut visit: impl FnMut(&mut Linear<'_>, HostPhys),
+        mut visit: impl FnMut(&mut Linear<'_>, Option<HostPhys>) -> bool,
     ) {
         let mut number = self.bucket(index);
         while let Some(record) = self.record(linear, number) {
-            if record.index == index {
-                visit(linear, self.tables.at(u32::from(number) - 1));
+            let table = self.tables.at(u32::from(number) - 1);
+            if !visit(linear, (record.index == index).then_some(table)) {
+                return;
             }
             number = record.next;
         }

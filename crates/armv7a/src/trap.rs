@@ -36,7 +36,7 @@ const EXTERNAL: u32 = 0x008;
 const WROTE: u32 = 1 << 11;
 
 /// An undefined instruction: something sensitive, or the guest's own.
-pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
+pub(crate) extern "C" fn undefined(loaded: *mut Guest) -> *mut Guest {
     // SAFETY: the one handler that runs.
     let hypervisor = unsafe { core() };
     hypervisor.check_origin(1);
@@ -47,21 +47,27 @@ pub(crate) extern "C" fn undefined(_: *mut Guest) -> *mut Guest {
     }
     let stopped = hypervisor.stopped();
     hypervisor.give_way_called();
-    match stopped {
+    let left_out = match stopped {
         Stopped::Outside => {
             let vcpu = &hypervisor.guest_called().vcpu;
             // In an IT block nothing is promoted.
             let single = vcpu.psr & psr::IT == 0;
             let site = vcpu.pc | u32::from(vcpu.thumb());
-            hypervisor.emulate(None);
+            let done = hypervisor.emulate(None);
             hypervisor.give_way_called();
             // Unfinished work has its shadow.
-            if single && matches!(hypervisor.guest_called().run, Run::Running) {
+            if done && single && matches!(hypervisor.guest_called().run, Run::Running) {
                 hypervisor.trapped_at(site);
             }
+            !done
         }
-        Stopped::Before(original) => hypervisor.emulate(Some(original)),
-        Stopped::Behind => {}
+        Stopped::Before(original) => !hypervisor.emulate(Some(original)),
+        Stopped::Behind => false,
+    };
+    if left_out {
+        // It takes an interrupt first.
+        hypervisor.guest_called().goes_on();
+        return loaded;
     }
     hypervisor.leave()
 }

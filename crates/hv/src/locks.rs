@@ -316,13 +316,11 @@ impl Locks {
         now: u64,
         done: &mut dyn FnMut(usize, u32),
     ) -> Option<usize> {
-        for vm in piece..self.count {
-            if self.is_waiting(vm) {
-                if let Some(result) = self.contend(board, words, vm, now) {
-                    done(vm, result);
-                }
-                return Some(vm + 1);
+        if let Some(vm) = members(self.waiting).find(|vm| *vm >= piece) {
+            if let Some(result) = self.contend(board, words, vm, now) {
+                done(vm, result);
             }
+            return Some(vm + 1);
         }
         if piece <= self.count {
             self.watched = 0;
@@ -404,9 +402,10 @@ impl Locks {
     /// lock from it, for one of another core. Whether that changed anything.
     fn raise<W: Words>(&mut self, board: &Board, words: &mut W) -> bool {
         let mut changed = false;
-        for vm in 0..self.count {
-            let Some((lock, rank, holders)) = board.waits(vm) else { continue };
+        let all = (1 << self.count) - 1;
+        for vm in members((self.waiting | !self.own) & all) {
             let own = self.own >> vm & 1 == 1;
+            let Some((lock, rank, holders)) = board.waits(vm) else { continue };
             let word = words.load(lock);
             let Some(holder) = board.holder(word, holders) else {
                 // Another core's VM can have it now.
@@ -441,14 +440,12 @@ impl Locks {
     fn rank(&mut self, board: &Board) {
         self.vms.iter_mut().for_each(|vm| vm.rank = vm.raised);
         self.deadline = NEVER;
-        for vm in 0..self.count {
-            if self.is_waiting(vm) {
-                let &mut Vm { rank, claim, .. } = self.vm(vm);
-                self.deadline = self.deadline.min(claim.deadline);
-                if board.waits(vm).is_some_and(|(_, before, _)| before != rank) {
-                    board.seat(vm).rank.store(claim.rank(rank));
-                    self.changed(claim.holders);
-                }
+        for vm in members(self.waiting) {
+            let &mut Vm { rank, claim, .. } = self.vm(vm);
+            self.deadline = self.deadline.min(claim.deadline);
+            if board.waits(vm).is_some_and(|(_, before, _)| before != rank) {
+                board.seat(vm).rank.store(claim.rank(rank));
+                self.changed(claim.holders);
             }
         }
     }
@@ -458,6 +455,15 @@ impl Locks {
     pub fn urgency(&self, vm: usize) -> u8 {
         self.vms.get(vm).map_or(0, |vm| vm.rank)
     }
+}
+
+/// The VMs in a set.
+fn members(mut set: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let lowest = set.trailing_zeros();
+        set &= set.wrapping_sub(1);
+        (lowest < 32).then(|| index(lowest))
+    })
 }
 
 impl Default for Locks {

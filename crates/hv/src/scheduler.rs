@@ -273,8 +273,10 @@ impl Scheduler {
     /// Keeps a vCPU from running, or lets it run again.
     pub fn set_paused(&mut self, id: Id, paused: bool) {
         self.paused = self.paused & !id.bit() | u32::from(paused) << id.0;
-        // If it is the current one, less urgent ones' refills count from now on.
-        self.gate.until = 0;
+        if self.broke != 0 {
+            // If it is the current one, less urgent ones' refills count from now on.
+            self.gate.until = 0;
+        }
         self.settle(id);
     }
 
@@ -304,10 +306,7 @@ impl Scheduler {
     /// one's slice and budget if they are used up.
     #[inline(never)]
     pub fn pick(&mut self, now: u64) -> Option<Id> {
-        if let Some(id) = self.current {
-            self.charge(id, now);
-        }
-        self.since = now;
+        self.charge_current(now);
         let open = self.slots.open(now);
         if open != self.open {
             self.set_open(open);
@@ -397,6 +396,19 @@ impl Scheduler {
         self.exhausted.take()
     }
 
+    /// What the running one used until `now` is known: a piece of [`Scheduler::pick`], which is to follow.
+    /// Whether it has a budget, of which that was taken off.
+    #[inline(never)]
+    pub fn charge_current(&mut self, now: u64) -> bool {
+        let mut budget = false;
+        if let Some(id) = self.current {
+            self.charge(id, now);
+            budget = self.vcpus[id].server.is_some();
+        }
+        self.since = now;
+        budget
+    }
+
     /// Takes what `id` used until `now` off its slice and budget.
     fn charge(&mut self, id: Id, now: u64) {
         let since = self.since;
@@ -406,7 +418,7 @@ impl Scheduler {
         let ended = vcpu.left == 0;
         if let Some(server) = &mut vcpu.server {
             let late = server.charge(since, used);
-            if server.head().at > now {
+            if server.head().at > now && self.broke & id.bit() == 0 {
                 self.broke |= id.bit();
                 if self.is_ready(id) {
                     self.exhausted = Some(Exhausted { id, late });

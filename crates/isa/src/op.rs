@@ -14,7 +14,7 @@ pub enum InstructionSet {
     T32,
 }
 
-/// A condition field, bits as in the encoding: 0b1110 is always.
+/// A condition field, bits as in the encoding: 0b1110 is always, and so is what 0b1111 stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition(pub u8);
 

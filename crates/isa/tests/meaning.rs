@@ -3,21 +3,17 @@
 //! ARM DDI 0406C: A8.8 for loads and stores, B9.3 for system instructions.
 
 use entresol_isa::op::{
-    Access, Condition, Coprocessor, Multiple, Offset, Op, Operand, Source, Transfer, Width,
+    Access, Coprocessor, Multiple, Offset, Op, Operand, Source, Transfer, Width,
 };
 use entresol_isa::{a32, t32};
-
-fn always(op: Op) -> Option<(Condition, Op)> {
-    Some((Condition::ALWAYS, op))
-}
 
 #[test]
 fn cps_sets_clears_and_changes_mode() {
     // cpsid i; cpsie af, #31; cps #19
     let state = |set, clear, mode| Op::ChangeState { set, clear, mode };
-    assert_eq!(a32::decode(0xf10c_0080), always(state(0x80, 0, None)));
-    assert_eq!(a32::decode(0xf10a_015f), always(state(0, 0x140, Some(31))));
-    assert_eq!(a32::decode(0xf102_0013), always(state(0, 0, Some(19))));
+    assert_eq!(a32::decode(0xf10c_0080), Some(state(0x80, 0, None)));
+    assert_eq!(a32::decode(0xf10a_015f), Some(state(0, 0x140, Some(31))));
+    assert_eq!(a32::decode(0xf102_0013), Some(state(0, 0, Some(19))));
     assert_eq!(t32::decode_narrow(0xb672), Some(state(0x80, 0, None)));
     assert_eq!(t32::decode_narrow(0xb661), Some(state(0, 0x40, None)));
     assert_eq!(t32::decode_wide(0xf3af_8740), Some(state(0x80, 0, Some(0))));
@@ -27,13 +23,13 @@ fn cps_sets_clears_and_changes_mode() {
 fn status_registers_are_read_and_written() {
     let (register, number) = (Source::Register(3), Source::Immediate(0xd3));
     let write = |source, fields, spsr| Op::WriteStatus { source, fields, spsr };
-    assert_eq!(a32::decode(0xe14f_3000), always(Op::ReadStatus { rd: 3, spsr: true }));
-    assert_eq!(a32::decode(0xe129_f003), always(write(register, 9, false)));
-    assert_eq!(a32::decode(0xe321_f0d3), always(write(number, 1, false)));
+    assert_eq!(a32::decode(0xe14f_3000), Some(Op::ReadStatus { rd: 3, spsr: true }));
+    assert_eq!(a32::decode(0xe129_f003), Some(write(register, 9, false)));
+    assert_eq!(a32::decode(0xe321_f0d3), Some(write(number, 1, false)));
     assert_eq!(t32::decode_wide(0xf393_8900), Some(write(register, 9, true)));
     assert_eq!(
         a32::decode(0x110f_3000),
-        Some((Condition(1), Op::ReadStatus { rd: 3, spsr: false })),
+        Some(Op::ReadStatus { rd: 3, spsr: false }),
         "mrsne r3, cpsr"
     );
 }
@@ -43,33 +39,33 @@ fn exception_returns_name_their_operands() {
     let operand = Operand::Shifted { rm: 14, kind: 0, amount: 0 };
     assert_eq!(
         a32::decode(0xe1b0_f00e),
-        always(Op::AluReturn { opcode: 13, rn: 0, operand }),
+        Some(Op::AluReturn { opcode: 13, rn: 0, operand }),
         "movs pc, lr"
     );
     let operand = Operand::Immediate(4);
     let subtract = Op::AluReturn { opcode: 2, rn: 14, operand };
-    assert_eq!(a32::decode(0xe25e_f004), always(subtract), "subs pc, lr, #4");
+    assert_eq!(a32::decode(0xe25e_f004), Some(subtract), "subs pc, lr, #4");
     assert_eq!(t32::decode_wide(0xf3de_8f04), Some(subtract));
     let multiple = Multiple::new().with_rn(13).with_list(0x8001).with_up(true).with_writeback(true);
-    assert_eq!(a32::decode(0xe8fd_8001), always(Op::LoadReturn(multiple)));
-    assert_eq!(a32::decode(0xe8fd_0001), always(Op::LoadUser(multiple.with_list(1))));
+    assert_eq!(a32::decode(0xe8fd_8001), Some(Op::LoadReturn(multiple)));
+    assert_eq!(a32::decode(0xe8fd_0001), Some(Op::LoadUser(multiple.with_list(1))));
     let state = multiple.with_list(0);
-    assert_eq!(a32::decode(0xf8bd_0a00), always(Op::ReturnFrom(state)));
+    assert_eq!(a32::decode(0xf8bd_0a00), Some(Op::ReturnFrom(state)));
     assert_eq!(t32::decode_wide(0xe9bd_c000), Some(Op::ReturnFrom(state)));
     let down = state.with_before(true).with_up(false);
-    assert_eq!(a32::decode(0xf96d_0513), always(Op::StoreReturn { mode: 19, multiple: down }));
+    assert_eq!(a32::decode(0xf96d_0513), Some(Op::StoreReturn { mode: 19, multiple: down }));
     assert_eq!(t32::decode_wide(0xe82d_c013), Some(Op::StoreReturn { mode: 19, multiple: down }));
 }
 
 #[test]
 fn calls_and_coprocessors_are_the_same_in_both_sets() {
-    assert_eq!(a32::decode(0xe140_0071), always(Op::HypervisorCall(1)));
+    assert_eq!(a32::decode(0xe140_0071), Some(Op::HypervisorCall(1)));
     assert_eq!(t32::decode_wide(0xf7e1_8002), Some(Op::HypervisorCall(0x1002)));
-    assert_eq!(a32::decode(0xef12_3456), always(Op::SupervisorCall(0x12_3456)));
+    assert_eq!(a32::decode(0xef12_3456), Some(Op::SupervisorCall(0x12_3456)));
     let sctlr = Coprocessor::new().with_cp(15).with_read(true).with_crn(1).with_rt(2);
-    assert_eq!(a32::decode(0xee11_2f10), always(Op::Coprocessor(sctlr)));
+    assert_eq!(a32::decode(0xee11_2f10), Some(Op::Coprocessor(sctlr)));
     assert_eq!(t32::decode_wide(0xee11_2f10), Some(Op::Coprocessor(sctlr)));
-    assert_eq!(a32::decode(0xeef1_fa10), always(Op::ReadFloatStatus { rt: 15, reg: 1 }));
+    assert_eq!(a32::decode(0xeef1_fa10), Some(Op::ReadFloatStatus { rt: 15, reg: 1 }));
 }
 
 fn word(load: bool, rt: u8, rn: u8, offset: u32) -> Transfer {

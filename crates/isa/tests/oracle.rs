@@ -25,7 +25,7 @@ fn a32_agrees_with_objdump() {
     let (mut compared, mut differences) = (0, Vec::new());
     for line in lines {
         let word = u32::from_str_radix(&line.code, 16).unwrap();
-        let op = a32::decode(word).map(|(_, op)| op);
+        let op = a32::decode(word);
         match compare(&line, word, a32::classify(word), op) {
             Ok(opinion) => compared += u32::from(opinion),
             Err(difference) => differences.push(difference),

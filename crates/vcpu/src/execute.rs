@@ -89,10 +89,7 @@ impl Vcpu {
                 self.psr = if big { self.psr | psr::E } else { self.psr & !psr::E };
                 Outcome::Next
             }
-            Op::WaitForInterrupt => {
-                self.advance(length);
-                Outcome::Wait
-            }
+            Op::WaitForInterrupt => Outcome::Wait,
             Op::WaitForEvent => {
                 self.advance(length);
                 Outcome::WaitForEvent
@@ -163,15 +160,10 @@ impl Vcpu {
         if !self.mode().has_spsr() {
             return UNDEFINED;
         }
-        let planned = self.plan_multiple(multiple);
-        let loaded = match self.load_list(multiple.list(), planned.address, memory) {
-            Ok(loaded) => loaded,
+        let pc = match self.load_listed(multiple, Whose::Current, memory) {
+            Ok(pc) => pc,
             Err(abort) => return abort.into(),
         };
-        if multiple.writeback() {
-            self.set_register(multiple.rn(), planned.writeback);
-        }
-        let pc = self.set_listed(multiple.list(), Whose::Current, &loaded).unwrap_or(self.pc);
         let spsr = self.spsr();
         self.return_to(pc, spsr);
         Outcome::Jumped
@@ -184,11 +176,11 @@ impl Vcpu {
             return UNDEFINED;
         }
         let planned = self.plan_block(multiple, self.register(multiple.rn()), 8);
-        // Two registers, whichever.
-        let [pc, cpsr, ..] = match self.load_list(0b11, planned.address, memory) {
-            Ok(loaded) => loaded,
-            Err(abort) => return abort.into(),
-        };
+        let mut loaded = [0; 2];
+        if let Err(abort) = self.load_list(&mut loaded, planned.address, memory) {
+            return abort.into();
+        }
+        let [pc, cpsr] = loaded;
         if multiple.writeback() {
             self.set_register(multiple.rn(), planned.writeback);
         }

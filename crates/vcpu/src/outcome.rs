@@ -21,7 +21,8 @@ pub enum Outcome {
     Jumped,
     /// The exception is to be taken, pc is still at the instruction.
     Inject(Exception),
-    /// Done; the guest has nothing to do until something is pending, masked or not.
+    /// The guest has nothing to do until something is pending, masked or not. pc is still at the
+    /// instruction: [`Vcpu::advance`](crate::Vcpu::advance) ends it.
     Wait,
     /// Done; the guest waits for an event. The event register is not modelled: the
     /// hypervisor may let others run, and must come back in bounded time.

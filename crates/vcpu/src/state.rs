@@ -173,8 +173,7 @@ impl Vcpu {
     }
 
     /// `rn` of User mode, whatever the mode is. For 15, see [`Vcpu::register`].
-    #[must_use]
-    pub fn user_register(&self, n: u8) -> u32 {
+    pub(crate) fn user_register(&self, n: u8) -> u32 {
         let mode = self.mode();
         match n {
             8..=12 if mode == Mode::FIQ => {
@@ -183,21 +182,6 @@ impl Vcpu {
             13 if mode.has_spsr() => self.banks[bank::USER].sp,
             14 if mode.has_spsr() => self.banks[bank::USER].lr,
             _ => self.register(n),
-        }
-    }
-
-    /// Writes `rn` of User mode, whatever the mode is; 15 is ignored.
-    pub fn set_user_register(&mut self, n: u8, value: u32) {
-        let mode = self.mode();
-        match n {
-            8..=12 if mode == Mode::FIQ => {
-                if let Some(register) = self.fiq_regs.get_mut(usize::from(n - 8)) {
-                    *register = value;
-                }
-            }
-            13 if mode.has_spsr() => self.banks[bank::USER].sp = value,
-            14 if mode.has_spsr() => self.banks[bank::USER].lr = value,
-            _ => self.set_register(n, value),
         }
     }
 

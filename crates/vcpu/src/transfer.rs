@@ -15,7 +15,7 @@
 use entresol_isa::op::{Access, Multiple, Offset, Transfer, Width};
 
 use crate::memory::{Abort, Memory};
-use crate::mode::psr;
+use crate::mode::{Mode, psr};
 use crate::outcome::Outcome;
 use crate::shift::shift_by_constant;
 use crate::state::Vcpu;
@@ -175,16 +175,46 @@ impl Vcpu {
         length: u32,
         memory: &mut dyn Memory,
     ) -> Result<Outcome, Abort> {
-        let planned = self.plan_multiple(multiple);
-        let loaded = self.load_list(multiple.list(), planned.address, memory)?;
-        if multiple.writeback() && whose == Whose::Current {
-            self.set_register(multiple.rn(), planned.writeback);
-        }
-        if let Some(pc) = self.set_listed(multiple.list(), whose, &loaded) {
+        let pc = self.load_listed(multiple, whose, memory)?;
+        if multiple.list() >> 15 != 0 {
             return Ok(self.load_pc(pc, length));
         }
         self.advance(length);
         Ok(Outcome::Next)
+    }
+
+    /// Loads registers and writes the base back. Returns the last word, which is pc's if that is
+    /// among them.
+    #[inline(never)]
+    pub(crate) fn load_listed(
+        &mut self,
+        multiple: &Multiple,
+        whose: Whose,
+        memory: &mut dyn Memory,
+    ) -> Result<u32, Abort> {
+        let planned = self.plan_multiple(multiple);
+        let mut loaded = [0; 16];
+        let words = listed(multiple, &mut loaded);
+        self.load_list(words, planned.address, memory)?;
+        if multiple.writeback() && whose == Whose::Current {
+            self.set_register(multiple.rn(), planned.writeback);
+        }
+        // User mode's are System mode's.
+        let mode = self.mode();
+        if whose == Whose::User && mode.has_spsr() {
+            self.set_mode(Mode::SYSTEM);
+        }
+        let (mut list, mut next) = (u32::from(multiple.list()), words.iter());
+        for register in &mut self.regs {
+            if list & 1 == 1
+                && let Some(word) = next.next()
+            {
+                *register = *word;
+            }
+            list >>= 1;
+        }
+        self.set_mode(mode);
+        Ok(words.last().copied().unwrap_or_default())
     }
 
     /// Stores registers. User mode's are stored without writeback.
@@ -197,15 +227,14 @@ impl Vcpu {
     ) -> Result<Outcome, Abort> {
         let planned = self.plan_multiple(multiple);
         let mut values = [0; 16];
-        let mut count = 0;
-        for (register, value) in registers(multiple.list()).zip(values.iter_mut()) {
-            *value = match whose {
+        let words = listed(multiple, &mut values);
+        for (register, word) in registers(multiple.list()).zip(words.iter_mut()) {
+            *word = match whose {
                 Whose::Current => self.register(register),
                 Whose::User => self.user_register(register),
             };
-            count += 1;
         }
-        self.store_list(values.get(..count).unwrap_or_default(), planned.address, memory)?;
+        self.store_list(words, planned.address, memory)?;
         if multiple.writeback() && whose == Whose::Current {
             self.set_register(multiple.rn(), planned.writeback);
         }
@@ -213,34 +242,20 @@ impl Vcpu {
         Ok(Outcome::Next)
     }
 
-    /// Gives registers what was loaded for them, in ascending order. Stops at pc and returns
-    /// what is for it.
-    pub(crate) fn set_listed(&mut self, list: u16, whose: Whose, loaded: &[u32]) -> Option<u32> {
-        for (register, value) in registers(list).zip(loaded) {
-            match whose {
-                _ if register == 15 => return Some(*value),
-                Whose::Current => self.set_register(register, *value),
-                Whose::User => self.set_user_register(register, *value),
-            }
-        }
-        None
-    }
-
-    /// Loads as many words as `list` has registers.
+    /// Loads words.
     pub(crate) fn load_list(
         &self,
-        list: u16,
+        words: &mut [u32],
         address: u32,
         memory: &mut dyn Memory,
-    ) -> Result<[u32; 16], Abort> {
+    ) -> Result<(), Abort> {
         self.check_alignment(address, Width::Word, true, false)?;
-        let mut loaded = [0; 16];
         let mut next = address;
-        for (_, word) in registers(list).zip(loaded.iter_mut()) {
+        for word in words {
             *word = self.load_word(memory, next)?;
             next = next.wrapping_add(4);
         }
-        Ok(loaded)
+        Ok(())
     }
 
     /// Stores words.
@@ -272,6 +287,12 @@ impl Vcpu {
         }
         Outcome::Jumped
     }
+}
+
+/// As many of `words` as a transfer has registers.
+fn listed<'a>(multiple: &Multiple, words: &'a mut [u32; 16]) -> &'a mut [u32] {
+    let [count, ..] = multiple.list().count_ones().to_le_bytes();
+    words.get_mut(..usize::from(count)).unwrap_or_default()
 }
 
 /// Numbers of the registers in a list, ascending.

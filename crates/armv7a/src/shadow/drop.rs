@@ -1,6 +1,7 @@
 //! What is dropped when the guest invalidates, a page changes its kind, or a pool is full.
 
 use super::{ROOT_LEN, Shadow, Side, WINDOW, place};
+use crate::cp15;
 use crate::linear::Linear;
 use crate::maintenance;
 use crate::memory::GuestMemory;
@@ -26,8 +27,12 @@ impl Shadow {
         match op {
             TlbOp::All => {}
             TlbOp::Asid(asid) => self.drop_asid(linear, asid),
-            TlbOp::Address { va, asid } => self.drop_address(linear, va, Some(asid)),
-            TlbOp::AddressAllAsids(va) => self.drop_address(linear, va, None),
+            TlbOp::Address { va, asid } => {
+                self.drop_address(linear, va, Some(asid), false);
+            }
+            TlbOp::AddressAllAsids(va) => {
+                self.drop_address(linear, va, None, false);
+            }
         }
     }
 
@@ -101,17 +106,27 @@ impl Shadow {
     }
 
     /// The guest invalidated the entries of one address in one ASID, or in every: those of the
-    /// others stay, unless they are global.
+    /// others stay, unless they are global. With interrupts `masked` it ends where one is pending, and
+    /// returns false: it is to be done again.
     #[inline(never)]
-    pub(crate) fn drop_address(&mut self, linear: &mut Linear<'_>, address: u32, asid: Option<u8>) {
+    pub(crate) fn drop_address(
+        &mut self,
+        linear: &mut Linear<'_>,
+        address: u32,
+        asid: Option<u8>,
+        masked: bool,
+    ) -> bool {
         let (index, page) = (address >> 20, address >> 12 & 0xff);
         if index == WINDOW || index == self.stubs.hole() && index != 0 {
-            return;
+            return true;
         }
         let mut dropped = false;
+        let mut goes_on = true;
         let (pages, memory) = (&self.pages, &self.memory);
         self.tables.each_shared(linear, index, |linear, table| {
-            dropped |= drop_entry(linear, pages, memory, table, page);
+            dropped |= table.is_some_and(|table| drop_entry(linear, pages, memory, table, page));
+            goes_on = !(masked && cp15::is_interrupted());
+            goes_on
         });
         // Most pairs are of address spaces that are gone.
         let mut pairs = self.holders;
@@ -120,13 +135,15 @@ impl Shadow {
         } else if let Some(asid) = asid {
             pairs &= 1 << self.pair_of[usize::from(asid)] >> 1;
         }
-        while pairs != 0 {
+        while goes_on && pairs != 0 {
             dropped |= self.drop_in_pair(linear, pairs.trailing_zeros() as u8, index, page);
             pairs &= pairs - 1;
+            goes_on = !(masked && cp15::is_interrupted());
         }
         if dropped {
             maintenance::forget_page(address);
         }
+        goes_on
     }
 
     /// Drops an entry from both views of a pair; whether there was one.

@@ -4,20 +4,14 @@
 //! that decoding in a trap costs a few tens of instructions. It must answer exactly
 //! for the words of the tables; the tests compare the two.
 
-use crate::op::{Condition, Multiple, Offset, Op, Operand, Source, Transfer, Width};
+use crate::op::{Multiple, Offset, Op, Operand, Source, Transfer, Width};
 use crate::{bit, coprocessor, mode, nibble};
 
 /// Decodes a sensitive instruction; `None` for the words that are not sensitive.
-///
-/// Words with the condition field 0b1111 give [`Condition::ALWAYS`].
 #[must_use]
 #[inline(never)]
-pub fn decode(word: u32) -> Option<(Condition, Op)> {
-    let condition = nibble(word, 28);
-    if condition == 15 {
-        return Some((Condition::ALWAYS, unconditional(word)?));
-    }
-    Some((Condition(condition), conditional(word)?))
+pub fn decode(word: u32) -> Option<Op> {
+    if nibble(word, 28) == 15 { unconditional(word) } else { conditional(word) }
 }
 
 fn conditional(word: u32) -> Option<Op> {

@@ -212,11 +212,12 @@ fn calls_are_told_apart() {
 }
 
 #[test]
-fn waiting_ends_the_instruction() {
+fn waiting_for_an_event_ends_the_instruction_and_for_an_interrupt_may_begin_again() {
     let mut vcpu = vcpu(0x13);
     assert_eq!(run(&mut vcpu, Op::WaitForInterrupt), Outcome::Wait);
+    assert_eq!(vcpu.pc, 0x8000);
     assert_eq!(run(&mut vcpu, Op::WaitForEvent), Outcome::WaitForEvent);
-    assert_eq!(vcpu.pc, 0x8008);
+    assert_eq!(vcpu.pc, 0x8004);
     assert_eq!(run(&mut vcpu, Op::Undefined), UNDEFINED);
 }
 

@@ -120,25 +120,6 @@ fn saved_status_belongs_to_a_mode_and_to_none_in_system() {
 }
 
 #[test]
-fn user_registers_are_reached_from_every_mode() {
-    for mode in Mode::ALL {
-        let mut vcpu = vcpu(0x10);
-        for n in 0..15 {
-            vcpu.set_register(n, u32::from(n) + 0x100);
-        }
-        vcpu.set_mode(mode);
-        for n in 0..15 {
-            assert_eq!(vcpu.user_register(n), u32::from(n) + 0x100, "{mode:?} r{n}");
-            vcpu.set_user_register(n, u32::from(n) + 0x200);
-        }
-        vcpu.set_mode(Mode::USER);
-        for n in 0..15 {
-            assert_eq!(vcpu.register(n), u32::from(n) + 0x200, "{mode:?} r{n}");
-        }
-    }
-}
-
-#[test]
 fn another_modes_stack_pointer_is_reached_wherever_it_is() {
     let mut vcpu = vcpu(0x12);
     vcpu.set_stack_pointer(Mode::SUPERVISOR, 1);

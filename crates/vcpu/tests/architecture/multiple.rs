@@ -31,9 +31,35 @@ fn ldm_of_user_registers_leaves_the_modes_own_alone() {
         let op = Op::LoadUser(multiple(0, 0x6000, before, up, false));
         assert_eq!(vcpu.execute(op, 4, &mut machine), Outcome::Next);
         assert_eq!(vcpu.regs[13..], [0xdead, 0xbeef]);
-        assert_eq!((vcpu.user_register(13), vcpu.user_register(14)), (0x13, 0x14));
         assert_eq!((vcpu.regs[0], vcpu.pc), (0x1000, 0x8004));
+        vcpu.set_mode(Mode::USER);
+        assert_eq!(vcpu.regs[13..], [0x13, 0x14]);
         assert!(machine.accesses.iter().all(|(_, privileged)| *privileged));
+    }
+}
+
+#[test]
+fn user_registers_are_reached_from_every_mode() {
+    for mode in Mode::ALL {
+        let mut machine = Machine::with_words(0x1000, &[0x201; 14]);
+        let mut vcpu = vcpu(0x10);
+        for n in 0..15 {
+            vcpu.set_register(n, u32::from(n) + 0x100);
+        }
+        vcpu.set_mode(mode);
+        let status = vcpu.status;
+        vcpu.regs[0] = 0x2000;
+        let store = Op::StoreUser(multiple(0, 0x7ffe, false, true, false));
+        assert_eq!(vcpu.execute(store, 4, &mut machine), Outcome::Next);
+        vcpu.regs[0] = 0x1000;
+        let load = Op::LoadUser(multiple(0, 0x7ffe, false, true, false));
+        assert_eq!(vcpu.execute(load, 4, &mut machine), Outcome::Next);
+        assert_eq!(vcpu.status, status, "{mode:?}");
+        vcpu.set_mode(Mode::USER);
+        for n in 1..15 {
+            assert_eq!(machine.word(0x2000 + (n - 1) * 4), n + 0x100, "{mode:?} r{n}");
+        }
+        assert_eq!(vcpu.regs[1..], [0x201; 14], "{mode:?}");
     }
 }
 
