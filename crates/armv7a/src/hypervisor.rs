@@ -303,8 +303,9 @@ impl Hypervisor {
                 continue;
             }
             let now = self.now();
-            self.scheduler().charge_current(now);
-            self.give_way_called();
+            if self.scheduler().charge_budget(now) {
+                self.give_way_called();
+            }
             let id = self.turns.pick(now);
             if let Some(exhausted) = self.turns.take_exhausted() {
                 count_exhausted(exhausted);
