@@ -141,7 +141,7 @@ pub(crate) unsafe extern "C" fn guarded_abort() {
         "bne 5b",
         "ldr lr, ={saved}",
         "movs pc, lr",
-        "6: .word entresol_fast_fetch, entresol_fast_sample",
+        "6: .word entresol_fast_fetch, entresol_fast_sample, entresol_fast_loop",
         ".word entresol_fast_load, entresol_fast_store",
         ".word entresol_fast_first, entresol_fast_last",
         ".word entresol_fast_first_pc, entresol_fast_last_pc",

@@ -27,7 +27,7 @@ use crate::shadow::Shadow;
 use crate::stubs::Stopped;
 use crate::work::Work;
 use core::mem::offset_of;
-use entresol_abi::image::{MAX_VMS, flags};
+use entresol_abi::image::MAX_VMS;
 use entresol_rewrite::stub::{self, Kind, shared};
 use entresol_vcpu::mode::{Mode, bank};
 use entresol_vcpu::psr;
@@ -56,10 +56,11 @@ const SCATTER: u32 = 0x9e37_79b9;
 const HOT: u32 = 1;
 /// The same where each trap is a sample.
 const HOT_T32: u32 = 4;
-/// The first trap makes a site hot, whatever else is counted in its place.
-const EAGER: u32 = 0;
-/// Samples of a site that could not be promoted: other sites wear it down.
-const REFUSED: u32 = 8;
+/// Samples of a site that could not be promoted: more of them wear it down, until it is tried again. A
+/// write of DACR may have been another one than usual.
+const REFUSED: u32 = 250;
+/// By how much those of another site in its place do.
+const WORN: u32 = 32;
 /// So many make a sample pointless.
 pub(crate) const HOPELESS: u32 = 4;
 /// Sites whose samples are counted at a time.
@@ -151,7 +152,7 @@ impl Promotion {
         left: 0,
         vectors: 0,
         again: SKIPPED,
-        wear: 1,
+        wear: WORN,
         pulled: true,
         lazy: false,
         entered: true,
@@ -167,6 +168,11 @@ impl Promotion {
             (self.quiet, self.again, self.wear) = (0, 0, u32::MAX);
         }
         self.countdown = self.quiet;
+    }
+
+    /// Whether each trap is a sample.
+    const fn is_eager(&self) -> bool {
+        self.quiet == 0
     }
 
     /// Notes the exception vectors between samples.
@@ -195,15 +201,14 @@ impl Promotion {
     fn is_hot(&mut self, heat: &mut HeatMap, site: u32, threshold: u32) -> bool {
         let heat = &mut heat[(site >> 2) as usize % SITES];
         if heat.site != site {
-            if heat.samples == 0 || threshold == EAGER {
+            if heat.samples < self.wear {
                 *heat = Heat { site, samples: 0 };
             } else {
-                heat.samples -= 1;
+                heat.samples -= self.wear;
                 self.left = self.left.saturating_sub(DEAR);
                 return false;
             }
         }
-        let threshold = threshold.max(1);
         if heat.samples >= HOPELESS && heat.samples > threshold {
             self.left = self.left.saturating_sub(DEAR);
             return false;
@@ -418,8 +423,9 @@ impl Guest {
 
     /// The exception vectors while it runs, between samples: where each trap is one, they are
     /// those that count.
+    #[inline(never)]
     pub(crate) fn vectors(&self) -> u32 {
-        self.vectors_for(self.promotion.on && self.vm.flags & flags::EAGER != 0)
+        self.vectors_for(self.promotion.is_eager())
     }
 
     fn vectors_for(&self, sampling: bool) -> u32 {
@@ -498,7 +504,7 @@ impl Hypervisor {
         promotion.calls = promotion.period;
         promotion.period = (promotion.period + promotion.period / 4 + 1).min(LONGEST);
         promotion.left = MISSES;
-        if guest.vm.flags & flags::EAGER == 0 {
+        if !promotion.is_eager() {
             self.prepare_sample();
         }
     }
@@ -566,15 +572,15 @@ impl Hypervisor {
     pub(crate) fn trapped_at(&mut self, site: u32) {
         let guest = self.guest();
         if guest.promotion.on {
-            let eager = guest.vm.flags & flags::EAGER != 0;
+            let eager = guest.promotion.is_eager();
             if site & stub::T32 != 0 {
                 // All traps of T32 code come here: there is no need to choose some of them.
-                self.sample(site, if eager { EAGER } else { HOT_T32 });
-            } else if eager || guest.promotion.countdown == 0 {
+                self.sample(site, if eager { HOT } else { HOT_T32 });
+            } else if guest.promotion.countdown == 0 {
                 guest.promotion.countdown = guest.promotion.quiet;
                 // SAFETY: it handles every exception.
                 unsafe { cp15::set_vector_base(guest.vectors()) };
-                self.sample(site, if eager { EAGER } else { HOT });
+                self.sample(site, HOT);
                 if !eager && self.guest().promotion.left > 0 {
                     self.prepare_sample();
                 }

@@ -59,6 +59,7 @@ pub(crate) fn run() {
     }
     high_vectors();
     changed_translations();
+    page_by_page();
     changed_domains();
     access_flags();
     aliases();
@@ -74,12 +75,19 @@ fn pages() -> &'static mut Level2 {
 
 /// Runs instructions with the address in r7, and prints the line.
 fn step(name: &str, mode: Mode, words: &[u32], address: usize) {
+    step_with(name, mode, words, [(7, address)]);
+}
+
+/// The same with any registers.
+fn step_with<const N: usize>(name: &str, mode: Mode, words: &[u32], set: [(usize, usize); N]) {
     let code = harness::code_address();
     let end = words.iter().fold(code, |at, word| harness::put_word(at, *word));
     harness::put_word(end, END_A32);
     cp15::code_written(code, end + 4 - code);
     let mut state = harness::initial(mode, code, false);
-    state.r[7] = address as u32;
+    for (register, value) in set {
+        state.r[register] = value as u32;
+    }
     state.usr_sp = sandbox::initial_usr_sp();
     // SAFETY: the instruction accesses pages that nothing else uses, or faults.
     let found = unsafe { sandbox::run(&state) };
@@ -145,6 +153,31 @@ fn changed_translations() {
     pages().set(AT, 0);
     translation::invalidate(AT);
     both("unmapped_again", READ, AT + 4);
+}
+
+/// Entries of a range are invalidated as Linux does it, whatever is mapped there.
+fn page_by_page() {
+    // 1: mcr p15, 0, r0, c8, c7, 1; add r0, r0, #4096; cmp r0, r1; blo 1b
+    const LOOP: [u32; 4] = [0xee08_0f37, 0xe280_0a01, 0xe150_0001, 0x3aff_fffb];
+    let range = |name, from, to| step_with(name, Mode::Svc, &LOOP, [(0, from), (1, to)]);
+    range("range_in_megabyte", 0x3200_0007, 0x3200_5000);
+    range("range_over_megabytes", 0x321f_e007, 0x3240_3000);
+    range("range_one_less", 0x3200_0123, 0x3200_3123);
+    range("range_one_more", 0x3200_0123, 0x3200_3124);
+    range("range_of_one", 0x3200_0007, 0x3200_0008);
+    range("range_backwards", 0x3200_5007, 0x3200_1000);
+    range("range_to_the_top", 0xfff0_0007, 0xffff_f000);
+    step_with("range_user", Mode::Usr, &LOOP, [(0, 0x3200_0007), (1, 0x3200_5000)]);
+    for (name, asid) in [("range_moved", 1), ("range_moved_other", 7)] {
+        pages().page(AT, PAGE_A, USER);
+        both(name, READ, AT + 4);
+        pages().page(AT, PAGE_B, USER);
+        cp15::dsb();
+        range(name, AT - 0x2000 + asid, AT + 0x3000);
+        both(name, READ, AT + 4);
+        pages().set(AT, 0);
+        translation::invalidate(AT);
+    }
 }
 
 /// Domains work without any invalidation.

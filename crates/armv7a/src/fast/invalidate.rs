@@ -13,11 +13,19 @@ use crate::tables::Tables;
 use core::arch::naked_asm;
 use core::mem::offset_of;
 
+/// A kernel that invalidates page by page goes on with these: `1: mcr ..; add r0, r0, #4096; cmp r0, r1;
+/// blo 1b`.
+const ADD: u32 = 0xe280_0a01;
+const COMPARE: u32 = 0xe150_0001;
+const BRANCH: u32 = 0x3aff_fffb;
+
 /// The entries of the address in `r0`, as `r2` says: what [`Hypervisor::invalidated`] does where the
-/// shadow has nothing of that address space, as it has not of one that is new or gone. 39 instructions.
+/// shadow has nothing of that address space, as it has not of one that is new or gone. 49 instructions.
 ///
 /// (1.) Of one ASID, by the only vCPU; 2. not where the stubs are, nor where pairs have global entries
-/// of their own; 3. no shared table, no private entries of that ASID; 4. no page of a device.
+/// of their own; 3. no shared table, no private entries of that ASID; 4. in a loop over pages nothing is
+/// known of the next ones either, up to the end of the megabyte: `r0` becomes the last of these; 5. no
+/// page of a device.
 #[unsafe(naked)]
 #[instruction_set(arm::a32)]
 pub(super) unsafe extern "C" fn drop_nothing() {
@@ -55,8 +63,34 @@ pub(super) unsafe extern "C" fn drop_nothing() {
         "bne {drop_address}",
         "ands r8, r8, #1",
         "bne {drop_one}",
+        // 4.
+        ".globl entresol_fast_loop",
+        "entresol_fast_loop:",
+        "ldmia lr, {{r5, r6, r7}}",
+        "ldr r9, ={ADD}",
+        "cmp r5, r9",
+        "ldreq r9, ={COMPARE}",
+        "cmpeq r6, r9",
+        "ldreq r9, ={BRANCH}",
+        "cmpeq r7, r9",
+        "tsteq r2, #0xf000",
+        "ldreq r6, [sp, #4]",
+        "bne entresol_fast_dropped",
+        "subs r6, r6, r0",
+        "bls entresol_fast_dropped",
+        "sub r6, r6, #1",
+        "lsrs r6, r6, #12",             // so many pages follow
+        "beq entresol_fast_dropped",
+        "ubfx r7, r0, #12, #8",
+        "rsbs r7, r7, #255",            // in the megabyte
+        "beq entresol_fast_dropped",
+        "cmp r6, r7",
+        "movhi r6, r7",
+        "add r0, r0, r6, lsl #12",
+        "str r0, [sp]",
+        "b entresol_fast_forget",
         "entresol_fast_dropped:",
-        // 4. Devices::forget_page
+        // 5. Devices::forget_page
         "lsr r5, r0, #12",
         "eor r5, r5, r0, lsr #16",
         "eor r5, r5, r0, lsr #23",
@@ -66,6 +100,9 @@ pub(super) unsafe extern "C" fn drop_nothing() {
         "str r8, [r5, #{DEVICES}]",
         count!("CP15"),
         resume!(),
+        ADD = const ADD,
+        COMPARE = const COMPARE,
+        BRANCH = const BRANCH,
         FAST = const FAST,
         SPACE = const offset_of!(Fast, fixed_space),
         HOLE = const SHADOW + shadow::HOLE,
@@ -108,7 +145,7 @@ unsafe extern "C" fn drop_one() {
         "2: ldr r8, [r6]",
         "cmp r8, #0",
         "beq 4f",
-        "tst r8, #2",                   // a section
+        "tst r8, #2",                   // not of a section
         "bne 8f",
         "bfc r8, #0, #10",
         "ldr r10, [r8, r7, lsl #2]!",
@@ -131,17 +168,16 @@ unsafe extern "C" fn drop_one() {
         "cmp r6, r5",
         "bne 2b",
         // 4.
-        "cmp r11, #0",
-        "beq 5f",
+        "mov r8, #0",
+        "cmp r11, r8",
+        "beq 8f",
         "lsr r7, r0, #12",
         "lsl r7, r7, #12",
         forget_page_text!("r7"),
-        "5: ldrd r4, r5, [r12, #{KERNEL}]",
-        switch_text!("r4", "r5", "r7"),
-        "mov r8, #0",
-        "b entresol_fast_dropped",
         "8: ldrd r4, r5, [r12, #{KERNEL}]",
         switch_text!("r4", "r5", "r7"),
+        "cmp r8, #0",
+        "beq entresol_fast_dropped",
         "b {drop_address}",
         FAST = const FAST,
         LINEAR = const offset_of!(Fast, linear),

@@ -141,7 +141,6 @@ pub(super) unsafe extern "C" fn status_register() {
 pub(super) unsafe extern "C" fn status_immediate() {
     naked_asm!(
         kernels!(),
-        sampled!(),
         mask!(),
         "bic r3, r2, #0xff",
         "ldr r5, ={MSR_CPSR_C_IMMEDIATE}",
@@ -152,7 +151,6 @@ pub(super) unsafe extern "C" fn status_immediate() {
         "orr r5, r5, r3",
         "b {write}",
         MSR_CPSR_C_IMMEDIATE = const MSR_CPSR_C_IMMEDIATE,
-        COUNTDOWN = const COUNTDOWN,
         SHARED = const SHARED,
         write = sym write_status,
         slow = sym entry::undefined_saved,

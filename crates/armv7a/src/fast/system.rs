@@ -77,15 +77,6 @@ static READS: [u8; 128] = {
 
 const _: () = assert!(cp15_at(size_of::<Cp15>()) < 1024, "a word of it has 8 bits");
 
-/// [`Devices::forget`]: no page of a device is known any more. Changes `r3` and `r5`; seven
-/// instructions.
-macro_rules! forget_devices {
-    () => {
-        "mov r5, #0\nmovw r3, #{DEVICES}\nadd r3, r3, sp\nstr r5, [r3]\nstr r5, [r3, #{DEVICE}]\n\
-         str r5, [r3, #{DEVICE} * 2]\nstr r5, [r3, #{DEVICE} * 3]"
-    };
-}
-
 /// MRC of p15. 32 instructions.
 ///
 /// (0.) What kernels do most, around each access to user memory, is a write of DACR, and 4. when they
@@ -255,7 +246,16 @@ unsafe extern "C" fn system_write() {
         "cmp r6, r3",
         "bne {unusual}",
         "str r0, [sp, #{TTBR0}]",
-        forget_devices!(),
+        ".globl entresol_fast_forget",
+        "entresol_fast_forget:",
+        // `Devices::forget`: no page of a device is known any more.
+        "mov r5, #0",
+        "movw r3, #{DEVICES}",
+        "add r3, r3, sp",
+        "str r5, [r3]",
+        "str r5, [r3, #{DEVICE}]",
+        "str r5, [r3, #{DEVICE} * 2]",
+        "str r5, [r3, #{DEVICE} * 3]",
         "b 9b",
         // 5. MVA or MVAA, or ASID, inner shareable or not, of the unified TLB.
         "6: bic r3, r6, #0x44",         // CRm 3 or 7, opc2 1 or 3
@@ -356,9 +356,7 @@ unsafe extern "C" fn context() {
         "strd r8, r9, [r12, #{APPLICATION}]",
         switch_text!("r5", "r6", "r7"),
         // 5.
-        forget_devices!(),
-        count!("CP15"),
-        resume!(),
+        "b entresol_fast_forget",
         // In the linear view: the first-level entry of the hole.
         "2: ldrd r10, r11, [r12, #{LINEAR}]",
         switch_text!("r10", "r11", "r5"),
@@ -397,10 +395,6 @@ unsafe extern "C" fn context() {
         LINEAR = const offset_of!(Fast, linear),
         MEMORY = const offset_of!(Fast, memory),
         TTBR0 = const TTBR0,
-        DEVICES = const DEVICES,
-        DEVICE = const Devices::STRIDE,
-        COUNTERS = const COUNTERS,
-        CP15 = const CP15,
         unusual = sym unusual,
         space = sym entry::space_saved,
         slow = sym entry::undefined_saved,
