@@ -327,7 +327,7 @@ impl Hypervisor {
             unsafe { cp15::set_thread_read_only(self.guest().vcpu.cp15.tpidruro) };
             return self.guest();
         }
-        if displaced != CHARGED && self.turns.charge_current(at) {
+        if displaced != CHARGED && self.turns.charge_budget(at) {
             self.express.displaced = CHARGED;
             return self.guest();
         }

@@ -214,10 +214,10 @@ impl Hypervisor {
         let index = self.loaded;
         let now = self.now();
         // A timer may have come to its end since the last interrupt of the machine.
-        if self.guest().board.deadline() <= now {
+        if self.guest_called().board.deadline() <= now {
             self.update_board(index);
         }
-        let guest = self.guest();
+        let guest = self.guest_called();
         let pc = guest.vcpu.pc;
         let pending = guest.board.irq() || guest.board.fiq();
         let rings = guest.board.rings();
@@ -226,7 +226,7 @@ impl Hypervisor {
             self.gives_way();
             return false;
         }
-        let guest = self.guest();
+        let guest = self.guest_called();
         guest.vcpu.advance(length);
         if pending {
             return true;
@@ -303,7 +303,7 @@ impl Hypervisor {
                 continue;
             }
             let now = self.now();
-            self.scheduler().charge_current(now);
+            self.scheduler().charge_budget(now);
             self.give_way_called();
             let id = self.turns.pick(now);
             if let Some(exhausted) = self.turns.take_exhausted() {

@@ -384,14 +384,15 @@ impl Shadow {
             number = number % STUBS + 1;
         }
         self.stubs.hand = number;
-        self.demote_if(linear, number, |_| true);
+        self.demote_if(linear, number, None);
         number
     }
 
-    /// Takes a stub back, if it is in use and one of those.
-    fn demote_if(&mut self, linear: &mut Linear<'_>, number: u32, those: impl Fn(Record) -> bool) {
+    /// Takes a stub back, if it is in use; only if it is of a page, if one is given.
+    #[inline(never)]
+    fn demote_if(&mut self, linear: &mut Linear<'_>, number: u32, page: Option<u32>) {
         if let Some(record) = self.stubs.record(linear, number)
-            && those(record)
+            && page.is_none_or(|page| page == record.page)
         {
             self.demote(linear, number, record);
         }
@@ -423,9 +424,11 @@ impl Shadow {
     #[inline(never)]
     pub(crate) fn enter_fiq(&mut self, linear: &mut Linear<'_>) {
         for number in 1..STUBS {
-            self.demote_if(linear, number, |record| {
-                matches!(record.kind(), Some(Kind::LoadUser { .. }))
-            });
+            if let Some(record) = self.stubs.record(linear, number)
+                && matches!(record.kind(), Some(Kind::LoadUser { .. }))
+            {
+                self.demote(linear, number, record);
+            }
         }
         self.stubs.users = Users::Never;
     }
@@ -436,7 +439,7 @@ impl Shadow {
             return;
         }
         for number in 1..STUBS {
-            self.demote_if(linear, number, |record| record.page == page);
+            self.demote_if(linear, number, Some(page));
         }
     }
 
@@ -489,7 +492,7 @@ impl Shadow {
     #[inline(never)]
     pub(crate) fn lose_hole(&mut self, linear: &mut Linear<'_>) {
         for number in 1..STUBS {
-            self.demote_if(linear, number, |_| true);
+            self.demote_if(linear, number, None);
         }
         self.link_hole(linear, 0);
         maintenance::forget_all();

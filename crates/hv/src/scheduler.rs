@@ -396,17 +396,23 @@ impl Scheduler {
         self.exhausted.take()
     }
 
-    /// What the running one used until `now` is known: a piece of [`Scheduler::pick`], which is to follow.
-    /// Whether it has a budget, of which that was taken off.
+    /// Takes what the running one used until `now` off its budget, if it has one: the longer piece of
+    /// [`Scheduler::pick`], which is to follow. Whether there was anything to do.
     #[inline(never)]
-    pub fn charge_current(&mut self, now: u64) -> bool {
-        let mut budget = false;
+    pub fn charge_budget(&mut self, now: u64) -> bool {
+        let budget = self.current.is_some_and(|id| self.vcpus[id].server.is_some());
+        if budget {
+            self.charge_current(now);
+        }
+        budget
+    }
+
+    #[inline(never)]
+    fn charge_current(&mut self, now: u64) {
         if let Some(id) = self.current {
             self.charge(id, now);
-            budget = self.vcpus[id].server.is_some();
         }
         self.since = now;
-        budget
     }
 
     /// Takes what `id` used until `now` off its slice and budget.

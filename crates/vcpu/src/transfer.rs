@@ -204,14 +204,12 @@ impl Vcpu {
         if whose == Whose::User && mode.has_spsr() {
             self.set_mode(Mode::SYSTEM);
         }
-        let (mut list, mut next) = (u32::from(multiple.list()), words.iter());
-        for register in &mut self.regs {
-            if list & 1 == 1
-                && let Some(word) = next.next()
-            {
-                *register = *word;
-            }
-            list >>= 1;
+        // An iterator over the list takes twice as long.
+        let mut list = u32::from(multiple.list());
+        for word in words.iter() {
+            let [register, ..] = list.trailing_zeros().to_le_bytes();
+            list &= list.wrapping_sub(1);
+            self.set_register(register, *word);
         }
         self.set_mode(mode);
         Ok(words.last().copied().unwrap_or_default())

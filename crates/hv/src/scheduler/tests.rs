@@ -4,6 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
+mod express;
 mod time;
 
 const SLICE: u64 = 100;

@@ -117,15 +117,15 @@ fn equals_in_slots_shorter_than_a_slice_still_take_turns() {
 }
 
 /// A vCPU of a random system: priority, perhaps budget and period.
-type Given = (u8, Option<(u64, u64)>);
+pub(super) type Given = (u8, Option<(u64, u64)>);
 
-fn given() -> impl Strategy<Value = Vec<Given>> {
+pub(super) fn given() -> impl Strategy<Value = Vec<Given>> {
     let budget = (1_u64..60, 0_u64..200).prop_map(|(budget, more)| (budget, budget + more));
     let vcpu = (0_u8..4, prop::option::weighted(0.7, budget));
     prop::collection::vec(vcpu, 1..=MAX_VCPUS)
 }
 
-fn slots() -> impl Strategy<Value = Vec<Slot>> {
+pub(super) fn slots() -> impl Strategy<Value = Vec<Slot>> {
     let slot = (1_u64..80, 0_u32..256).prop_map(|(length, open)| Slot { length, open });
     prop::collection::vec(slot, 0..5)
 }
