@@ -46,6 +46,7 @@ pub(crate) extern "C" fn undefined(loaded: *mut Guest) -> *mut Guest {
         return hypervisor.settle_express();
     }
     let stopped = hypervisor.stopped();
+    hypervisor.give_way_called();
     let left_out = match stopped {
         Stopped::Outside => {
             let vcpu = &hypervisor.guest_called().vcpu;
