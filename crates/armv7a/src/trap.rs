@@ -46,11 +46,12 @@ pub(crate) extern "C" fn undefined(loaded: *mut Guest) -> *mut Guest {
         return hypervisor.settle_express();
     }
     let stopped = hypervisor.stopped();
+    hypervisor.give_way_called();
     let left_out = match stopped {
         Stopped::Outside => {
             let vcpu = &hypervisor.guest_called().vcpu;
-            // In an IT block nothing is promoted.
-            let single = vcpu.psr & psr::IT == 0;
+            // A branch may be the last instruction of an IT block only (A8.8.18).
+            let single = vcpu.psr & psr::IT_MORE == 0;
             let site = vcpu.pc | u32::from(vcpu.thumb());
             let done = hypervisor.emulate(None);
             hypervisor.give_way_called();

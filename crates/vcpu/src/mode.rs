@@ -22,6 +22,8 @@ pub mod psr {
     pub const GE: u32 = 0xf << 16;
     /// If-then state, in two pieces.
     pub const IT: u32 = 0x0600_fc00;
+    /// Of these, what is 0 outside of an IT block and at its last instruction (A2.5.2).
+    pub const IT_MORE: u32 = 0x0600_0400;
     /// Jazelle state; never set in a guest.
     pub const J: u32 = 1 << 24;
     /// Condition flags and Q.
