@@ -84,6 +84,11 @@ fn step_with<const N: usize>(name: &str, mode: Mode, words: &[u32], set: [(usize
     let end = words.iter().fold(code, |at, word| harness::put_word(at, *word));
     harness::put_word(end, END_A32);
     cp15::code_written(code, end + 4 - code);
+    run_at(name, mode, code, set);
+}
+
+/// Runs code that is there.
+fn run_at<const N: usize>(name: &str, mode: Mode, code: usize, set: [(usize, usize); N]) {
     let mut state = harness::initial(mode, code, false);
     for (register, value) in set {
         state.r[register] = value as u32;
@@ -177,6 +182,18 @@ fn page_by_page() {
         both(name, READ, AT + 4);
         pages().set(AT, 0);
         translation::invalidate(AT);
+    }
+    // The last word of a page; behind it is nothing, or what may not be read.
+    harness::put_word(PAGE_A + 0xffc, LOOP[0]);
+    cp15::code_written(PAGE_A + 0xffc, 4);
+    pages().page(AT, PAGE_A, USER);
+    let last = |name| run_at(name, Mode::Svc, AT + 0xffc, [(0, 0x3200_0007), (1, 0x3200_5000)]);
+    last("range_at_the_end");
+    pages().page(AT + 0x1000, PAGE_B, Access { ap: 0, ..USER });
+    last("range_before_a_secret");
+    for page in [AT, AT + 0x1000] {
+        pages().set(page, 0);
+        translation::invalidate(page);
     }
 }
 
