@@ -2,13 +2,14 @@
 //!
 //! Data and the smallest operations on it; [`hypervisor`](crate::hypervisor) decides.
 
+use crate::exclusive::Exclusive;
 use crate::fast::Fast;
 use crate::fast::device::Devices;
 use crate::promote::{self, HeatMap, Promotion};
 use crate::shadow::Shadow;
 use crate::work::Unfinished;
 use entresol_abi::health::Event;
-use entresol_abi::image::Vm;
+use entresol_abi::image::{MAX_VMS, Vm};
 use entresol_hv::board::Board;
 use entresol_hv::gic::Gic;
 use entresol_hv::health::{Action, Health, Notices};
@@ -46,6 +47,20 @@ pub(crate) enum Due {
     Restart,
     /// What follows when this befell it.
     Befallen(Event),
+}
+
+/// A page that a guest and its stubs share with the hypervisor.
+#[derive(Debug)]
+#[repr(C, align(4096))]
+pub(crate) struct Shared([u32; 1024]);
+
+/// One for each VM, also for those that do not promote: the fast paths do not ask.
+static SHARED: [Exclusive<Shared>; MAX_VMS] =
+    [const { Exclusive::new(Shared([0; 1024])) }; MAX_VMS];
+
+/// The shared page of a VM.
+pub(crate) fn shared_page(vm: usize) -> *mut Shared {
+    SHARED[vm % MAX_VMS].address()
 }
 
 /// A VM, or one of its vCPUs. The entry code relies on `vcpu` being first.

@@ -20,8 +20,7 @@
 
 use crate::cp15;
 use crate::entry;
-use crate::exclusive::Exclusive;
-use crate::guest::Guest;
+use crate::guest::{Guest, Shared};
 use crate::hypervisor::Hypervisor;
 use crate::shadow::Shadow;
 use crate::stubs::Stopped;
@@ -78,20 +77,6 @@ const _: () = assert!(size_of::<Heat>() == 8 && offset_of!(Heat, site) == 0);
 
 /// CPSR bits that `mrs` shows.
 const READABLE: u32 = 0xf8ff_03df;
-
-/// A page that a guest and its stubs share with the hypervisor.
-#[derive(Debug)]
-#[repr(C, align(4096))]
-pub(crate) struct Shared([u32; 1024]);
-
-/// One for each VM, also for those that do not promote: the fast paths do not ask.
-static SHARED: [Exclusive<Shared>; MAX_VMS] =
-    [const { Exclusive::new(Shared([0; 1024])) }; MAX_VMS];
-
-/// The shared page of a VM.
-pub(crate) fn shared_page(vm: usize) -> *mut Shared {
-    SHARED[vm % MAX_VMS].address()
-}
 
 /// What a VM's promotions need, in the entry code's reach.
 #[derive(Debug)]

@@ -68,7 +68,7 @@ impl Hypervisor {
                 crate::pools::Pools::carve(&mut pool, &mut asid, &vm, cpu.unwrap_or_default());
             guest.vm = vm;
             // What is loaded before the first VM runs has one, too.
-            let shared = crate::promote::shared_page(index);
+            let shared = crate::guest::shared_page(index);
             guest.promotion.page = shared;
             self.count = index + 1;
             self.locks.set(index, vm.priority as u8, vm.core == core);

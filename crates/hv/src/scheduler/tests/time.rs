@@ -232,7 +232,8 @@ proptest! {
         let time = u64::try_from(ran.len()).unwrap();
         let least = |budget: u64, period: u64| time / (period + 2 * late + a) * budget;
         prop_assert!(u64::try_from(count(2)).unwrap() + a >= time / (at + 2 * late) * a);
-        prop_assert!(u64::try_from(count(1)).unwrap() + b >= least(b, bt));
+        // It is preempted, and what it uses in short pieces may be late: less than an eighth.
+        prop_assert!(u64::try_from(count(1)).unwrap() + b >= least(b, bt) * 7 / 8);
         // The rest is the least urgent's: nothing is lost.
         prop_assert_eq!(count(0) + count(1) + count(2), ran.len());
     }
