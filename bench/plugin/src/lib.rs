@@ -329,14 +329,18 @@ impl State {
     fn end(&mut self, number: usize) {
         let Some(probe) = self.probes.get_mut(number) else { return };
         let open = CONFIG.get().and_then(|config| config.probes.get(number));
-        if open.is_some_and(|spec| spec.from == Place::Open) {
-            probe.begin(self.masked.since(now()));
+        let since =
+            open.is_some_and(|spec| spec.from == Place::Open).then(|| self.masked.since(now()));
+        if let Some(since) = since {
+            probe.begin(since);
         }
         let before = probe.number();
         let length = probe.end(now());
         let long = CONFIG.get().and_then(|config| config.long);
-        if open.is_some_and(|spec| spec.from == Place::Open) && length >= long && long.is_some() {
-            self.ways.long(self.masked.since(now()).total, now().total);
+        if let (Some(since), Some(length), Some(long)) = (since, length, long)
+            && length >= long
+        {
+            self.ways.long(since.total, now().total);
         }
         let enough = CONFIG.get().and_then(|config| config.samples);
         if enough.is_some_and(|enough| probe.number() >= enough) {

@@ -8,11 +8,11 @@ use crate::qemu::Machine;
 use crate::symbols::Symbols;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
+use entresol_abi::window;
 use entresol_trace::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -26,8 +26,6 @@ const EXPLAINED: usize = 8;
 const PROBE: &str = "soak";
 /// What is less than this part of a way is not named.
 const SHARE: u64 = 50;
-/// The hypervisor's addresses.
-const WINDOW: Range<u64> = 0xffb0_0000..0xffc0_0000;
 
 /// What the instrument must know to measure stretches without interrupts: where the hypervisor takes an
 /// interrupt from a guest, where it asks which it was, and where it loads a guest.
@@ -267,7 +265,9 @@ pub(crate) fn explain(stretches: &[Stretched], symbols: &Symbols) -> Vec<(u64, S
 fn name_way((number, way): &(u64, Stretched), symbols: &Symbols) -> (u64, u64, String) {
     let mut functions: Vec<(&str, u64)> = Vec::new();
     for (address, count) in &way.places {
-        let name = if WINDOW.contains(address) { symbols.at(*address) } else { "a guest" };
+        let inside =
+            u32::try_from(*address).is_ok_and(|at| (window::BASE..window::END).contains(&at));
+        let name = if inside { symbols.at(*address) } else { "a guest" };
         match functions.iter_mut().find(|(known, _)| *known == name) {
             Some((_, spent)) => *spent += count,
             None => functions.push((name, *count)),

@@ -3,7 +3,7 @@
 //! The decision is [`Gate::admits`] and [`Board::rings`]; the hypervisor's `settle_express` makes up for
 //! it, in pieces, between which only the guest it was for runs.
 
-use super::time::{given, slots};
+use super::time::{given, slots, system};
 use super::*;
 use crate::board::{Board, GIC_DISTRIBUTOR, GIC_INTERFACE};
 use crate::bus::Width;
@@ -74,14 +74,7 @@ proptest! {
             (0..MAX_VCPUS, 0..6, any::<bool>(), 1_u64..90, 0_u64..60), 0..80
         ),
     ) {
-        let mut scheduler = Scheduler::new(SLICE);
-        for (index, (priority, budget)) in given.iter().enumerate() {
-            scheduler.set_priority(id(index), *priority);
-            if let Some((budget, period)) = budget {
-                scheduler.set_budget(id(index), *budget, *period);
-            }
-        }
-        scheduler.set_slots(&slots, 0);
+        let mut scheduler = system(&given, &slots);
         let mut boards = vec![board(); given.len()];
         let mut now = 0;
         for (index, event, asked, interval, pause) in steps {

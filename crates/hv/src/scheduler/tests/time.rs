@@ -117,12 +117,25 @@ fn equals_in_slots_shorter_than_a_slice_still_take_turns() {
 }
 
 /// A vCPU of a random system: priority, perhaps budget and period.
-pub(super) type Given = (u8, Option<(u64, u64)>);
+type Given = (u8, Option<(u64, u64)>);
 
 pub(super) fn given() -> impl Strategy<Value = Vec<Given>> {
     let budget = (1_u64..60, 0_u64..200).prop_map(|(budget, more)| (budget, budget + more));
     let vcpu = (0_u8..4, prop::option::weighted(0.7, budget));
     prop::collection::vec(vcpu, 1..=MAX_VCPUS)
+}
+
+/// The scheduler of such a system.
+pub(super) fn system(given: &[Given], slots: &[Slot]) -> Scheduler {
+    let mut scheduler = Scheduler::new(SLICE);
+    for (index, (priority, budget)) in given.iter().enumerate() {
+        scheduler.set_priority(id(index), *priority);
+        if let Some((budget, period)) = budget {
+            scheduler.set_budget(id(index), *budget, *period);
+        }
+    }
+    scheduler.set_slots(slots, 0);
+    scheduler
 }
 
 pub(super) fn slots() -> impl Strategy<Value = Vec<Slot>> {
@@ -261,14 +274,7 @@ proptest! {
         // Somebody is ready or waits, is paused or not; the scheduler is asked then, or not.
         steps in prop::collection::vec((0..MAX_VCPUS, 0..4, any::<bool>(), 0_u64..60), 0..80),
     ) {
-        let mut scheduler = Scheduler::new(SLICE);
-        for (index, (priority, budget)) in given.iter().enumerate() {
-            scheduler.set_priority(id(index), *priority);
-            if let Some((budget, period)) = budget {
-                scheduler.set_budget(id(index), *budget, *period);
-            }
-        }
-        scheduler.set_slots(&slots, 0);
+        let mut scheduler = system(&given, &slots);
         let mut now = 0;
         for (who, event, asked, pause) in steps {
             let who = id(who);
