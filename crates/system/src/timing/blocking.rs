@@ -4,7 +4,8 @@
 //! other holder of a region that it shares, and for each less urgent one on its core that is made more
 //! urgent than it by somebody else, as long as that VM holds locks at most in all: the region's
 //! `locks-held`. Who keeps a holder from running, on another core, in its budget or its time slots,
-//! makes it longer. A revocable lock is taken, which is the hypervisor's time.
+//! makes it longer. A revocable lock is taken from a less urgent holder that does not run, which is the
+//! hypervisor's time; one that runs, on another core, is waited for.
 
 use super::{Supply, response, slots_of};
 use crate::{Shared, Slot, Vm, manifest::Locks, names};
@@ -24,10 +25,16 @@ pub(super) fn blocking(index: usize, vms: &[Vm], slots: &[Slot], shared: &[Share
     let mut total = 0;
     for (other, holder) in vms.iter().enumerate().filter(|(other, _)| *other != index) {
         let mut longest = 0;
-        for region in shared.iter().filter(|region| region.locks == Some(Locks::Inherit)) {
+        for region in shared.iter().filter(|region| region.locks.is_some()) {
             let holds = |vm| names(region.holders, vm);
             let held = u64::from(region.held);
             if held == 0 || !holds(other) {
+                continue;
+            }
+            if region.locks == Some(Locks::Revocable) && holder.priority < vm.priority {
+                if holds(index) && !holder.runs_on(vm.core) {
+                    longest = longest.max(held);
+                }
                 continue;
             }
             if holds(index) {

@@ -89,9 +89,26 @@ fn a_vm_waits_for_each_other_holder_once() {
     // Of two regions that it shares with one VM it waits for the longer.
     let twice = [region(30, 0b0011, Locks::Inherit), region(50, 0b0011, Locks::Inherit)];
     assert_eq!(first(&vms, &[], &twice), Blocking::For(50));
-    // A revocable lock is taken; of one that nobody said how long it is held, nothing is known.
+    // A revocable lock is taken from the less urgent; of one that nobody said how long it is held, nothing is known.
     let free = [region(30, 0b0011, Locks::Revocable), region(0, 0b0011, Locks::Inherit)];
     assert_eq!(first(&vms, &[], &free), Blocking::For(0));
+}
+
+#[test]
+fn a_revocable_lock_is_waited_for_while_its_holder_runs_or_is_as_urgent() {
+    let remote =
+        |name: &str, priority, budget| Vm { core: 1, second_core: 1, ..vm(name, priority, budget) };
+    let shared = [region(30, 0b011, Locks::Revocable)];
+    // Whoever runs before b on its core: b does not run then, and has the lock no more.
+    let vms = [vm("a", 9, None), remote("b", 5, Some(budget(20, 100))), remote("c", 9, None)];
+    assert_eq!(first(&vms, &[], &shared), Blocking::For(30));
+    // From who is as urgent nothing is taken.
+    let vms = [vm("a", 9, None), remote("b", 9, Some(budget(20, 100)))];
+    assert_eq!(first(&vms, &[], &shared), Blocking::For(30 + 160));
+    let vms = [vm("a", 9, None), remote("b", 9, None), remote("c", 9, None)];
+    assert_eq!(first(&vms, &[], &shared), Blocking::By("b".into()));
+    let vms = [vm("a", 5, None), vm("b", 9, None)];
+    assert_eq!(first(&vms, &[], &shared), Blocking::For(30));
 }
 
 #[test]
