@@ -26,11 +26,10 @@
 use crate::cp15;
 use crate::fast::turn;
 use crate::guest::{Guest, Run};
-use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor, count_exhausted};
+use crate::hypervisor::{CORE, ENTRESOL_OBSERVED, Hypervisor};
 use crate::stubs::Stopped;
 use core::arch::naked_asm;
 use core::mem::offset_of;
-use entresol_abi::health::Event;
 use entresol_abi::image::MAX_VMS;
 use entresol_hv::NEVER;
 use entresol_hv::gic::Gic;
@@ -98,8 +97,6 @@ const NOBODY: usize = usize::MAX;
 const UNLOADED: usize = usize::MAX - 1;
 /// The scheduler was told who runs.
 const SCHEDULED: usize = usize::MAX - 2;
-/// What the one before used of its budget is known.
-const CHARGED: usize = usize::MAX - 3;
 
 impl Express {
     pub(crate) const NONE: Self = Self {
@@ -192,6 +189,7 @@ impl Hypervisor {
         guest.promotion.note_vectors(self.express.vectors);
         self.express.deadline = deadline;
         self.express.priority = priority;
+        self.turns.set_asking(priority);
         self.express.bit = 1 << index;
         self.express.guest = guest;
     }
@@ -316,7 +314,8 @@ impl Hypervisor {
             // SAFETY: as above.
             let observed = unsafe { ENTRESOL_OBSERVED.get() };
             observed.vm_switches = observed.vm_switches.wrapping_sub(1);
-        } else if displaced < CHARGED {
+            self.express.displaced = UNLOADED;
+        } else if displaced < SCHEDULED {
             self.loaded = displaced;
             if self.makes_room(at) {
                 self.express.displaced = UNLOADED;
@@ -327,8 +326,7 @@ impl Hypervisor {
             unsafe { cp15::set_thread_read_only(self.guest().vcpu.cp15.tpidruro) };
             return self.guest();
         }
-        if displaced != CHARGED && self.turns.charge_budget(at) {
-            self.express.displaced = CHARGED;
+        if self.turns.charge(at) {
             return self.guest();
         }
         self.express.displaced = SCHEDULED;
@@ -337,12 +335,9 @@ impl Hypervisor {
             self.turns.ready(id);
             let other = self.turns.pick(at) != Some(id);
             // What was left is settled where the scheduler is asked.
-            let left = self.unsettled <= self.count || self.ended != 0;
+            let settles = self.unsettled <= self.count || self.ended != 0;
+            let left = settles || self.turns.has_exhausted();
             self.reschedule |= self.locks.run(1 << index) | other | left;
-        }
-        if let Some(exhausted) = self.turns.take_exhausted() {
-            count_exhausted(exhausted);
-            self.befall(exhausted.id.index(), Event::Budget);
         }
         self.guest()
     }

@@ -302,18 +302,19 @@ impl Hypervisor {
                 self.move_line();
                 continue;
             }
-            let now = self.now();
-            self.scheduler().charge_budget(now);
-            self.give_way_called();
-            let id = self.turns.pick(now);
             if let Some(exhausted) = self.turns.take_exhausted() {
                 count_exhausted(exhausted);
-                self.reschedule = false;
                 self.befall(exhausted.id.index(), Event::Budget);
-                if core::mem::replace(&mut self.reschedule, true) {
-                    continue;
-                }
+                continue;
             }
+            let now = self.now();
+            while self.scheduler().charge(now) {
+                self.give_way_called();
+            }
+            if self.turns.has_exhausted() {
+                continue;
+            }
+            let id = self.turns.pick(now);
             if self.locks.run(id.map_or(0, |id| 1 << id.index())) {
                 self.settle_locks();
                 continue;

@@ -117,8 +117,8 @@ pub struct Gate {
     pub levels: u32,
     /// Who has budget, an open slot, and is not paused.
     pub able: u32,
-    /// Until when that is so: the end of the slot, or when one as urgent as the running one gets
-    /// budget back; 0 until that is known.
+    /// Until when that is so: the end of the slot, or when one gets budget back that is as urgent as
+    /// those for whom it is asked ([`Scheduler::set_asking`]); 0 until that is known.
     pub until: u64,
 }
 
@@ -163,6 +163,12 @@ pub struct Scheduler {
     current: Option<Id>,
     /// When `current` began to use up its slice and budget.
     since: u64,
+    /// How much of what it used until then was borrowed, if not all is charged.
+    borrowed: u64,
+    /// The least priority for which the gate is asked.
+    asks: u8,
+    /// The current one, if what it uses is to be taken off a budget.
+    owing: u32,
     /// When the first vCPU that would take part gets budget back.
     refill: u64,
     exhausted: Option<Exhausted>,
@@ -200,6 +206,9 @@ impl Scheduler {
             turn: 0,
             current: None,
             since: 0,
+            borrowed: 0,
+            asks: 0,
+            owing: 0,
             refill: NEVER,
             exhausted: None,
         }
@@ -262,21 +271,12 @@ impl Scheduler {
     /// A vCPU cannot run. Nothing happens if it could not before.
     pub fn block(&mut self, id: Id) {
         self.wanting &= !id.bit();
-        if self.broke & self.wanting != 0 || self.vcpus[id].server.is_some() {
-            // If it is the current one, less urgent ones' refills count from now on, and what it used is
-            // not charged yet.
-            self.gate.until = 0;
-        }
         self.settle(id);
     }
 
     /// Keeps a vCPU from running, or lets it run again.
     pub fn set_paused(&mut self, id: Id, paused: bool) {
         self.paused = self.paused & !id.bit() | u32::from(paused) << id.0;
-        if self.broke != 0 {
-            // If it is the current one, less urgent ones' refills count from now on.
-            self.gate.until = 0;
-        }
         self.settle(id);
     }
 
@@ -306,7 +306,9 @@ impl Scheduler {
     /// one's slice and budget if they are used up.
     #[inline(never)]
     pub fn pick(&mut self, now: u64) -> Option<Id> {
-        self.charge_current(now);
+        while self.is_uncharged(now) {
+            self.charge(now);
+        }
         let open = self.slots.open(now);
         if open != self.open {
             self.set_open(open);
@@ -322,9 +324,13 @@ impl Scheduler {
             && let Some(server) = &mut self.vcpus[id].server
         {
             server.gather(now);
+            self.owing = id.bit();
         }
-        self.refill = self.first_refill();
-        self.gate.until = self.slots.end().min(self.refill);
+        (self.refill, self.gate.until) = (NEVER, self.slots.end());
+        if self.broke != 0 {
+            self.refill = self.first_refill(self.current.map_or(0, |id| self.vcpus[id].priority.0));
+        }
+        self.heed_refills();
         self.current
     }
 
@@ -390,62 +396,89 @@ impl Scheduler {
         deadline
     }
 
+    /// Whether [`Scheduler::take_exhausted`] has something to say.
+    #[must_use]
+    pub const fn has_exhausted(&self) -> bool {
+        self.exhausted.is_some()
+    }
+
     /// Who was last stopped at the end of its budget, since the last call.
     #[inline]
     pub const fn take_exhausted(&mut self) -> Option<Exhausted> {
         self.exhausted.take()
     }
 
-    /// Takes what the running one used until `now` off its budget, if it has one: the longer piece of
-    /// [`Scheduler::pick`], which is to follow. Whether there was anything to do.
+    /// Takes what the running one used until `now` off its slice and budget, a piece in a go. Whether
+    /// there was anything to do; what is left [`Scheduler::pick`] does.
     #[inline(never)]
-    pub fn charge_budget(&mut self, now: u64) -> bool {
-        let budget = self.current.is_some_and(|id| self.vcpus[id].server.is_some());
-        if budget {
-            self.charge_current(now);
-        }
-        budget
-    }
-
-    #[inline(never)]
-    fn charge_current(&mut self, now: u64) {
-        if let Some(id) = self.current {
-            self.charge(id, now);
-        }
-        self.since = now;
-    }
-
-    /// Takes what `id` used until `now` off its slice and budget.
-    fn charge(&mut self, id: Id, now: u64) {
+    pub fn charge(&mut self, now: u64) -> bool {
+        let uncharged = self.is_uncharged(now);
         let since = self.since;
-        let used = now.saturating_sub(since);
+        let Some(id) = self.current.filter(|_| uncharged) else {
+            self.since = now;
+            return false;
+        };
         let vcpu = &mut self.vcpus[id];
-        vcpu.left = vcpu.left.saturating_sub(used);
-        let ended = vcpu.left == 0;
+        let mut part = now.saturating_sub(since);
         if let Some(server) = &mut vcpu.server {
-            let late = server.charge(since, used);
+            let borrowed;
+            (part, borrowed) = server.charge(since, part);
+            self.borrowed += borrowed;
+        }
+        vcpu.left = vcpu.left.saturating_sub(part);
+        self.since += part;
+        if self.since < now {
+            return true;
+        }
+        self.owing = 0;
+        let late = core::mem::take(&mut self.borrowed);
+        let ended = vcpu.left == 0;
+        if let Some(server) = &vcpu.server {
             if server.head().at > now && self.broke & id.bit() == 0 {
                 self.broke |= id.bit();
                 if self.is_ready(id) {
                     self.exhausted = Some(Exhausted { id, late });
                 }
-                self.settle(id);
             }
+            self.settle(id);
         }
         if ended {
             self.rotate(id);
         }
+        true
     }
 
-    /// When the first vCPU without budget, but else able to run before or in turn with
-    /// the current one, gets some.
-    fn first_refill(&self) -> u64 {
-        let least = self.current.map_or(0, |id| self.vcpus[id].priority.0);
-        members(self.broke & self.wanting & self.open & !self.paused)
-            .filter(|id| self.vcpus[*id].priority.0 >= least)
-            .filter_map(|id| self.vcpus[id].server.as_ref().map(|server| server.head().at))
-            .min()
-            .unwrap_or(NEVER)
+    #[inline(always)]
+    const fn is_uncharged(&self, now: u64) -> bool {
+        self.since < now || self.owing != 0
+    }
+
+    /// From now on the gate is asked for vCPUs of at least this priority.
+    pub fn set_asking(&mut self, priority: u32) {
+        self.asks = u8::try_from(priority).unwrap_or(u8::MAX);
+        self.heed_refills();
+    }
+
+    /// The gate closes when anybody gets budget back who is as urgent as those it is asked for, and
+    /// else could run.
+    #[inline(never)]
+    fn heed_refills(&mut self) {
+        if self.broke != 0 {
+            self.gate.until = self.gate.until.min(self.first_refill(self.asks));
+        }
+    }
+
+    /// When the first vCPU without budget, but else able to run, and at least that urgent, gets some.
+    #[inline(never)]
+    fn first_refill(&self, least: u8) -> u64 {
+        let mut first = NEVER;
+        for id in members(self.broke & self.wanting & self.open & !self.paused) {
+            let Vcpu { priority, server, .. } = &self.vcpus[id];
+            if let Some(server) = server.as_ref().filter(|_| priority.0 >= least) {
+                first = first.min(server.head().at);
+            }
+        }
+        first
     }
 
     /// Changes who may run.
@@ -486,11 +519,11 @@ impl Scheduler {
     fn settle(&mut self, id: Id) {
         let able = self.open & !self.paused;
         if able & self.broke & self.wanting & id.bit() != 0 {
-            // Its refill may come first.
-            self.gate.until = 0;
+            self.heed_refills();
         }
-        self.gate.able = able & !self.broke;
-        let belongs = self.wanting & self.gate.able & id.bit() != 0;
+        let able = able & !self.broke;
+        self.gate.able = able & !self.owing;
+        let belongs = self.wanting & able & id.bit() != 0;
         match (self.vcpus[id].queued, belongs) {
             (false, true) => self.insert(id),
             (true, false) => self.remove(id),

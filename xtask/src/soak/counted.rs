@@ -24,6 +24,8 @@ const PROGRESS: Duration = Duration::from_secs(10);
 const EXPLAINED: usize = 8;
 /// The probe's name.
 const PROBE: &str = "soak";
+/// Most instructions that the hypervisor may execute without taking an interrupt.
+const MASKED: u64 = 500;
 /// What is less than this part of a way is not named.
 const SHARE: u64 = 50;
 
@@ -72,9 +74,6 @@ pub(super) struct Counted {
     least: u64,
     /// Most instructions that any may take.
     most: u64,
-    /// Most instructions that the hypervisor may execute without taking an interrupt.
-    #[serde(default = "masked_at_most")]
-    masked: u64,
     /// What a console says by then, if there are as many.
     #[serde(default)]
     says: Option<String>,
@@ -85,10 +84,6 @@ pub(super) struct Counted {
 
 fn open() -> String {
     "open".to_owned()
-}
-
-const fn masked_at_most() -> u64 {
-    500
 }
 
 fn handler() -> String {
@@ -107,9 +102,8 @@ pub(super) struct Outcome {
     most: u64,
     /// The least and the most that are right.
     allowed: (u64, u64),
-    /// The longest stretch without interrupts, and how long it may be.
+    /// The longest stretch without interrupts.
     masked: u64,
-    masked_allowed: u64,
     /// The longest of each kind: its length, and the functions where most of it was spent.
     stretches: Vec<(u64, String)>,
     /// Of samples that are more than allowed: the length, how many had it, and the functions that were
@@ -178,7 +172,6 @@ impl Counted {
             most: lengths.most(),
             allowed: (self.least, self.most),
             masked: report.masked()?,
-            masked_allowed: self.masked,
             stretches: explain(report.stretches(), &hypervisor),
             long: report
                 .ways()
@@ -194,18 +187,16 @@ impl Counted {
 impl Outcome {
     /// Whether all samples are as they should be.
     pub(super) fn kept(&self) -> bool {
-        let masked = self.masked <= self.masked_allowed;
-        self.allowed.0 <= self.least && self.most <= self.allowed.1 && masked
+        self.allowed.0 <= self.least && self.most <= self.allowed.1 && self.masked <= MASKED
     }
 
     /// For people.
     pub(super) fn summary(&self) -> String {
         let Self { name, samples, least, median, high, most, allowed, masked, plot, .. } = self;
-        let masked_allowed = self.masked_allowed;
         let mut text = format!(
             "{name}: {samples} samples, in instructions: least {least}, median {median}, \
              99.9 % {high}, most {most}; allowed {} to {}\n  {plot}\n  \
-             longest without interrupts: {masked}; allowed 0 to {masked_allowed}\n",
+             longest without interrupts: {masked}; allowed 0 to {MASKED}\n",
             allowed.0, allowed.1
         );
         for (length, spent) in &self.stretches {

@@ -253,17 +253,20 @@ proptest! {
 }
 
 #[test]
-fn after_the_current_one_was_paused_the_gate_is_closed_until_refills_are_known() {
+fn the_gate_closes_at_the_refills_of_those_as_urgent_as_whom_it_is_asked_for() {
     let mut scheduler = with(&[1, 1, 9]);
     scheduler.set_budget(id(0), 20, 100);
     scheduler.block(id(1));
     scheduler.block(id(2));
     assert_eq!(scheduler.pick(0), Some(id(0)));
-    scheduler.ready(id(2));
-    // Whose refill does not matter to the current one.
-    assert_eq!(scheduler.pick(20), Some(id(2)));
-    scheduler.set_paused(id(2), true);
-    assert!(!scheduler.gate.admits(id(1), 1, 20));
+    assert_eq!(scheduler.pick(20), None);
+    assert!(scheduler.gate.admits(id(1), 1, 99));
+    assert!(!scheduler.gate.admits(id(1), 1, 100));
+    scheduler.set_asking(9);
+    assert_eq!(scheduler.pick(30), None);
+    assert!(scheduler.gate.admits(id(2), 9, 100));
+    scheduler.set_asking(1);
+    assert!(!scheduler.gate.admits(id(1), 1, 100));
 }
 
 proptest! {
@@ -271,8 +274,9 @@ proptest! {
     fn whom_the_gate_admits_is_picked(
         given in given(),
         slots in slots(),
-        // Somebody is ready or waits, is paused or not; the scheduler is asked then, or not.
-        steps in prop::collection::vec((0..MAX_VCPUS, 0..4, any::<bool>(), 0_u64..60), 0..80),
+        // Somebody is ready or waits, is paused or not, or the gate is asked for those as urgent; the
+        // scheduler is asked then, or not.
+        steps in prop::collection::vec((0..MAX_VCPUS, 0..5, any::<bool>(), 0_u64..60), 0..80),
     ) {
         let mut scheduler = system(&given, &slots);
         let mut now = 0;
@@ -281,13 +285,16 @@ proptest! {
             match event {
                 0 => scheduler.ready(who),
                 1 => scheduler.block(who),
-                _ => scheduler.set_paused(who, event == 2),
+                2 => scheduler.set_asking(scheduler.priority(who)),
+                _ => scheduler.set_paused(who, event == 3),
             }
             now += pause;
             if asked {
                 scheduler.pick(now);
             }
-            for vcpu in (0..given.len()).map(id).filter(|vcpu| !scheduler.is_ready(*vcpu)) {
+            let asks = u32::from(scheduler.asks);
+            let waiting = |vcpu: &Id| !scheduler.is_ready(*vcpu) && scheduler.priority(*vcpu) >= asks;
+            for vcpu in (0..given.len()).map(id).filter(waiting) {
                 for later in [now, now + pause] {
                     if scheduler.gate.admits(vcpu, scheduler.priority(vcpu), later) {
                         let allowed = later.saturating_add(scheduler.allowance(vcpu));
