@@ -263,6 +263,14 @@ impl Hypervisor {
         }
     }
 
+    /// Whether the express is taken if its interrupt comes `now`.
+    pub(crate) const fn expects_express(&self, now: u64) -> bool {
+        let (gate, express) = (&self.turns.gate, &self.express);
+        let free = gate.levels >> (express.priority % 32) == 0;
+        let able = gate.able & express.bit != 0 && now < gate.until;
+        !express.guest.is_null() && free && able
+    }
+
     /// Guest `index`, which waited, was woken or may not be interrupted any more as it was
     /// prepared to be.
     pub(crate) fn forget_express(&mut self, index: usize) {
