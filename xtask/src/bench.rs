@@ -62,18 +62,27 @@ pub(crate) fn bench(workspace: &Workspace, systems: &[String], json: bool) -> Re
 pub(crate) fn measure(workspace: &Workspace, systems: &[String]) -> Result<Vec<Figure>> {
     let budgets = Budgets::read(&workspace.path("bench/budgets.toml"))?;
     let native = native::Native::read(&workspace.path("bench/native.toml"))?;
-    let mut runs: BTreeMap<(String, String), Run> = BTreeMap::new();
-    let mut figures = Vec::new();
     let named = |entry: &&Entry| systems.is_empty() || systems.iter().any(|s| s == entry.system());
+    let mut places: Vec<(&str, &str)> = Vec::new();
     for entry in budgets.entries.iter().filter(named) {
         for machine in &entry.machines {
-            let run = runs
-                .entry((entry.system().to_owned(), machine.clone()))
-                .or_insert_with(|| measure_system(workspace, &budgets, entry.system(), machine));
-            let count = match run {
-                Run::NotThere => Ok(None),
-                Run::Failed(trouble) => Err(trouble.clone()),
-                Run::Ended(report) => {
+            let place = (entry.system(), machine.as_str());
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+    }
+    let runs = process::at_once(&places, |(system, machine)| {
+        measure_system(workspace, &budgets, system, machine)
+    });
+    let runs: BTreeMap<_, _> = places.iter().zip(runs).collect();
+    let mut figures = Vec::new();
+    for entry in budgets.entries.iter().filter(named) {
+        for machine in &entry.machines {
+            let count = match runs.get(&(entry.system(), machine.as_str())) {
+                None | Some(Run::NotThere) => Ok(None),
+                Some(Run::Failed(trouble)) => Err(trouble.clone()),
+                Some(Run::Ended(report)) => {
                     count(entry, report).map(Some).map_err(|error| process::explained(&error))
                 }
             };
@@ -103,8 +112,8 @@ fn measure_system(workspace: &Workspace, budgets: &Budgets, system: &str, machin
     if !manifest.exists() {
         return Run::NotThere;
     }
-    let step = Step::new(&format!("measure {system} on {machine}"));
-    match step.end(run(workspace, budgets, system, machine, &manifest)) {
+    let step = Step::beside(&format!("measure {system} on {machine}"));
+    match step.end_beside(run(workspace, budgets, system, machine, &manifest)) {
         Ok(report) => Run::Ended(report),
         Err(error) => {
             eprintln!("{}", process::explained(&error));

@@ -4,7 +4,10 @@
 
 use anyhow::{Context, Result, bail};
 use std::io::Write;
+use std::panic::resume_unwind;
 use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
 /// One announced piece of work.
@@ -53,6 +56,30 @@ impl Step {
     pub(crate) fn run(self, command: &mut Command) -> Result<String> {
         self.end(run(command))
     }
+}
+
+/// Most pieces of work at once: QEMU takes one core, and its limits are in the host's time.
+const MOST_AT_ONCE: usize = 2;
+
+/// Does some pieces of work at once, and returns what came of `each`, in their order.
+pub(crate) fn at_once<T: Sync, R: Send>(work: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(piece) = work.get(index) else { return done };
+            done.push((index, each(piece)));
+        }
+    };
+    let mut done: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        let joined = workers.into_iter().map(ScopedJoinHandle::join);
+        joined.flat_map(|done| done.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Runs a command and returns its standard output.

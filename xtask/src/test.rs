@@ -3,16 +3,13 @@
 //! Goes on after a failure, so that one run tells everything. Counts each check, each
 //! host test and each on-target run; closes with `N passed, M failed`.
 
+use crate::boot_tests::{self, BootTest};
 use crate::process::{self, Step};
 use crate::workspace::{TARGET, Workspace};
-use crate::{bench, boot_tests, build, layers, setup};
-use anyhow::{Error, Result, anyhow};
+use crate::{bench, build, layers, setup};
+use anyhow::{Error, Result};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::sync::Mutex;
-
-/// Most tests on the target at once: their limits are in the host's time.
-const MOST_AT_ONCE: usize = 2;
 
 /// Runs everything.
 ///
@@ -192,29 +189,9 @@ fn target_tests(workspace: &Workspace, names: &[String], summary: &mut Summary) 
         Ok(tests) => tests,
         Err(error) => return summary.fail(&error),
     };
-    // QEMU takes one core: as many at once as there are, but each has its time limit.
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
-    let (next, results) = (Mutex::new(tests.iter()), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some(test) = next.lock().ok().and_then(|mut tests| tests.next()) {
-                    let step = Step::beside(&test.title());
-                    let result = step.end_beside(test.check(workspace));
-                    if let Ok(mut results) = results.lock() {
-                        results.push(result);
-                    }
-                }
-            });
-        }
-    });
-    let results = results.into_inner().unwrap_or_default();
-    let missing = tests.len() - results.len();
-    for result in results {
+    let check = |test: &BootTest| Step::beside(&test.title()).end_beside(test.check(workspace));
+    for result in process::at_once(&tests, check) {
         summary.check(result);
-    }
-    for _ in 0..missing {
-        summary.fail(&anyhow!("a test on the target broke off"));
     }
 }
 
