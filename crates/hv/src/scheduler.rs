@@ -166,7 +166,7 @@ pub struct Scheduler {
     /// How much of what it used until then was borrowed, if not all is charged.
     borrowed: u64,
     /// The least priority for which the gate is asked.
-    asks: u8,
+    asks: u32,
     /// The current one, if what it uses is to be taken off a budget.
     owing: u32,
     /// When the first vCPU that would take part gets budget back.
@@ -328,7 +328,7 @@ impl Scheduler {
         }
         (self.refill, self.gate.until) = (NEVER, self.slots.end());
         if self.broke != 0 {
-            self.refill = self.first_refill(self.current.map_or(0, |id| self.vcpus[id].priority.0));
+            self.refill = self.first_refill(self.current.map_or(0, |id| self.priority(id)));
         }
         self.heed_refills();
         self.current
@@ -455,7 +455,7 @@ impl Scheduler {
 
     /// From now on the gate is asked for vCPUs of at least this priority.
     pub fn set_asking(&mut self, priority: u32) {
-        self.asks = u8::try_from(priority).unwrap_or(u8::MAX);
+        self.asks = priority;
         self.heed_refills();
     }
 
@@ -470,11 +470,11 @@ impl Scheduler {
 
     /// When the first vCPU without budget, but else able to run, and at least that urgent, gets some.
     #[inline(never)]
-    fn first_refill(&self, least: u8) -> u64 {
+    fn first_refill(&self, least: u32) -> u64 {
         let mut first = NEVER;
         for id in members(self.broke & self.wanting & self.open & !self.paused) {
             let Vcpu { priority, server, .. } = &self.vcpus[id];
-            if let Some(server) = server.as_ref().filter(|_| priority.0 >= least) {
+            if let Some(server) = server.as_ref().filter(|_| u32::from(priority.0) >= least) {
                 first = first.min(server.head().at);
             }
         }

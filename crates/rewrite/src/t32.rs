@@ -340,12 +340,8 @@ impl<'a> Scan<'a> {
 
     fn mark_word(&mut self, word: u32) {
         let half = word.saturating_mul(2);
-        for index in [half, half.saturating_add(1)] {
-            // What is proven to be code is no literal of what only looks like code.
-            if !self.reached.contains(index) {
-                self.literals.insert(index);
-            }
-        }
+        self.literals.insert(half);
+        self.literals.insert(half.saturating_add(1));
     }
 
     /// The targets of `tbb`/`tbh [pc, rm]`; the comparison before says how many. The

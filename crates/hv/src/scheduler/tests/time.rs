@@ -292,7 +292,7 @@ proptest! {
             if asked {
                 scheduler.pick(now);
             }
-            let asks = u32::from(scheduler.asks);
+            let asks = scheduler.asks;
             let waiting = |vcpu: &Id| !scheduler.is_ready(*vcpu) && scheduler.priority(*vcpu) >= asks;
             for vcpu in (0..given.len()).map(id).filter(waiting) {
                 for later in [now, now + pause] {
