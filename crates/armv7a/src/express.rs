@@ -264,11 +264,10 @@ impl Hypervisor {
     }
 
     /// Whether the express is taken if its interrupt comes `now`.
-    pub(crate) const fn expects_express(&self, now: u64) -> bool {
-        let (gate, express) = (&self.turns.gate, &self.express);
-        let free = gate.levels >> (express.priority % 32) == 0;
-        let able = gate.able & express.bit != 0 && now < gate.until;
-        !express.guest.is_null() && free && able
+    pub(crate) fn expects_express(&self, now: u64) -> bool {
+        let Express { guest, bit, priority, .. } = self.express;
+        let id = Id::new(bit.trailing_zeros() as usize);
+        !guest.is_null() && id.is_some_and(|id| self.turns.gate.admits(id, priority, now))
     }
 
     /// Guest `index`, which waited, was woken or may not be interrupted any more as it was
