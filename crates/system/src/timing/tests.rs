@@ -89,7 +89,8 @@ fn a_vm_waits_for_each_other_holder_once() {
     // Of two regions that it shares with one VM it waits for the longer.
     let twice = [region(30, 0b0011, Locks::Inherit), region(50, 0b0011, Locks::Inherit)];
     assert_eq!(first(&vms, &[], &twice), Blocking::For(50));
-    // A revocable lock is taken from the less urgent; of one that nobody said how long it is held, nothing is known.
+    // A revocable lock is taken from the less urgent; of one that nobody said how long it is held,
+    // nothing is known.
     let free = [region(30, 0b0011, Locks::Revocable), region(0, 0b0011, Locks::Inherit)];
     assert_eq!(first(&vms, &[], &free), Blocking::For(0));
 }
