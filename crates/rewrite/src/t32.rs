@@ -338,10 +338,12 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Both halfwords of a word are data, but for what control flow is known to lead to: that is
+    /// no literal of what only looks like code.
     fn mark_word(&mut self, word: u32) {
-        let half = word.saturating_mul(2);
-        self.literals.insert(half);
-        self.literals.insert(half.saturating_add(1));
+        let (block, both) = (word >> 4, 3 << (word % 16 * 2));
+        let literals = both & !self.reached.at(block);
+        self.literals.put(block, self.literals.at(block) | literals);
     }
 
     /// The targets of `tbb`/`tbh [pc, rm]`; the comparison before says how many. The

@@ -296,6 +296,19 @@ fn t32_literals_and_branch_tables_are_data() {
 }
 
 #[test]
+fn reached_t32_code_is_no_literal_of_what_only_looks_like_code() {
+    let mut code = [0; 0x86];
+    // ldr r2, [pc, #0xfc], which is 0x100; bx lr
+    code[..2].copy_from_slice(&[0x4a3f, 0x4770]);
+    // Entered here: nop; mrs r4, cpsr; bx lr. Behind that: b 0
+    code[0x80..].copy_from_slice(&[0xbf00, 0xf3ef, 0x8400, 0x4770, 0xe77a, 0xbf00]);
+    assert_eq!(offsets(&halves(&code), 0x100, T32), [0x102]);
+    // Code that is reached itself has literals.
+    code[0x83] = 0xe77b;
+    assert_eq!(offsets(&halves(&code), 0x100, T32), []);
+}
+
+#[test]
 fn a_return_in_an_it_block_is_conditional() {
     let page = halves(&[
         0x2800, // cmp r0, #0
