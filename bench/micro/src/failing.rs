@@ -6,12 +6,9 @@
 #![no_std]
 #![no_main]
 
-core::arch::global_asm!(
+assembly::guest!(
+    labels: "at_fault, at_device",
     r#"
-    .section .text.kernel, "ax"
-    .arm
-    .arch_extension virt
-    .globl _start, at_fault, at_device
 _start:
     // 1. All interrupts are enabled in its GIC, and stay masked.
     ldr     r0, =0x08000000                 // distributor
@@ -58,8 +55,3 @@ at_fault:
     .ltorg
     "#
 );
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}

@@ -5,12 +5,9 @@
 #![no_std]
 #![no_main]
 
-core::arch::global_asm!(
+assembly::guest!(
+    labels: "at_send, at_vector",
     r#"
-    .section .text.kernel, "ax"
-    .arm
-    .arch_extension virt
-    .globl _start, at_send, at_vector
 _start:
     mov     r4, #200
     movw    r10, #0                 // software interrupt 0 to vCPU 1
@@ -69,8 +66,3 @@ at_send:
 4:  b       4b
     "#
 );
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}

@@ -8,12 +8,9 @@
 #![no_std]
 #![no_main]
 
-core::arch::global_asm!(
+assembly::guest!(
+    labels: "at_takeover, at_wait, at_wake",
     r#"
-    .section .text.kernel, "ax"
-    .arm
-    .arch_extension virt
-    .globl _start, at_takeover, at_wait, at_wake
 _start:
     ldr     r5, =0x30000000                 // inherit
     ldr     r6, =0x30001000                 // revocable
@@ -88,8 +85,3 @@ at_wake:
     .ltorg
     "#
 );
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}

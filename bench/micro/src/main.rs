@@ -29,15 +29,11 @@ const CACHED: u32 = 0x0000_100c;
 /// A small page of kernel memory, write-back.
 const PAGE_KERNEL: u32 = 0x0000_005e;
 
-core::arch::global_asm!(
+assembly::guest!(
+    labels: "vectors, vector_svc, vector_abort, vector_irq, after_svc, at_cpsid, at_mrs, \
+        at_cpsie, at_msr, at_thread, after_thread, at_sensitive, at_cp15, at_mmio, \
+        before_fill, after_fill, at_svc, at_return, at_abort",
     r#"
-    .section .text.kernel, "ax"
-    .arm
-    .arch_extension virt
-    .globl _start, vectors, vector_svc, vector_abort, vector_irq, after_svc
-    .globl at_cpsid, at_mrs, at_cpsie, at_msr, at_thread, after_thread
-    .globl at_sensitive, at_cp15, at_mmio, before_fill, after_fill, at_svc, at_return, at_abort
-
 _start:
     // 1. Stacks of the modes that use one, exceptions to our vectors.
     ldr     sp, =stack_top
@@ -225,8 +221,3 @@ after_svc:
     page = const PAGE_KERNEL,
     rounds = const ROUNDS,
 );
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}

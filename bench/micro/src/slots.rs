@@ -6,12 +6,9 @@
 #![no_std]
 #![no_main]
 
-core::arch::global_asm!(
+assembly::guest!(
+    labels: "at_slot",
     r#"
-    .section .text.kernel, "ax"
-    .arm
-    .arch_extension virt
-    .globl _start, at_slot
 _start:
     ldr     r0, =0x86000001                 // VmIndex
     hvc     #0
@@ -28,8 +25,3 @@ at_slot:
     b       2b
     "#
 );
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}

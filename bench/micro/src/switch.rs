@@ -6,12 +6,9 @@
 #![no_std]
 #![no_main]
 
-core::arch::global_asm!(
+assembly::guest!(
+    labels: "at_yield",
     r#"
-    .section .text.kernel, "ax"
-    .arm
-    .arch_extension virt
-    .globl _start, at_yield
 _start:
     mov     r4, #1000
 1:  movw    r0, #0x0005             // Yield
@@ -26,8 +23,3 @@ at_yield:
 2:  b       2b
     "#
 );
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
