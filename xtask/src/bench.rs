@@ -162,11 +162,8 @@ fn run(
         }
     }
     let limit = if system.starts_with("linux") { LIMIT } else { SHORT_LIMIT };
-    // A VM with two vCPUs is all that needs a second core here.
-    let two = fs::read_to_string(manifest)?.contains("cores = [0, 1]");
-    let cores: &[&str] = if two { &["-smp", "2"] } else { &[] };
     let ended = Machine::described(&workspace.path("machines"), machine, &image)?
-        .with(cores)
+        .with_cores_of(manifest)?
         .with_plugin(&workspace.instrument(), &arguments)
         .run(limit, &[])?;
     let console = boot_tests::transcript(&ended.serial);

@@ -43,9 +43,6 @@ struct Spec {
     /// There, a VM does what domains cannot express, and is given tables.
     #[serde(default)]
     mixes: bool,
-    /// The machine has so many cores.
-    #[serde(default = "one")]
-    cores: u32,
     /// Most seconds of the host's time for one run.
     #[serde(default = "default_seconds")]
     seconds: u64,
@@ -106,10 +103,6 @@ fn default_system() -> PathBuf {
 
 fn all_machines() -> Vec<String> {
     ["vexpress-a9", "xilinx-zynq-a9", "virt-a15"].map(str::to_owned).to_vec()
-}
-
-const fn one() -> u32 {
-    1
 }
 
 const fn once() -> usize {
@@ -317,10 +310,7 @@ impl BootTest {
         if self.spec.numbers {
             machine = with_second_uart(machine, &image);
         }
-        Ok(match self.spec.cores {
-            1 => machine,
-            cores => machine.with(&["-smp", &cores.to_string()]),
-        })
+        machine.with_cores_of(&self.folder.join(&self.spec.system))
     }
 }
 

@@ -85,6 +85,22 @@ impl Machine {
         Ok(machine)
     }
 
+    /// As many cores as the VMs of a system are given.
+    ///
+    /// # Errors
+    ///
+    /// When its manifest cannot be read.
+    pub(crate) fn with_cores_of(self, manifest: &Path) -> Result<Self> {
+        let named = || format!("{}", manifest.display());
+        let text = std::fs::read_to_string(manifest).with_context(named)?;
+        let System { vm } = toml::from_str(&text).with_context(named)?;
+        let last = vm.iter().flat_map(|vm| vm.core.iter().chain(&vm.cores)).max();
+        Ok(match last {
+            None | Some(0) => self,
+            Some(last) => self.with(&["-smp", &(last + 1).to_string()]),
+        })
+    }
+
     /// More arguments.
     pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
         self.command.args(arguments);
@@ -256,6 +272,19 @@ fn of_channel(serial: &[u8], wanted: Channel) -> Vec<u8> {
     let mut demultiplexer = Demultiplexer::new();
     let bytes = serial.iter().filter_map(|byte| demultiplexer.push(*byte));
     bytes.filter(|(channel, _)| *channel == wanted).map(|(_, byte)| byte).collect()
+}
+
+/// What of a manifest says how many cores there must be.
+#[derive(Deserialize)]
+struct System {
+    vm: Vec<Placed>,
+}
+
+#[derive(Deserialize)]
+struct Placed {
+    core: Option<u32>,
+    #[serde(default)]
+    cores: Vec<u32>,
 }
 
 /// The part of a machine's description that says how QEMU is started.

@@ -15,7 +15,9 @@
 //!
 //! # Invariants
 //!
-//! Runs under `-icount`, so one thread executes all cores; the lock is never contended.
+//! Runs under `-icount`, so one thread executes all cores; the lock is never contended. What is
+//! executed until another core calls was executed by the core that called last: each block does,
+//! where cores are told apart.
 //! A count in a callback is the number of instructions *before* the current one. An
 //! instruction that aborts and is restarted is counted twice (QEMU's own count says once).
 
@@ -60,6 +62,14 @@ struct State {
     number: Option<(u64, u64)>,
     /// One counter per address of the window that was translated; leaked, for inline adds.
     profile: BTreeMap<u64, &'static AtomicU64>,
+    cores: BTreeMap<c_uint, Core>,
+    /// The core that called last, and what all had executed by then.
+    running: (c_uint, Count),
+}
+
+/// What is told apart by core.
+struct Core {
+    executed: Count,
     masked: Masked,
     /// Of interrupts that took long.
     ways: Ways,
@@ -67,6 +77,18 @@ struct State {
     left: u64,
     /// Instructions inside the window when it was last known to execute outside.
     entered: u64,
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        Self {
+            executed: Count::default(),
+            masked: Masked::default(),
+            ways: Ways::default(),
+            left: u64::MAX,
+            entered: u64::MAX,
+        }
+    }
 }
 
 /// The API version QEMU checks before it installs the plugin.
@@ -107,10 +129,8 @@ pub unsafe extern "C" fn qemu_plugin_install(
         marks: Vec::new(),
         number: None,
         profile: BTreeMap::new(),
-        masked: Masked::default(),
-        ways: Ways::default(),
-        left: u64::MAX,
-        entered: u64::MAX,
+        cores: BTreeMap::new(),
+        running: (0, Count::default()),
     };
     if let Ok(mut slot) = STATE.lock() {
         *slot = Some(state);
@@ -206,64 +226,77 @@ fn leak() -> &'static AtomicU64 {
 
 /// A block inside the window starts: an arrival, if anything executed outside since the
 /// last one.
-extern "C" fn at_inside(_vcpu: c_uint, address: usize) {
-    let outside = OUTSIDE.load(Ordering::Relaxed);
+extern "C" fn at_inside(vcpu: c_uint, address: usize) {
     with_state(|state| {
-        if core::mem::replace(&mut state.left, outside) != outside {
-            state.masked.enter(now());
-            state.arrive(&Place::In);
+        let core = state.core(vcpu);
+        let now = core.executed;
+        let outside = now.total - now.inside;
+        let arrives = core::mem::replace(&mut core.left, outside) != outside;
+        if arrives {
+            core.masked.enter(now);
         }
         let block = u64::try_from(address).unwrap_or(0);
-        state.masked.block(block, now());
-        state.ways.block(block, now().total);
+        core.masked.block(block, now);
+        core.ways.block(block, now.total);
+        if arrives {
+            state.arrive(vcpu, &Place::In);
+        }
     });
 }
 
-extern "C" fn at_enabling(_vcpu: c_uint, _number: usize) {
-    with_state(|state| state.masked.at(Effect::Enables, now()));
-}
-
-extern "C" fn at_disabling(_vcpu: c_uint, _number: usize) {
-    with_state(|state| state.masked.at(Effect::Disables, now()));
-}
-
-extern "C" fn at_poll(_vcpu: c_uint, _number: usize) {
-    with_state(|state| state.masked.at(Effect::Polls, now()));
-}
-
-extern "C" fn at_wait(_vcpu: c_uint, _number: usize) {
-    with_state(|state| state.masked.at(Effect::Waits, now()));
-}
-
-extern "C" fn at_return(_vcpu: c_uint, _number: usize) {
-    with_state(|state| state.masked.at(Effect::Returns, now()));
-}
-
-extern "C" fn at_taking(_vcpu: c_uint, _number: usize) {
-    with_state(|state| state.masked.at(Effect::Takes, now()));
-}
-
-extern "C" fn at_acknowledge(_vcpu: c_uint, _number: usize) {
-    with_state(|state| state.masked.acknowledge());
-}
-
-extern "C" fn at_load(_vcpu: c_uint, _number: usize) {
-    with_state(|state| state.masked.load(now()));
-}
-
-extern "C" fn at_express(_vcpu: c_uint, _number: usize) {
-    with_state(|state| state.masked.express(now()));
-}
-
 /// The same for a block outside.
-extern "C" fn at_outside(_vcpu: c_uint, address: usize) {
-    let inside = INSIDE.load(Ordering::Relaxed);
+extern "C" fn at_outside(vcpu: c_uint, address: usize) {
     with_state(|state| {
-        if core::mem::replace(&mut state.entered, inside) != inside {
-            state.ways.block(u64::try_from(address).unwrap_or(0), now().total);
-            state.masked.leave(now());
-            state.arrive(&Place::Out);
+        let core = state.core(vcpu);
+        let now = core.executed;
+        if core::mem::replace(&mut core.entered, now.inside) != now.inside {
+            core.ways.block(u64::try_from(address).unwrap_or(0), now.total);
+            core.masked.leave(now);
+            state.arrive(vcpu, &Place::Out);
         }
+    });
+}
+
+extern "C" fn at_enabling(vcpu: c_uint, _number: usize) {
+    at(vcpu, |masked, now| masked.at(Effect::Enables, now));
+}
+
+extern "C" fn at_disabling(vcpu: c_uint, _number: usize) {
+    at(vcpu, |masked, now| masked.at(Effect::Disables, now));
+}
+
+extern "C" fn at_poll(vcpu: c_uint, _number: usize) {
+    at(vcpu, |masked, now| masked.at(Effect::Polls, now));
+}
+
+extern "C" fn at_wait(vcpu: c_uint, _number: usize) {
+    at(vcpu, |masked, now| masked.at(Effect::Waits, now));
+}
+
+extern "C" fn at_return(vcpu: c_uint, _number: usize) {
+    at(vcpu, |masked, now| masked.at(Effect::Returns, now));
+}
+
+extern "C" fn at_taking(vcpu: c_uint, _number: usize) {
+    at(vcpu, |masked, now| masked.at(Effect::Takes, now));
+}
+
+extern "C" fn at_acknowledge(vcpu: c_uint, _number: usize) {
+    at(vcpu, |masked, _| masked.acknowledge());
+}
+
+extern "C" fn at_load(vcpu: c_uint, _number: usize) {
+    at(vcpu, Masked::load);
+}
+
+extern "C" fn at_express(vcpu: c_uint, _number: usize) {
+    at(vcpu, Masked::express);
+}
+
+fn at(vcpu: c_uint, act: impl FnOnce(&mut Masked, Count)) {
+    with_state(|state| {
+        let core = state.core(vcpu);
+        act(&mut core.masked, core.executed);
     });
 }
 
@@ -275,8 +308,8 @@ extern "C" fn at_from(_vcpu: c_uint, number: usize) {
     });
 }
 
-extern "C" fn at_to(_vcpu: c_uint, number: usize) {
-    with_state(|state| state.end(number));
+extern "C" fn at_to(vcpu: c_uint, number: usize) {
+    with_state(|state| state.end(vcpu, number));
 }
 
 extern "C" fn at_number(_vcpu: c_uint, _info: u32, address: u64, _number: usize) {
@@ -311,12 +344,22 @@ fn with_state(act: impl FnOnce(&mut State)) {
 }
 
 impl State {
+    /// The core that executes now, with all that it has executed before.
+    fn core(&mut self, vcpu: c_uint) -> &mut Core {
+        let now = now();
+        let (last, since) = core::mem::replace(&mut self.running, (vcpu, now));
+        let executed = &mut self.cores.entry(last).or_default().executed;
+        executed.total += now.total - since.total;
+        executed.inside += now.inside - since.inside;
+        self.cores.entry(vcpu).or_default()
+    }
+
     /// Ends and begins what ends and begins at an edge of the window.
-    fn arrive(&mut self, place: &Place) {
+    fn arrive(&mut self, vcpu: c_uint, place: &Place) {
         let Some(config) = CONFIG.get() else { return };
         for (number, spec) in config.probes.iter().enumerate() {
             if spec.to == *place {
-                self.end(number);
+                self.end(vcpu, number);
             }
             if spec.from == *place
                 && let Some(probe) = self.probes.get_mut(number)
@@ -326,28 +369,32 @@ impl State {
         }
     }
 
-    fn end(&mut self, number: usize) {
+    fn end(&mut self, vcpu: c_uint, number: usize) {
+        let Some(config) = CONFIG.get() else { return };
+        let Some(spec) = config.probes.get(number) else { return };
+        let (mut since, mut now) = (None, now());
+        if spec.from == Place::Open {
+            let core = self.core(vcpu);
+            now = core.executed;
+            since = Some(core.masked.since(now));
+        }
         let Some(probe) = self.probes.get_mut(number) else { return };
-        let open = CONFIG.get().and_then(|config| config.probes.get(number));
-        let since =
-            open.is_some_and(|spec| spec.from == Place::Open).then(|| self.masked.since(now()));
         if let Some(since) = since {
             probe.begin(since);
         }
         let before = probe.number();
-        let length = probe.end(now());
-        let long = CONFIG.get().and_then(|config| config.long);
-        if let (Some(since), Some(length), Some(long)) = (since, length, long)
+        let length = probe.end(now);
+        let number = probe.number();
+        if let (Some(since), Some(length), Some(long)) = (since, length, config.long)
             && length >= long
         {
-            self.ways.long(since.total, now().total);
+            self.core(vcpu).ways.long(since.total, now.total);
         }
-        let enough = CONFIG.get().and_then(|config| config.samples);
-        if enough.is_some_and(|enough| probe.number() >= enough) {
+        if config.samples.is_some_and(|enough| number >= enough) {
             self.report(true);
             api::exit();
         }
-        if probe.number() != before && probe.number().is_power_of_two() {
+        if number != before && number.is_power_of_two() {
             self.report(false);
         }
     }
@@ -362,8 +409,11 @@ impl State {
             let _ = writeln!(text, "{probe}");
         }
         if config.masked {
-            let _ = writeln!(text, "{}", self.masked);
-            let _ = write!(text, "{}", self.ways);
+            let masked = self.cores.values().map(|core| &core.masked);
+            let _ = writeln!(text, "{}", masked::report(masked));
+            for core in self.cores.values() {
+                let _ = write!(text, "{}", core.ways);
+            }
         }
         if ended {
             let Count { total, inside } = now();

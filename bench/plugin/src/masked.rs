@@ -8,7 +8,6 @@
 
 use crate::tally::Count;
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 
 /// Shorter stretches are counted, but not explained.
 const EXPLAINED: u64 = 400;
@@ -66,7 +65,7 @@ struct Stretch {
     places: Vec<(u64, u64)>,
 }
 
-/// All stretches.
+/// All stretches of a core.
 #[derive(Debug, Default)]
 pub(crate) struct Masked {
     closed: bool,
@@ -220,19 +219,31 @@ impl Masked {
     }
 }
 
-impl fmt::Display for Masked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "masked n {} max {}", self.number, self.longest)?;
-        let mut stretches: Vec<_> = self.kinds.values().collect();
-        stretches.sort_by_key(|stretch| core::cmp::Reverse(stretch.length));
-        for Stretch { length, places } in stretches {
-            write!(f, "\nstretch {length}")?;
-            for (address, spent) in places {
-                write!(f, " {address:#x}:{spent}")?;
+/// How many stretches there were on all cores, the longest, and what the longest of each kind was
+/// spent in.
+pub(crate) fn report<'a>(cores: impl Iterator<Item = &'a Masked>) -> String {
+    let (mut number, mut longest) = (0, 0);
+    let mut kinds: BTreeMap<u64, &Stretch> = BTreeMap::new();
+    for core in cores {
+        number += core.number;
+        longest = longest.max(core.longest);
+        for (kind, stretch) in &core.kinds {
+            let known = kinds.entry(*kind).or_insert(stretch);
+            if stretch.length > known.length {
+                *known = stretch;
             }
         }
-        Ok(())
     }
+    let mut stretches: Vec<_> = kinds.into_values().collect();
+    stretches.sort_by_key(|stretch| core::cmp::Reverse(stretch.length));
+    let mut text = format!("masked n {number} max {longest}");
+    for Stretch { length, places } in stretches {
+        text.push_str(&format!("\nstretch {length}"));
+        for (address, spent) in places {
+            text.push_str(&format!(" {address:#x}:{spent}"));
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -255,7 +266,7 @@ mod tests {
         masked.at(Effect::Polls, at(100_600));
         assert_eq!(masked.since(at(2_000_000)), at(100_500));
         masked.leave(at(100_800));
-        assert_eq!(masked.to_string(), "masked n 3 max 200");
+        assert_eq!(report([&masked].into_iter()), "masked n 3 max 200");
     }
 
     #[test]
@@ -341,7 +352,20 @@ mod tests {
         masked.block(0x2000, at(30));
         masked.block(0x1000, at(900));
         masked.leave(at(910));
-        assert!(masked.to_string().ends_with("\nstretch 900 0x2000:870 0x1000:30"));
+        assert!(report([&masked].into_iter()).ends_with("\nstretch 900 0x2000:870 0x1000:30"));
+    }
+
+    #[test]
+    fn of_two_cores_the_longest_of_a_kind_is_told() {
+        let mut cores = [Masked::default(), Masked::default()];
+        for (core, end) in cores.iter_mut().zip([700, 900]) {
+            core.enter(at(0));
+            core.leave(at(5));
+            core.enter(at(10));
+            core.block(0x1000, at(10));
+            core.leave(at(end));
+        }
+        assert_eq!(report(cores.iter()), "masked n 2 max 890\nstretch 890 0x1000:890");
     }
 
     #[test]

@@ -137,6 +137,7 @@ impl Counted {
             fs::remove_file(&out)?;
         }
         let running = Machine::described(&workspace.path("machines"), machine, &image)?
+            .with_cores_of(&manifest)?
             .with_plugin(&workspace.instrument(), &arguments);
         let ended = AtomicBool::new(false);
         let run = thread::scope(|scope| {

@@ -71,7 +71,8 @@ impl Told {
             }
             number >= times
         };
-        let mut running = Machine::described(&workspace.path("machines"), machine, &image)?;
+        let mut running = Machine::described(&workspace.path("machines"), machine, &image)?
+            .with_cores_of(&manifest)?;
         if self.numbers {
             running = boot_tests::with_second_uart(running, &image);
         }
