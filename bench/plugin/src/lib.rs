@@ -62,32 +62,47 @@ struct State {
     number: Option<(u64, u64)>,
     /// One counter per address of the window that was translated; leaked, for inline adds.
     profile: BTreeMap<u64, &'static AtomicU64>,
+    /// What edges of the window are to probes: where execution goes on, on whichever core.
+    edges: Edges,
     cores: BTreeMap<c_uint, Core>,
     /// The core that called last, and what all had executed by then.
     running: (c_uint, Count),
 }
 
 /// What is told apart by core.
+#[derive(Default)]
 struct Core {
     executed: Count,
+    edges: Edges,
     masked: Masked,
     /// Of interrupts that took long.
     ways: Ways,
-    /// Instructions outside the window when it was last known to execute inside.
+}
+
+/// When execution was known last to be on one side of the window's edge: what was executed on the other.
+struct Edges {
+    /// Instructions outside when it was last known to execute inside.
     left: u64,
-    /// Instructions inside the window when it was last known to execute outside.
+    /// Instructions inside when it was last known to execute outside.
     entered: u64,
 }
 
-impl Default for Core {
+impl Default for Edges {
     fn default() -> Self {
-        Self {
-            executed: Count::default(),
-            masked: Masked::default(),
-            ways: Ways::default(),
-            left: u64::MAX,
-            entered: u64::MAX,
-        }
+        Self { left: u64::MAX, entered: u64::MAX }
+    }
+}
+
+impl Edges {
+    /// Execution is inside; whether it arrived there.
+    fn inside(&mut self, now: Count) -> bool {
+        let outside = now.total - now.inside;
+        core::mem::replace(&mut self.left, outside) != outside
+    }
+
+    /// Execution is outside; whether it arrived there.
+    fn outside(&mut self, now: Count) -> bool {
+        core::mem::replace(&mut self.entered, now.inside) != now.inside
     }
 }
 
@@ -129,6 +144,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
         marks: Vec::new(),
         number: None,
         profile: BTreeMap::new(),
+        edges: Edges::default(),
         cores: BTreeMap::new(),
         running: (0, Count::default()),
     };
@@ -230,15 +246,13 @@ extern "C" fn at_inside(vcpu: c_uint, address: usize) {
     with_state(|state| {
         let core = state.core(vcpu);
         let now = core.executed;
-        let outside = now.total - now.inside;
-        let arrives = core::mem::replace(&mut core.left, outside) != outside;
-        if arrives {
+        if core.edges.inside(now) {
             core.masked.enter(now);
         }
         let block = u64::try_from(address).unwrap_or(0);
         core.masked.block(block, now);
         core.ways.block(block, now.total);
-        if arrives {
+        if state.edges.inside(crate::now()) {
             state.arrive(vcpu, &Place::In);
         }
     });
@@ -249,9 +263,11 @@ extern "C" fn at_outside(vcpu: c_uint, address: usize) {
     with_state(|state| {
         let core = state.core(vcpu);
         let now = core.executed;
-        if core::mem::replace(&mut core.entered, now.inside) != now.inside {
+        if core.edges.outside(now) {
             core.ways.block(u64::try_from(address).unwrap_or(0), now.total);
             core.masked.leave(now);
+        }
+        if state.edges.outside(crate::now()) {
             state.arrive(vcpu, &Place::Out);
         }
     });

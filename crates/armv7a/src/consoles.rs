@@ -17,6 +17,8 @@ use entresol_hv::sentence::Value;
 const FLUSH: usize = console::CHANNELS * console::OUTPUT * 4 / console::BURST as usize;
 /// Microseconds from burst to burst of the line while somebody urgent runs.
 const PACE: u32 = 250;
+/// Bytes of a link that are moved in a go, with interrupts masked; one may put a whole line.
+const GO: u32 = console::BURST / 2;
 /// First bit of links in [`Hypervisor::held`].
 const LINKS: u32 = 16;
 
@@ -50,9 +52,11 @@ impl Hypervisor {
 
     /// Sends all that waits, before the machine goes.
     pub(crate) fn flush(&mut self) {
+        self.express.guest = core::ptr::null_mut();
         for _ in 0..FLUSH {
             self.pump();
-            if !self.console.pending() {
+            self.take_held();
+            if !self.console.pending() && self.held == 0 {
                 return;
             }
         }
@@ -60,28 +64,57 @@ impl Hypervisor {
 
     /// Sends what consoles have, as far as the line takes it.
     pub(crate) fn pump(&mut self) {
-        self.pump_bytes(console::BURST);
+        let Some(platform) = &mut self.platform else { return };
+        self.console.pump(&mut SerialOf(*platform), console::BURST);
+        self.await_line();
     }
 
-    /// The same, as the last thing that a handler does.
+    /// The same, as the last thing that a handler does, which also takes what UARTs and links hold, now
+    /// that the line has moved. What is left goes on when the line has moved again: rings that are
+    /// full wait for the line's interrupt.
     pub(crate) fn pump_at_last(&mut self) {
         for _ in 0..console::BURST {
             self.line_gives_way();
             let Some(platform) = &mut self.platform else { return };
             self.console.pump(&mut SerialOf(*platform), 1);
         }
-        self.line_gives_way();
-        self.pump_bytes(0);
+        self.take_held();
+        self.await_line();
+    }
+
+    /// Takes what UARTs and links hold, and hands on what was typed.
+    #[inline(never)]
+    fn take_held(&mut self) {
+        let mut held = self.held;
+        while held != 0 {
+            let bit = held.trailing_zeros();
+            held &= held - 1;
+            self.line_gives_way();
+            if let Some(core) = bit.checked_sub(LINKS) {
+                self.collect(core);
+                continue;
+            }
+            if self.is_own(bit as usize) {
+                self.take_sent(bit as usize);
+            }
+            self.deliver(bit as usize);
+        }
     }
 
     /// Lets who is more urgent go first: the line interrupts again then, for what is left undone. One that
     /// is a link would do so for ever if nothing is.
     pub(crate) fn line_gives_way(&mut self) {
         if cp15::is_interrupted() {
-            let left = self.console.pending() || self.held != 0;
-            self.platform().notify_sent(left);
+            self.await_line();
             self.gives_way();
         }
+    }
+
+    /// The line interrupts when it can take more, if there is more.
+    #[inline(never)]
+    fn await_line(&mut self) {
+        let left = self.console.pending() || self.held != 0;
+        self.platform().notify_sent(left);
     }
 
     /// The line moves on, whoever runs: what has arrived, and some bytes.
@@ -124,51 +157,34 @@ impl Hypervisor {
         }
     }
 
-    pub(crate) fn pump_bytes(&mut self, bytes: u32) {
-        let Some(platform) = &mut self.platform else { return };
-        self.console.pump(&mut SerialOf(*platform), bytes);
-        if self.console.pending() {
-            platform.notify_sent(true);
-        }
-        if self.held != 0 {
-            self.take_held();
-        }
+    /// Takes what the UART of a VM holds, as far as there is room; whether that was anything.
+    pub(crate) fn take_sent(&mut self, index: usize) -> bool {
+        let (guest, channel) = (&mut self.guests[index % MAX_VMS], console::channel(index));
+        let sent = self.console.take_from(channel, || guest.board.take_tx());
+        let left = !self.console.has_room(channel);
+        self.hold(index as u32, left);
+        sent
     }
 
-    /// Takes what UARTs hold, now that the line has moved. What is left goes on when the line
-    /// has moved again: rings that are full wait for the line's interrupt.
-    #[cold]
+    /// Boot core: another core may have written to the consoles, or made room for what was typed.
+    pub(crate) fn hold_links(&mut self) {
+        self.held |= ((1 << self.cores) - 2) << LINKS | ((1 << self.count) - 1);
+    }
+
+    /// Whether something is left that goes on when the line has moved.
     #[inline(never)]
-    fn take_held(&mut self) {
-        for index in 0..self.count {
-            let bit = 1 << (index % MAX_VMS);
-            if self.held & bit != 0 {
-                let guest = &mut self.guests[index % MAX_VMS];
-                self.console.take_from(console::channel(index), || guest.board.take_tx());
-                if self.console.has_room(console::channel(index)) {
-                    self.held &= !bit;
-                }
-                self.wake(index);
-            }
-        }
-        if self.held >> LINKS != 0 {
-            self.collect();
-        }
-        if let Some(platform) = &mut self.platform {
-            platform.notify_sent(self.console.pending());
-        }
+    pub(crate) fn hold(&mut self, bit: u32, left: bool) {
+        self.held = self.held & !(1 << bit) | u32::from(left) << bit;
     }
 
-    /// Boot core: moves what other cores have written to the consoles.
-    pub(crate) fn collect(&mut self) {
-        for core in 1..self.cores {
-            let link = cores::link(core);
-            let index = core as usize % MAX_CORES;
-            let left = self.relays[index].collect(&link.up, &mut self.console);
-            self.held = self.held & !(1 << (LINKS + core)) | u32::from(left) << (LINKS + core);
-            if link.up.was_refused() {
-                self.platform().call(core);
-            }
+    /// Boot core: moves what another core has written to the consoles, a bit of it.
+    fn collect(&mut self, core: u32) {
+        let link = cores::link(core);
+        let relay = &mut self.relays[core as usize % MAX_CORES];
+        let left = relay.collect(&link.up, &mut self.console, GO);
+        self.hold(LINKS + core, left);
+        if !left && link.up.was_refused() {
+            self.platform().call(core);
         }
     }
 }

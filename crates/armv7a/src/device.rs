@@ -116,17 +116,10 @@ impl Hypervisor {
         let index = self.loaded;
         match at.0 >> 16 {
             0x0900 => {
-                let channel = entresol_hv::console::channel(index);
-                let bit = 1 << (index % MAX_VMS);
                 // The line fetches what was sent if it is left there now.
-                self.held |= bit;
+                self.hold(index as u32, true);
                 self.line_gives_way();
-                let guest = &mut self.guests[index % MAX_VMS];
-                let sent = self.console.take_from(channel, || guest.board.take_tx());
-                if self.console.has_room(channel) {
-                    self.held &= !bit;
-                }
-                if sent {
+                if self.take_sent(index) {
                     self.pump_at_last();
                 } else {
                     self.deliver(index);

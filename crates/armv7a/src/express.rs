@@ -56,7 +56,7 @@ pub struct Wires {
 #[repr(C)]
 pub(crate) struct Express {
     /// Whom it is for, or null.
-    guest: *mut Guest,
+    pub(crate) guest: *mut Guest,
     /// When it is due.
     pub(crate) deadline: u64,
     /// What the timer is armed for then.

@@ -391,7 +391,8 @@ impl Hypervisor {
             }
         }
         if all {
-            self.collect();
+            self.hold_links();
+            self.flush();
             let how = if well { "all ended well" } else { "not all ended well" };
             self.say("every vm is off: %", &[Text(how)]);
             self.flush();

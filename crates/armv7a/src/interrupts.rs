@@ -13,6 +13,7 @@ use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor};
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_hv::NEVER;
 use entresol_hv::console::channel;
+use entresol_hv::link::Forwarded;
 use entresol_hv::platform::Interrupt;
 use entresol_hv::scheduler::Id;
 
@@ -124,18 +125,13 @@ impl Hypervisor {
         }
     }
 
-    /// Another core wrote, read or ended, or its locks changed.
+    /// Boot core: another wrote, read or ended, or its locks changed.
     #[cold]
     #[inline(never)]
     fn core_called(&mut self) {
-        self.collect();
-        self.pump();
-        for index in 0..self.count {
-            if !self.is_own(index) {
-                self.deliver(index);
-            }
-        }
         self.settle_locks();
+        self.hold_links();
+        self.pump_at_last();
     }
 
     /// Gives a guest what was typed for it, as far as its board, or its core, takes it.
@@ -144,8 +140,13 @@ impl Hypervisor {
         let core = guest.vm.core;
         if core != self.core {
             let (relay, link) = (&mut self.relays[core as usize % MAX_CORES], cores::link(core));
-            if self.core == 0 && relay.forward(&link.down, &mut self.console, channel(index)) {
-                self.platform().call(core);
+            if self.core == 0 {
+                let Forwarded { news, left } =
+                    relay.forward(&link.down, &mut self.console, channel(index));
+                if news {
+                    self.platform().call(core);
+                }
+                self.hold(index as u32, left);
             }
             return;
         }

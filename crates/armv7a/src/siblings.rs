@@ -139,18 +139,25 @@ impl Hypervisor {
     #[cold]
     #[inline(never)]
     pub(crate) fn sibling_called(&mut self) {
+        let mut done = false;
         for index in 0..self.count {
-            let hz = self.platform().hz();
+            let (hz, core) = (self.platform().hz(), self.core);
             let guest = &mut self.guests[index % MAX_VMS];
             let (Some(siblings), Some(id)) = (guest.siblings, Id::new(index)) else { continue };
-            if guest.cpu != 0 {
+            if guest.cpu != 0 && self.turns.is_paused(id) != siblings.is_paused() {
                 self.turns.set_paused(id, siblings.is_paused());
                 self.reschedule = true;
             }
-            if siblings.news(guest.cpu) == 0 {
+            let off = matches!(guest.run, Run::Off { .. });
+            if siblings.news(guest.cpu) == 0 || (guest.called && !off) {
                 continue;
             }
-            if !matches!(guest.run, Run::Off { .. }) {
+            if done {
+                // Each VM in a piece of its own.
+                return self.platform().call_sibling(core);
+            }
+            done = true;
+            if !off {
                 guest.called = true;
                 self.reschedule = true;
                 self.wake(index);

@@ -72,9 +72,10 @@ impl Cadence {
 
     /// Withdraws the interrupt. Call before fetching what was received, so that a byte
     /// that arrives later interrupts again. Where the status follows the FIFO's level
-    /// (QEMU), it is set again at once, and one more interrupt comes that finds nothing.
+    /// (QEMU), it is set again at once, and one more interrupt comes that finds nothing. That there is
+    /// room to send stays: if nothing is sent now, it would not be said again.
     pub fn acknowledge(&mut self) {
-        self.registers.write(INTERRUPT_STATUS, ALL);
+        self.registers.write(INTERRUPT_STATUS, ALL & !TRANSMIT);
     }
 }
 

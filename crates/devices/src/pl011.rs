@@ -64,9 +64,10 @@ impl Pl011 {
     }
 
     /// Withdraws the interrupt. Call before fetching what was received, so that a byte
-    /// that arrives later interrupts again.
+    /// that arrives later interrupts again. That there is room to send stays: if nothing is sent now, it
+    /// would not be said again (ARM DDI 0183G, 2.8.3).
     pub fn acknowledge(&mut self) {
-        self.registers.write(ICR, 0x7ff);
+        self.registers.write(ICR, 0x7ff & !TRANSMIT);
     }
 }
 
@@ -111,6 +112,13 @@ mod tests {
         assert_eq!(uart.get(), Some(b'A'));
         uart.registers.write(FR, RECEIVE_EMPTY);
         assert_eq!(uart.get(), None);
+    }
+
+    #[test]
+    fn that_there_is_room_to_send_is_not_forgotten() {
+        let mut uart = Pl011 { registers: fake::registers() };
+        uart.acknowledge();
+        assert_eq!(uart.registers.read(ICR), 0x7df);
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //!   writes before it reads what the other writes, both sequentially consistent.
 //! - Everything is bounded by [`CAPACITY`].
 
-use crate::console::{CHANNELS, Console};
+use crate::console::{BURST, CHANNELS, Console};
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::SeqCst};
 use entresol_abi::console::{Channel, Demultiplexer, Multiplexer};
 
@@ -192,6 +192,15 @@ const LINE: usize = 256;
 /// The hypervisors' channel: lines of several cores meet there.
 const HYPERVISOR: Channel = Channel(0);
 
+/// What became of what arrived for another core's VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// The other core must be called.
+    pub news: bool,
+    /// There may be more of it.
+    pub left: bool,
+}
+
 /// The boot core's end of a link.
 #[derive(Clone, Debug)]
 pub struct Relay {
@@ -217,10 +226,10 @@ impl Relay {
         }
     }
 
-    /// Moves what the other core sent into the console, as far as that has room. Returns
-    /// whether something is left for which it has none.
-    pub fn collect(&mut self, ring: &Ring, console: &mut Console) -> bool {
-        for _ in 0..CAPACITY {
+    /// Moves what the other core sent into the console, as far as that has room, up to so many bytes.
+    /// Returns whether something may be left.
+    pub fn collect(&mut self, ring: &Ring, console: &mut Console, bytes: u32) -> bool {
+        for _ in 0..bytes {
             if let Some((channel, byte)) = self.waiting {
                 if !self.put(console, channel, byte) {
                     return true;
@@ -248,7 +257,7 @@ impl Relay {
                 return false;
             }
             let line = self.line.get(..self.len).unwrap_or(&[]);
-            line.iter().for_each(|byte| console.put(channel, *byte));
+            console.put_line(channel, line);
             self.len = 0;
         }
         match self.line.get_mut(self.len) {
@@ -261,21 +270,24 @@ impl Relay {
         true
     }
 
-    /// Moves what arrived for `channel` to the other core, as far as there is room. Returns
-    /// whether that must be called.
-    pub fn forward(&mut self, ring: &Ring, console: &mut Console, channel: Channel) -> bool {
-        let mut call = false;
+    /// Moves what arrived for `channel` to the other core, as far as there is room, up to a burst.
+    pub fn forward(&mut self, ring: &Ring, console: &mut Console, channel: Channel) -> Forwarded {
+        let (mut news, mut bytes) = (false, BURST);
         console.deliver(channel, |byte| {
+            if bytes == 0 {
+                return false;
+            }
+            bytes -= 1;
             let mut next = self.down;
             let framed = next.frame(channel, byte);
             let sent = ring.send_all(framed.as_slice());
             if sent != Sent::Refused {
                 self.down = next;
             }
-            call |= sent == Sent::Call;
+            news |= sent == Sent::Call;
             sent != Sent::Refused
         });
-        call
+        Forwarded { news, left: bytes == 0 }
     }
 }
 

@@ -280,6 +280,12 @@ impl Scheduler {
         self.settle(id);
     }
 
+    /// Whether a vCPU is kept from running.
+    #[must_use]
+    pub const fn is_paused(&self, id: Id) -> bool {
+        self.paused & id.bit() != 0
+    }
+
     /// Whether a vCPU wants to run; it may have to wait for its budget or slot.
     #[must_use]
     pub const fn is_ready(&self, id: Id) -> bool {

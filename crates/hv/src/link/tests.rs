@@ -1,7 +1,7 @@
 //! Bytes between cores: none lost, no call missed, on threads and one by one.
 
 use super::*;
-use crate::console::{BURST, Serial, channel};
+use crate::console::{OUTPUT, Serial, channel};
 use std::sync::mpsc;
 use std::thread;
 
@@ -77,6 +77,9 @@ fn two_threads_that_sleep_until_they_are_called_pass_every_byte() {
     });
 }
 
+/// More than a ring holds.
+const ALL: u32 = 1000;
+
 /// Sends all that waits, burst by burst.
 fn pump_all(console: &mut Console, serial: &mut impl Serial) {
     for _ in 0..100 {
@@ -94,16 +97,37 @@ fn what_vms_of_another_core_write_and_read_goes_through_the_boot_core() {
     }
     pump_all(&mut other, &mut end);
     assert_eq!(end.calls, 1);
-    assert!(!relay.collect(&link.up, &mut boot));
+    assert!(!relay.collect(&link.up, &mut boot, ALL));
     let mut line = crate::console::tests::Line::with_room(100);
     pump_all(&mut boot, &mut line);
     assert_eq!(line.sent, b"\x1e3hello");
 
     line.arrived = b"\x1e3hi".to_vec();
     boot.receive(&mut line, 64);
-    assert!(relay.forward(&link.down, &mut boot, channel(2)));
+    let forwarded = relay.forward(&link.down, &mut boot, channel(2));
+    assert_eq!(forwarded, Forwarded { news: true, left: false });
     other.receive(&mut end, 64);
     assert_eq!((other.get(channel(2)), other.get(channel(2))), (Some(b'h'), Some(b'i')));
+}
+
+#[test]
+fn what_is_moved_in_a_go_is_bounded() {
+    let (mut boot, link, mut relay) = (Console::new(), Link::new(), Relay::new());
+    for byte in *b"\x1e3123456" {
+        link.up.send(byte);
+    }
+    assert!(relay.collect(&link.up, &mut boot, BURST));
+    assert_eq!(boot.room(channel(2)), OUTPUT - 1, "the second waits");
+    assert!(relay.collect(&link.up, &mut boot, BURST));
+    assert!(!relay.collect(&link.up, &mut boot, BURST));
+    assert_eq!(boot.room(channel(2)), OUTPUT - 6);
+
+    let mut line = crate::console::tests::Line::with_room(0);
+    line.arrived = b"\x1e3123456".to_vec();
+    boot.receive(&mut line, 64);
+    let goes = [0; 3].map(|_| relay.forward(&link.down, &mut boot, channel(2)));
+    let [first, second, third] = goes.map(|Forwarded { news, left }| (news, left));
+    assert_eq!((first, second, third), ((true, true), (false, false), (false, false)));
 }
 
 #[test]
@@ -115,13 +139,13 @@ fn what_finds_no_room_waits_and_arrives() {
     for byte in *b"xyz\n" {
         link.up.send(byte);
     }
-    assert!(relay.collect(&link.up, &mut boot));
+    assert!(relay.collect(&link.up, &mut boot, ALL));
     let mut sent = Vec::new();
     while boot.pending() {
         let mut line = crate::console::tests::Line::with_room(50);
         pump_all(&mut boot, &mut line);
         sent.append(&mut line.sent);
-        relay.collect(&link.up, &mut boot);
+        relay.collect(&link.up, &mut boot, ALL);
     }
     assert!(sent.ends_with(b".xyz\n"));
     assert_eq!(boot.dropped(Channel(0)).output, 0);
@@ -132,7 +156,7 @@ fn a_hypervisors_line_is_not_cut_by_another_cores() {
     let (mut boot, link, mut relay) = (Console::new(), Link::new(), Relay::new());
     let mut say = |boot: &mut Console, text: &[u8]| {
         text.iter().for_each(|byte| assert_ne!(link.up.send(*byte), Sent::Refused));
-        assert!(!relay.collect(&link.up, boot));
+        assert!(!relay.collect(&link.up, boot, ALL));
     };
     say(&mut boot, b"from the oth");
     for byte in *b"own line\n" {
