@@ -7,13 +7,12 @@
 //! slot (see `slots`).
 //!
 //! A decision takes a constant time: a word says which priorities have vCPUs that can
-//! run, and those of one priority form a ring with the next to run at its head. The
-//! running vCPU stays in its ring, so preemption needs no operation at all: somebody
-//! more urgent is simply found first, and the preempted one keeps its turn and the rest
-//! of its slice. Without the latter, a vCPU that is preempted often enough would never
-//! come to the end of a slice, and starve its equals. For the same reason a vCPU that
-//! leaves its ring at the end of a slot or a budget comes back to its old place, which
-//! its `turn` tells. Only slots' ends and refills take a step for each vCPU concerned.
+//! run, and those of one priority form a ring with the next to run at its head. The running vCPU
+//! stays in its ring, so preemption needs no operation at all: somebody more urgent is simply found
+//! first, and the preempted one keeps its turn and the rest of its slice. Without the latter, a vCPU
+//! that is preempted often enough would never come to the end of a slice, and starve its equals. For
+//! the same reason a vCPU that leaves its ring at the end of a slot or a budget comes back to its old
+//! place, which its `turn` tells. Only slots' ends and refills take a step for each vCPU concerned.
 //!
 //! # Invariants
 //!
