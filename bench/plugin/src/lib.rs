@@ -15,14 +15,13 @@
 //!
 //! # Invariants
 //!
-//! Runs under `-icount`, so one thread executes all cores; the lock is never contended. What is
-//! executed until another core calls was executed by the core that called last: each block does,
-//! where cores are told apart.
+//! Runs under `-icount`, so one thread executes all cores; the locks are never contended.
 //! A count in a callback is the number of instructions *before* the current one. An
 //! instruction that aborts and is restarted is counted twice (QEMU's own count says once).
 
 mod api;
 mod config;
+mod cores;
 mod masked;
 mod sites;
 mod tally;
@@ -65,14 +64,11 @@ struct State {
     /// What edges of the window are to probes: where execution goes on, on whichever core.
     edges: Edges,
     cores: BTreeMap<c_uint, Core>,
-    /// The core that called last, and what all had executed by then.
-    running: (c_uint, Count),
 }
 
 /// What is told apart by core.
 #[derive(Default)]
 struct Core {
-    executed: Count,
     edges: Edges,
     masked: Masked,
     /// Of interrupts that took long.
@@ -96,8 +92,7 @@ impl Default for Edges {
 impl Edges {
     /// Execution is inside; whether it arrived there.
     fn inside(&mut self, now: Count) -> bool {
-        let outside = now.total - now.inside;
-        core::mem::replace(&mut self.left, outside) != outside
+        core::mem::replace(&mut self.left, now.outside()) != now.outside()
     }
 
     /// Execution is outside; whether it arrived there.
@@ -146,7 +141,6 @@ pub unsafe extern "C" fn qemu_plugin_install(
         profile: BTreeMap::new(),
         edges: Edges::default(),
         cores: BTreeMap::new(),
-        running: (0, Count::default()),
     };
     if let Ok(mut slot) = STATE.lock() {
         *slot = Some(state);
@@ -184,14 +178,8 @@ extern "C" fn translated(_id: u64, tb: *mut RawTb) {
                 insn.on_execute(at_express, 0);
             }
             let takes = config.polls.contains(&address).then_some(Effect::Takes);
-            match takes.or(wide).or(waits) {
-                Some(Effect::Enables) => insn.on_execute(at_enabling, 0),
-                Some(Effect::Disables) => insn.on_execute(at_disabling, 0),
-                Some(Effect::Polls) => insn.on_execute(at_poll, 0),
-                Some(Effect::Waits) => insn.on_execute(at_wait, 0),
-                Some(Effect::Returns) => insn.on_execute(at_return, 0),
-                Some(Effect::Takes) => insn.on_execute(at_taking, 0),
-                None => {}
+            if let Some(effect) = takes.or(wide).or(waits) {
+                insn.on_execute(at_effect, effect.number());
             }
         }
         if config.sites.is_some() {
@@ -244,8 +232,7 @@ fn leak() -> &'static AtomicU64 {
 /// last one.
 extern "C" fn at_inside(vcpu: c_uint, address: usize) {
     with_state(|state| {
-        let core = state.core(vcpu);
-        let now = core.executed;
+        let (core, now) = state.core(vcpu);
         if core.edges.inside(now) {
             core.masked.enter(now);
         }
@@ -261,8 +248,7 @@ extern "C" fn at_inside(vcpu: c_uint, address: usize) {
 /// The same for a block outside.
 extern "C" fn at_outside(vcpu: c_uint, address: usize) {
     with_state(|state| {
-        let core = state.core(vcpu);
-        let now = core.executed;
+        let (core, now) = state.core(vcpu);
         if core.edges.outside(now) {
             core.ways.block(u64::try_from(address).unwrap_or(0), now.total);
             core.masked.leave(now);
@@ -273,28 +259,10 @@ extern "C" fn at_outside(vcpu: c_uint, address: usize) {
     });
 }
 
-extern "C" fn at_enabling(vcpu: c_uint, _number: usize) {
-    at(vcpu, |masked, now| masked.at(Effect::Enables, now));
-}
-
-extern "C" fn at_disabling(vcpu: c_uint, _number: usize) {
-    at(vcpu, |masked, now| masked.at(Effect::Disables, now));
-}
-
-extern "C" fn at_poll(vcpu: c_uint, _number: usize) {
-    at(vcpu, |masked, now| masked.at(Effect::Polls, now));
-}
-
-extern "C" fn at_wait(vcpu: c_uint, _number: usize) {
-    at(vcpu, |masked, now| masked.at(Effect::Waits, now));
-}
-
-extern "C" fn at_return(vcpu: c_uint, _number: usize) {
-    at(vcpu, |masked, now| masked.at(Effect::Returns, now));
-}
-
-extern "C" fn at_taking(vcpu: c_uint, _number: usize) {
-    at(vcpu, |masked, now| masked.at(Effect::Takes, now));
+/// An instruction with an effect on interrupts, of that [`Effect::number`].
+extern "C" fn at_effect(vcpu: c_uint, number: usize) {
+    let Some(effect) = Effect::ALL.get(number) else { return };
+    at(vcpu, |masked, now| masked.at(*effect, now));
 }
 
 extern "C" fn at_acknowledge(vcpu: c_uint, _number: usize) {
@@ -311,8 +279,8 @@ extern "C" fn at_express(vcpu: c_uint, _number: usize) {
 
 fn at(vcpu: c_uint, act: impl FnOnce(&mut Masked, Count)) {
     with_state(|state| {
-        let core = state.core(vcpu);
-        act(&mut core.masked, core.executed);
+        let (core, now) = state.core(vcpu);
+        act(&mut core.masked, now);
     });
 }
 
@@ -360,14 +328,9 @@ fn with_state(act: impl FnOnce(&mut State)) {
 }
 
 impl State {
-    /// The core that executes now, with all that it has executed before.
-    fn core(&mut self, vcpu: c_uint) -> &mut Core {
-        let now = now();
-        let (last, since) = core::mem::replace(&mut self.running, (vcpu, now));
-        let executed = &mut self.cores.entry(last).or_default().executed;
-        executed.total += now.total - since.total;
-        executed.inside += now.inside - since.inside;
-        self.cores.entry(vcpu).or_default()
+    /// The core that executes now, and what it has executed before.
+    fn core(&mut self, vcpu: c_uint) -> (&mut Core, Count) {
+        (self.cores.entry(vcpu).or_default(), cores::executed(vcpu))
     }
 
     /// Ends and begins what ends and begins at an edge of the window.
@@ -390,8 +353,8 @@ impl State {
         let Some(spec) = config.probes.get(number) else { return };
         let (mut since, mut now) = (None, now());
         if spec.from == Place::Open {
-            let core = self.core(vcpu);
-            now = core.executed;
+            let (core, executed) = self.core(vcpu);
+            now = executed;
             since = Some(core.masked.since(now));
         }
         let Some(probe) = self.probes.get_mut(number) else { return };
@@ -404,7 +367,7 @@ impl State {
         if let (Some(since), Some(length), Some(long)) = (since, length, config.long)
             && length >= long
         {
-            self.core(vcpu).ways.long(since.total, now.total);
+            self.core(vcpu).0.ways.long(since.total, now.total);
         }
         if config.samples.is_some_and(|enough| number >= enough) {
             self.report(true);

@@ -35,6 +35,17 @@ pub(crate) enum Effect {
     Takes,
 }
 
+impl Effect {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Enables, Self::Disables, Self::Polls, Self::Waits, Self::Returns, Self::Takes];
+
+    /// Its place in [`Effect::ALL`].
+    pub(crate) fn number(self) -> usize {
+        Self::ALL.iter().position(|effect| *effect == self).unwrap_or(Self::ALL.len())
+    }
+}
+
 /// What an instruction of the hypervisor does to interrupts, from its four bytes as a
 /// little-endian word. A T32 instruction has its first half in the low half.
 pub(crate) fn effect(word: u32) -> Option<Effect> {

@@ -16,8 +16,7 @@
 //! Which VM is learnt from traps that count. A trap that switches VMs is the one's that
 //! trapped.
 //!
-//! Cores take turns, and each block and each vector begins with a call that says on which core. So
-//! what is executed is divided among them, though it is counted for all of them together.
+//! Each block and each vector begins with a call that says on which core, as [`cores`] wants it.
 //!
 //! # Invariants
 //!
@@ -27,7 +26,7 @@
 //!   jumped there did nothing. An interrupt has no address.
 
 use crate::config::Counters;
-use crate::{INSIDE, OUTSIDE};
+use crate::cores::{self, CORES};
 use core::ffi::c_uint;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -42,14 +41,8 @@ const START: u32 = 0x20;
 /// No VM is known.
 const NOBODY: u32 = u32::MAX;
 
-/// Cores that are told apart; a machine has no more.
-const CORES: usize = 4;
-
 /// What is known of a core.
 struct Core {
-    /// Executed by it before its present turn.
-    inside: AtomicU64,
-    outside: AtomicU64,
     /// The block of guest code that runs or ran last, and what was executed outside before it.
     block: AtomicUsize,
     began: AtomicU64,
@@ -67,10 +60,6 @@ struct Core {
 static MACHINE: [Core; CORES] = [const { Core::new() }; CORES];
 /// All cores that a machine has nevertheless.
 static MORE: Core = Core::new();
-/// Whose turn it is, and what all cores had executed when it began.
-static TURN: AtomicUsize = AtomicUsize::new(0);
-static TURN_INSIDE: AtomicU64 = AtomicU64::new(0);
-static TURN_OUTSIDE: AtomicU64 = AtomicU64::new(0);
 
 static COUNTERS: OnceLock<Counters> = OnceLock::new();
 static FOUND: Mutex<Option<Found>> = Mutex::new(None);
@@ -121,8 +110,6 @@ pub(crate) fn block(addresses: impl Iterator<Item = u64>) -> usize {
 impl Core {
     const fn new() -> Self {
         Self {
-            inside: AtomicU64::new(0),
-            outside: AtomicU64::new(0),
             block: AtomicUsize::new(0),
             began: AtomicU64::new(0),
             seen: AtomicU64::new(0),
@@ -134,42 +121,24 @@ impl Core {
         }
     }
 
-    /// The core that executes now; its turn begins if it was another's.
-    fn at(vcpu: c_uint) -> &'static Self {
-        let number = usize::try_from(vcpu).unwrap_or(CORES);
-        let before = TURN.swap(number, Relaxed);
-        if before != number {
-            let other = Self::numbered(before);
-            let (inside, outside) = (INSIDE.load(Relaxed), OUTSIDE.load(Relaxed));
-            other.inside.fetch_add(inside - TURN_INSIDE.swap(inside, Relaxed), Relaxed);
-            other.outside.fetch_add(outside - TURN_OUTSIDE.swap(outside, Relaxed), Relaxed);
-        }
-        Self::numbered(number)
-    }
-
     fn numbered(number: usize) -> &'static Self {
         MACHINE.get(number).unwrap_or(&MORE)
     }
 
-    /// Instructions in the window, by the core whose turn it is.
-    fn inside(&self) -> u64 {
-        self.inside.load(Relaxed) + INSIDE.load(Relaxed) - TURN_INSIDE.load(Relaxed)
+    /// The core that executes now.
+    fn of(vcpu: c_uint) -> &'static Self {
+        Self::numbered(cores::number(vcpu))
     }
 
-    /// Instructions elsewhere, by the core whose turn it is.
-    fn outside(&self) -> u64 {
-        self.outside.load(Relaxed) + OUTSIDE.load(Relaxed) - TURN_OUTSIDE.load(Relaxed)
-    }
-
-    /// A trap ended, if something was executed inside: the guest goes on in `block`.
-    fn ended(&self, block: usize) {
-        let inside = self.inside();
+    /// A trap of this core, which has executed so much `inside`, ended if that is news: the guest goes on
+    /// in `block`.
+    fn ended(&self, vcpu: c_uint, inside: u64, block: usize) {
         let before = self.seen.swap(inside, Relaxed);
         if before == inside {
             return;
         }
         with_found(|found| {
-            let key = found.key(TURN.load(Relaxed), block);
+            let key = found.key(cores::number(vcpu), block);
             let whose = self.whose.load(Relaxed);
             if whose != NOBODY && key.vector != START {
                 found.owners.entry((key.core, key.saved_at)).or_insert(whose);
@@ -183,24 +152,24 @@ impl Core {
 
 /// A block of the hypervisor begins.
 pub(crate) extern "C" fn at_window(vcpu: c_uint, _number: usize) {
-    Core::at(vcpu);
+    cores::executed(vcpu);
 }
 
 /// A block of guest code begins.
 pub(crate) extern "C" fn at_guest(vcpu: c_uint, block: usize) {
-    let core = Core::at(vcpu);
-    core.ended(block);
+    let (core, executed) = (Core::of(vcpu), cores::executed(vcpu));
+    core.ended(vcpu, executed.inside, block);
     core.block.store(block, Relaxed);
-    core.began.store(core.outside(), Relaxed);
+    core.began.store(executed.outside(), Relaxed);
 }
 
 /// An exception is taken to `vector`; the instruction there is not counted yet.
 pub(crate) extern "C" fn at_vector(vcpu: c_uint, vector: usize) {
-    let core = Core::at(vcpu);
+    let (core, executed) = (Core::of(vcpu), cores::executed(vcpu));
     // If anything: no guest instruction executed since the last one.
-    core.ended(usize::MAX);
+    core.ended(vcpu, executed.inside, usize::MAX);
     core.vector.store(u32::try_from(vector).unwrap_or(START), Relaxed);
-    core.position.store(core.outside() - core.began.load(Relaxed), Relaxed);
+    core.position.store(executed.outside() - core.began.load(Relaxed), Relaxed);
     core.saved_at.store(0, Relaxed);
     core.touched.store(0, Relaxed);
     core.whose.store(NOBODY, Relaxed);
@@ -208,7 +177,7 @@ pub(crate) extern "C" fn at_vector(vcpu: c_uint, vector: usize) {
 
 /// The hypervisor stores something.
 pub(crate) extern "C" fn at_store(vcpu: c_uint, _info: u32, address: u64, _number: usize) {
-    let core = Core::at(vcpu);
+    let core = Core::of(vcpu);
     if core.saved_at.load(Relaxed) == 0 {
         core.saved_at.store(address, Relaxed);
     }
@@ -259,8 +228,8 @@ impl Found {
     fn lines(&self) -> Vec<(Option<u32>, Key, Tally)> {
         // The machine may end, or wait for ever, in the hypervisor.
         let last = (0..=CORES).filter_map(|number| {
-            let core = Core::at(c_uint::try_from(number).unwrap_or(0));
-            let instructions = core.inside() - core.seen.load(Relaxed);
+            let executed = cores::executed(c_uint::try_from(number).unwrap_or(0));
+            let instructions = executed.inside - Core::numbered(number).seen.load(Relaxed);
             let tally = Tally { number: 1, instructions };
             (instructions != 0).then(|| (self.key(number, usize::MAX), tally))
         });

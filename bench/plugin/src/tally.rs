@@ -15,6 +15,13 @@ pub(crate) struct Count {
     pub(crate) inside: u64,
 }
 
+impl Count {
+    /// Those elsewhere.
+    pub(crate) const fn outside(self) -> u64 {
+        self.total - self.inside
+    }
+}
+
 /// The samples of one probe.
 #[derive(Clone, Debug)]
 pub(crate) struct Samples {
