@@ -52,6 +52,7 @@ impl Hypervisor {
 
     /// Sends all that waits, before the machine goes.
     pub(crate) fn flush(&mut self) {
+        // Nobody goes first any more.
         self.express.guest = core::ptr::null_mut();
         for _ in 0..FLUSH {
             self.pump();
@@ -166,7 +167,8 @@ impl Hypervisor {
         sent
     }
 
-    /// Boot core: another core may have written to the consoles, or made room for what was typed.
+    /// Boot core: another core may have written to the consoles, or made room for what was typed. This
+    /// core's own VMs are looked at, too: to tell them apart takes more code.
     pub(crate) fn hold_links(&mut self) {
         self.held |= ((1 << self.cores) - 2) << LINKS | ((1 << self.count) - 1);
     }

@@ -95,6 +95,7 @@ fn add_to_pair(place: *mut u32) {
             "strexb {f}, r2, [{p}]",
             "cmp {f}, #0",
             "bne 3b",
+            "clrex",
             p = in(reg) place, f = out(reg) _, out("r2") _, out("r3") _,
         );
     }
