@@ -263,6 +263,8 @@ impl Hypervisor {
     fn refuse_far(&mut self, far: &Far) {
         self.tell_nothing(far.address, far.at, did(Attempt::Read));
         let dfsr = external(Attempt::Read);
+        // It may have made room for another since it asked.
+        self.guest_called().pull();
         self.inject(Exception::DataAbort { dfsr, dfar: far.address });
     }
 
