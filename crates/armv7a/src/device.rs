@@ -31,7 +31,8 @@ impl Hypervisor {
             return self.inject(Exception::DataAbort { dfsr: external(attempt), dfar: address });
         }
         let mut length = 4;
-        let Some(access) = self.access_at_pc(&mut length) else {
+        let access = self.access_at_pc(&mut length);
+        let Some(access) = &access else {
             if self.is_taken_away() {
                 return;
             }
@@ -42,7 +43,7 @@ impl Hypervisor {
         if self.guest().cpu != 0 && Board::is_shared(at) {
             return self.ask_first(access, length, at, address);
         }
-        let outcome = self.access_board(&access, length, at, address);
+        let outcome = self.access_board(access, length, at, address);
         match outcome {
             Outcome::Next | Outcome::Jumped => {
                 self.remember_device(address, at, attempt == Attempt::Write);

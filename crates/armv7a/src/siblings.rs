@@ -39,10 +39,11 @@ use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr};
 #[unsafe(link_section = ".shared")]
 static SIBLINGS: [Siblings; MAX_VMS] = [const { Siblings::new() }; MAX_VMS];
 
-/// A load of the board that vCPU 0 makes, to be completed with its answer.
+/// An access to the board that vCPU 0 makes; if it loads, to be completed with its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Far {
     access: Access,
+    loads: bool,
     length: u32,
     at: GuestPhys,
     address: u32,
@@ -141,7 +142,6 @@ impl Hypervisor {
     pub(crate) fn sibling_called(&mut self) {
         let mut done = false;
         for index in 0..self.count {
-            let (hz, core) = (self.platform().hz(), self.core);
             let guest = &mut self.guests[index % MAX_VMS];
             let (Some(siblings), Some(id)) = (guest.siblings, Id::new(index)) else { continue };
             if guest.cpu != 0 && self.turns.is_paused(id) != siblings.is_paused() {
@@ -154,6 +154,7 @@ impl Hypervisor {
             }
             if done {
                 // Each VM in a piece of its own.
+                let core = self.core;
                 return self.platform().call_sibling(core);
             }
             done = true;
@@ -168,6 +169,8 @@ impl Hypervisor {
                 siblings.set_power(Power::Off);
                 cp15::send_event();
             } else if guest.cpu != 0 && news & news::ON != 0 {
+                let hz = self.platform().hz();
+                let guest = &mut self.guests[index % MAX_VMS];
                 guest.give(Work::TurnOn { hz });
                 guest.run = Run::Restoring;
                 self.turns.ready(id);
@@ -230,11 +233,12 @@ impl Hypervisor {
 
     /// The loaded vCPU 1 makes an access to what is vCPU 0's.
     #[cold]
-    pub(crate) fn ask_first(&mut self, access: Access, length: u32, at: GuestPhys, address: u32) {
-        let far = Far { access, length, at, address };
+    #[inline(never)]
+    pub(crate) fn ask_first(&mut self, access: &Access, length: u32, at: GuestPhys, address: u32) {
+        let mut far = Far { access: *access, loads: true, length, at, address };
         let mut bus = Remote::new(&far, None);
         let guest = self.guest();
-        let outcome = guest.vcpu.access(&access, length, &mut bus);
+        let outcome = guest.vcpu.access(access, length, &mut bus);
         let (Outcome::Next | Outcome::Jumped | Outcome::Retry, Some(asked), Some(siblings)) =
             (outcome, bus.asked, guest.siblings)
         else {
@@ -242,21 +246,24 @@ impl Hypervisor {
         };
         siblings.ask(asked);
         self.tell_sibling(news::ACCESS);
-        self.work(Work::Await(asked.store.is_none().then_some(far)));
+        far.loads = asked.store.is_none();
+        self.work(Work::Await(far));
     }
 
     /// vCPU 0 has made the access, or the VM's run has ended.
-    pub(crate) fn answered(&mut self, far: Option<Far>) {
+    pub(crate) fn answered(&mut self, far: &Far) {
         let guest = self.guest();
-        let answer = guest.siblings.and_then(Siblings::take_answer);
-        let (Some(answer), Some(far)) = (answer, far) else { return };
-        if answer.is_none() {
-            return self.refuse_far(&far);
+        let Some(answer) = guest.siblings.and_then(Siblings::take_answer) else { return };
+        if !far.loads {
+            return;
         }
-        let outcome = guest.vcpu.access(&far.access, far.length, &mut Remote::new(&far, answer));
+        if answer.is_none() {
+            return self.refuse_far(far);
+        }
+        let outcome = guest.vcpu.access(&far.access, far.length, &mut Remote::new(far, answer));
         if !matches!(outcome, Outcome::Next | Outcome::Jumped) {
             // More than one load.
-            self.refuse_far(&far);
+            self.refuse_far(far);
         }
     }
 

@@ -80,8 +80,8 @@ pub(crate) enum Work {
     EnterFiq,
     /// Put something into words.
     Say(Said),
-    /// Wait until vCPU 0 has made an access to the board; what is to be done with what it loaded.
-    Await(Option<Far>),
+    /// Wait until vCPU 0 has made an access to the board.
+    Await(Far),
     /// Begin as a vCPU that was off.
     TurnOn { hz: u32 },
     /// Make its memory as its image says.
@@ -229,7 +229,7 @@ impl Hypervisor {
                 guest.promotion.tried(&mut guest.heat, site, promoted);
             }
             Work::Say(_) => self.put_line(),
-            Work::Await(far) => self.answered(far),
+            Work::Await(far) => self.answered(&far),
             _ => {}
         }
     }
