@@ -116,8 +116,8 @@ impl Hypervisor {
         if self.core != 0 {
             self.settle_locks();
         }
-        // A line that takes bytes at once would interrupt until all are sent. Work done for a guest can wait.
-        if matches!(self.guest().run, Run::Running) && self.turns.is_urgent() {
+        // A line that takes bytes at once would interrupt until all are sent.
+        if self.turns.is_urgent() {
             self.receive();
             self.move_line_later();
         } else {
