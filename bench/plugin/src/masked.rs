@@ -16,7 +16,7 @@ const KINDS: usize = 24;
 /// Most instructions from a guest's vector to its handler.
 const VECTOR: u64 = 16;
 /// So many places explain a stretch.
-const PLACES: usize = 12;
+const PLACES: usize = 80;
 
 /// What an instruction does to interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

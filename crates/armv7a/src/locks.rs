@@ -7,6 +7,7 @@ use crate::cores;
 use crate::guest::Run;
 use crate::hypervisor::Hypervisor;
 use crate::linear::Linear;
+use crate::siblings::NEWS;
 use entresol_abi::hypercall::psci;
 use entresol_abi::image::MAX_VMS;
 use entresol_abi::lock::AGAIN;
@@ -84,7 +85,10 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn settle_piece(&mut self) -> bool {
         if self.ended != 0 {
-            self.announce_end(self.ended.trailing_zeros() as usize);
+            match self.ended.trailing_zeros() as usize {
+                NEWS => self.sibling_called(),
+                index => self.announce_end(index),
+            }
             return true;
         }
         let piece = self.unsettled;

@@ -35,6 +35,9 @@ use entresol_hv::siblings::{self, Power, Siblings, news};
 use entresol_isa::op::{Access, Width};
 use entresol_vcpu::{Abort, Cause, Exception, Memory, Outcome, fsr};
 
+/// In [`Hypervisor::ended`]: another core has news for vCPUs of this one.
+pub(crate) const NEWS: usize = 31;
+
 /// What the vCPUs of each VM share.
 #[unsafe(link_section = ".shared")]
 static SIBLINGS: [Siblings; MAX_VMS] = [const { Siblings::new() }; MAX_VMS];
@@ -136,35 +139,24 @@ impl Hypervisor {
         }
     }
 
-    /// Another core has news for vCPUs of this one.
+    /// Another core has news for vCPUs of this one: hands on those for one of them.
     #[cold]
-    #[inline(never)]
     pub(crate) fn sibling_called(&mut self) {
-        let mut done = false;
         for index in 0..self.count {
             let guest = &mut self.guests[index % MAX_VMS];
             let (Some(siblings), Some(id)) = (guest.siblings, Id::new(index)) else { continue };
             if guest.cpu != 0 && self.turns.is_paused(id) != siblings.is_paused() {
                 self.turns.set_paused(id, siblings.is_paused());
-                self.reschedule = true;
             }
             let off = matches!(guest.run, Run::Off { .. });
             if siblings.news(guest.cpu) == 0 || (guest.called && !off) {
                 continue;
             }
-            if done {
-                // Each VM in a piece of its own.
-                let core = self.core;
-                return self.platform().call_sibling(core);
-            }
-            done = true;
             if !off {
                 guest.called = true;
-                self.reschedule = true;
-                self.wake(index);
-                continue;
+                return self.wake(index);
             }
-            let news = siblings.take(guest.cpu);
+            let news = siblings.take(guest.cpu, u32::MAX);
             if guest.cpu != 0 && news & news::HALT != 0 {
                 siblings.set_power(Power::Off);
                 cp15::send_event();
@@ -178,7 +170,9 @@ impl Hypervisor {
                     cores::link(self.core).set_state(State::Running);
                 }
             }
+            return;
         }
+        self.ended &= !(1 << NEWS);
     }
 
     /// The loaded guest, whose turn it is, hears the news.
@@ -186,9 +180,11 @@ impl Hypervisor {
     #[inline(never)]
     pub(crate) fn hear(&mut self) {
         let guest = self.guest();
-        guest.called = false;
         let Some(siblings) = guest.siblings else { return };
-        let news = siblings.take(guest.cpu);
+        // An access in a piece of its own.
+        let access = siblings.news(guest.cpu) == news::ACCESS;
+        let news = siblings.take(guest.cpu, if access { news::ACCESS } else { !news::ACCESS });
+        guest.called = siblings.news(guest.cpu) != 0;
         let gic = &mut guest.board.gic;
         gic.receive(guest.cpu ^ 1, news);
         if news & news::CONTROL != 0 {
@@ -269,6 +265,7 @@ impl Hypervisor {
 
     fn refuse_far(&mut self, far: &Far) {
         self.tell_nothing(far.address, far.at, did(Attempt::Read));
+        self.give_way_called();
         let dfsr = external(Attempt::Read);
         // It may have made room for another since it asked.
         self.guest_called().pull();
@@ -332,7 +329,7 @@ impl Hypervisor {
         guest.called = false;
         if let Some(siblings) = guest.siblings {
             // What is told from now on interrupts again.
-            siblings.take(1);
+            siblings.take(1, u32::MAX);
             siblings.set_power(Power::Off);
             cp15::send_event();
         }
@@ -375,7 +372,7 @@ impl Hypervisor {
         if guest.cpu == 0 {
             // Of its run before.
             guest.called = false;
-            siblings.take(0);
+            siblings.take(0, u32::MAX);
             siblings.set_control(0);
         } else {
             guest.due = Due::Nothing;

@@ -125,9 +125,9 @@ impl Siblings {
         self.news_of(cpu).load(SeqCst)
     }
 
-    /// Takes the news for a vCPU.
-    pub fn take(&self, cpu: u32) -> u32 {
-        self.news_of(cpu).swap(0, SeqCst)
+    /// Takes those of the news for a vCPU.
+    pub fn take(&self, cpu: u32, news: u32) -> u32 {
+        self.news_of(cpu).fetch_and(!news, SeqCst) & news
     }
 
     /// Whether vCPU 1 is on.
@@ -252,7 +252,7 @@ mod tests {
         assert!(siblings.tell(1, 1 << 3));
         assert!(!siblings.tell(1, news::HALT));
         assert!(siblings.tell(0, 1));
-        assert_eq!(siblings.take(1), 1 << 3 | news::HALT);
+        assert_eq!(siblings.take(1, u32::MAX), 1 << 3 | news::HALT);
         assert_eq!(siblings.news(1), 0);
         assert!(siblings.tell(1, 1));
     }
@@ -300,7 +300,7 @@ mod tests {
                 while taken < ROUNDS {
                     if calls.load(SeqCst) != 0 {
                         calls.fetch_sub(1, SeqCst);
-                        taken += siblings.take(1).count_ones();
+                        taken += siblings.take(1, u32::MAX).count_ones();
                     }
                     thread::yield_now();
                 }
