@@ -182,9 +182,12 @@ impl Hypervisor {
         let guest = self.guest();
         let Some(siblings) = guest.siblings else { return };
         // An access in a piece of its own.
-        let access = siblings.news(guest.cpu) == news::ACCESS;
-        let news = siblings.take(guest.cpu, if access { news::ACCESS } else { !news::ACCESS });
+        let last = siblings.news(guest.cpu) == news::ACCESS;
+        let news = siblings.take(guest.cpu, if last { news::ACCESS } else { !news::ACCESS });
         guest.called = siblings.news(guest.cpu) != 0;
+        if last {
+            return self.access_for_other(siblings);
+        }
         let gic = &mut guest.board.gic;
         gic.receive(guest.cpu ^ 1, news);
         if news & news::CONTROL != 0 {
@@ -200,15 +203,12 @@ impl Hypervisor {
             let end = unsafe { (*(other as *const Guest)).unfinished.end };
             drop(linear);
             self.end(end);
-        } else if news & news::ACCESS != 0
-            && let Some(access) = siblings.asked()
-        {
-            self.access_for_other(siblings, access);
         }
     }
 
-    /// Makes an access to the board for vCPU 1.
-    fn access_for_other(&mut self, siblings: &Siblings, access: siblings::Access) {
+    /// Makes the access to the board that vCPU 1 asks for.
+    fn access_for_other(&mut self, siblings: &Siblings) {
+        let Some(access) = siblings.asked() else { return };
         let now = self.now();
         let at = GuestPhys(access.at);
         let width = match access.bytes {

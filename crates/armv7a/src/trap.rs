@@ -111,6 +111,7 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
             return loaded;
         }
         hypervisor.guest().pull();
+        hypervisor.give_way_called();
         hypervisor.fetched(address, resolved);
     } else {
         hypervisor.guest().pull();
