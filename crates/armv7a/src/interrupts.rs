@@ -10,7 +10,6 @@
 use crate::cores;
 use crate::guest::Run;
 use crate::hypervisor::{ENTRESOL_OBSERVED, Hypervisor};
-use crate::siblings::NEWS;
 use entresol_abi::image::{MAX_CORES, MAX_VMS};
 use entresol_hv::NEVER;
 use entresol_hv::console::channel;
@@ -32,10 +31,7 @@ impl Hypervisor {
             Interrupt::Timer => self.timer_fired(),
             Interrupt::Serial => self.serial_fired(),
             Interrupt::Core => self.core_called(),
-            Interrupt::Sibling => {
-                self.ended |= 1 << NEWS;
-                self.reschedule = true;
-            }
+            Interrupt::Sibling => self.sibling_called(),
             Interrupt::Device(irq) => self.device_fired(irq),
             Interrupt::Spurious => {}
         }

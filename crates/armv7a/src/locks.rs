@@ -86,7 +86,7 @@ impl Hypervisor {
     pub(crate) fn settle_piece(&mut self) -> bool {
         if self.ended != 0 {
             match self.ended.trailing_zeros() as usize {
-                NEWS => self.sibling_called(),
+                NEWS => self.hand_on_news(),
                 index => self.announce_end(index),
             }
             return true;

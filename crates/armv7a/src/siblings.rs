@@ -139,9 +139,17 @@ impl Hypervisor {
         }
     }
 
-    /// Another core has news for vCPUs of this one: hands on those for one of them.
+    /// Another core has news for vCPUs of this one.
     #[cold]
-    pub(crate) fn sibling_called(&mut self) {
+    #[inline(never)]
+    pub(crate) const fn sibling_called(&mut self) {
+        self.ended |= 1 << NEWS;
+        self.reschedule = true;
+    }
+
+    /// A piece of what follows: hands on the news for one vCPU.
+    #[cold]
+    pub(crate) fn hand_on_news(&mut self) {
         for index in 0..self.count {
             let guest = &mut self.guests[index % MAX_VMS];
             let (Some(siblings), Some(id)) = (guest.siblings, Id::new(index)) else { continue };
