@@ -189,16 +189,17 @@ impl Hypervisor {
     pub(crate) fn hear(&mut self) {
         let guest = self.guest();
         let Some(siblings) = guest.siblings else { return };
-        // An access in a piece of its own.
-        let last = siblings.news(guest.cpu) == news::ACCESS;
-        let news = siblings.take(guest.cpu, if last { news::ACCESS } else { !news::ACCESS });
+        // Each in a piece of its own, an access last.
+        let all = siblings.news(guest.cpu);
+        let part = if all == news::ACCESS { all } else { all & news::CONTROL };
+        let news = siblings.take(guest.cpu, if part != 0 { part } else { !news::ACCESS });
         guest.called = siblings.news(guest.cpu) != 0;
-        if last {
+        if part == news::ACCESS {
             return self.access_for_other(siblings);
         }
         let gic = &mut guest.board.gic;
         gic.receive(guest.cpu ^ 1, news);
-        if news & news::CONTROL != 0 {
+        if part != 0 {
             gic.set_control(siblings.control());
         }
         if news & news::HALT != 0 {

@@ -9,6 +9,7 @@ use entresol_guest::translation::{self, Access, Level1, Level2};
 use entresol_guest::{board, cp15, interrupt, trap, vectors};
 
 pub const TIMER: u32 = 27;
+pub const GICD_CTLR: usize = board::GIC_DISTRIBUTOR;
 pub const GICD_TYPER: usize = board::GIC_DISTRIBUTOR + 0x4;
 pub const GICD_ISENABLER: usize = board::GIC_DISTRIBUTOR + 0x100;
 pub const GICD_ICENABLER: usize = board::GIC_DISTRIBUTOR + 0x180;
