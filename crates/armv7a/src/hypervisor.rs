@@ -78,7 +78,7 @@ pub(crate) struct Hypervisor {
     pub(crate) unsettled: usize,
     /// The next piece of its first, which is about locks.
     pub(crate) contention: usize,
-    /// Bit *n*: the end of VM *n* is to be announced. Bit [`NEWS`](crate::siblings::NEWS).
+    /// Bit *n*: the end of VM *n* is to be announced; [`NEWS`](crate::siblings::NEWS): news, to vCPUs.
     pub(crate) ended: u32,
     /// Bit *n*: VM *n* is to hear of something.
     pub(crate) told: u32,
