@@ -189,29 +189,25 @@ impl Hypervisor {
     pub(crate) fn hear(&mut self) {
         let guest = self.guest();
         let Some(siblings) = guest.siblings else { return };
-        // Each in a piece of its own, an access last.
+        // One in a go, software interrupts together and last.
         let all = siblings.news(guest.cpu);
-        let part = if all == news::ACCESS { all } else { all & news::CONTROL };
-        let news = siblings.take(guest.cpu, if part != 0 { part } else { !news::ACCESS });
+        let first = all & news::OTHERS & (all & news::OTHERS).wrapping_neg();
+        let news = siblings.take(guest.cpu, if first == 0 { all } else { first });
         guest.called = siblings.news(guest.cpu) != 0;
-        if part == news::ACCESS {
-            return self.access_for_other(siblings);
-        }
-        let gic = &mut guest.board.gic;
-        gic.receive(guest.cpu ^ 1, news);
-        if part != 0 {
-            gic.set_control(siblings.control());
-        }
-        if news & news::HALT != 0 {
-            self.turn_off();
-        } else if news & news::ENDED != 0 {
-            let other = guest.shadow.peer as u32 - offset_of!(Guest, shadow) as u32;
-            let linear = Self::linear(&mut self.view);
-            // SAFETY: in the linear view, by `join`. The other vCPU is off and is turned on by this
-            // one only.
-            let end = unsafe { (*(other as *const Guest)).unfinished.end };
-            drop(linear);
-            self.end(end);
+        match first {
+            news::HALT => self.turn_off(),
+            news::ENDED => {
+                let other = guest.shadow.peer as u32 - offset_of!(Guest, shadow) as u32;
+                let linear = Self::linear(&mut self.view);
+                // SAFETY: in the linear view, by `join`. The other vCPU is off and is turned on by
+                // this one only.
+                let end = unsafe { (*(other as *const Guest)).unfinished.end };
+                drop(linear);
+                self.end(end);
+            }
+            news::ACCESS => self.access_for_other(siblings),
+            news::CONTROL => guest.board.gic.set_control(siblings.control()),
+            _ => guest.board.gic.receive(guest.cpu ^ 1, news),
         }
     }
 
@@ -240,19 +236,19 @@ impl Hypervisor {
     #[cold]
     #[inline(never)]
     pub(crate) fn ask_first(&mut self, access: &Access, length: u32, at: GuestPhys, address: u32) {
-        let mut far = Far { access: *access, loads: true, length, at, address };
-        let mut bus = Remote::new(&far, None);
+        self.give_way_called();
+        let mut bus = Remote::new(address, at, None);
         let guest = self.guest();
         let outcome = guest.vcpu.access(access, length, &mut bus);
         let (Outcome::Next | Outcome::Jumped | Outcome::Retry, Some(asked), Some(siblings)) =
             (outcome, bus.asked, guest.siblings)
         else {
-            return self.refuse_far(&far);
+            return self.refuse_far(address, at);
         };
         siblings.ask(asked);
         self.tell_sibling(news::ACCESS);
-        far.loads = asked.store.is_none();
-        self.work(Work::Await(far));
+        let loads = asked.store.is_none();
+        self.work(Work::Await(Far { access: *access, loads, length, at, address }));
     }
 
     /// vCPU 0 has made the access, or the VM's run has ended.
@@ -263,22 +259,23 @@ impl Hypervisor {
             return;
         }
         if answer.is_none() {
-            return self.refuse_far(far);
+            return self.refuse_far(far.address, far.at);
         }
-        let outcome = guest.vcpu.access(&far.access, far.length, &mut Remote::new(far, answer));
+        let mut bus = Remote::new(far.address, far.at, answer);
+        let outcome = guest.vcpu.access(&far.access, far.length, &mut bus);
         if !matches!(outcome, Outcome::Next | Outcome::Jumped) {
             // More than one load.
-            self.refuse_far(far);
+            self.refuse_far(far.address, far.at);
         }
     }
 
-    fn refuse_far(&mut self, far: &Far) {
-        self.tell_nothing(far.address, far.at, did(Attempt::Read));
+    fn refuse_far(&mut self, address: u32, at: GuestPhys) {
+        self.tell_nothing(address, at, did(Attempt::Read));
         self.give_way_called();
         let dfsr = external(Attempt::Read);
         // It may have made room for another since it asked.
         self.guest_called().pull();
-        self.inject(Exception::DataAbort { dfsr, dfar: far.address });
+        self.inject(Exception::DataAbort { dfsr, dfar: address });
     }
 
     /// What a write to the distributor means for the other vCPU.
@@ -402,8 +399,8 @@ struct Remote {
 }
 
 impl Remote {
-    const fn new(far: &Far, answer: Option<u32>) -> Self {
-        Self { page: far.address & !0xfff, at: far.at.0 & !0xfff, asked: None, answer }
+    const fn new(address: u32, at: GuestPhys, answer: Option<u32>) -> Self {
+        Self { page: address & !0xfff, at: at.0 & !0xfff, asked: None, answer }
     }
 
     fn ask(&mut self, address: u32, width: Width, store: Option<u32>) -> Result<(), Abort> {

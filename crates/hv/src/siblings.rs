@@ -29,6 +29,8 @@ pub mod news {
     pub const ACCESS: u32 = 1 << 19;
     /// `GICD_CTLR` has changed.
     pub const CONTROL: u32 = 1 << 20;
+    /// All but software interrupts.
+    pub const OTHERS: u32 = !0xffff;
 }
 
 /// What PSCI's `AFFINITY_INFO` says of a vCPU, and what that does not know.

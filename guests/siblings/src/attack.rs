@@ -69,6 +69,10 @@ fn once(kinds: u32, round: u32) {
         gic::send(3, round & 0xf);
         // To CPUs that do not exist, to all others, by numbers that do not exist.
         machine::write(machine::GICD_SGIR, round.wrapping_mul(0x9e37_79b9));
+        if machine::mpidr() & 1 == 0 {
+            machine::write(machine::GICD_CTLR, 0);
+            machine::write(machine::GICD_CTLR, 1);
+        }
     }
     if kinds & 2 != 0 {
         if round & 1 == 0 {
@@ -84,10 +88,6 @@ fn once(kinds: u32, round: u32) {
         let _ = machine::call(0);
     }
     if kinds & 4 != 0 {
-        if machine::mpidr() & 1 == 0 {
-            machine::write(machine::GICD_CTLR, 0);
-            machine::write(machine::GICD_CTLR, 1);
-        }
         let offset = round.wrapping_mul(0x9e37_79b9) >> 20 & 0xffc;
         let _ = machine::load(0x0800_0000 + offset);
         machine::write(machine::GICD_ISENABLER + 4, 0);
