@@ -69,6 +69,7 @@ fn once(kinds: u32, round: u32) {
         gic::send(3, round & 0xf);
         // To CPUs that do not exist, to all others, by numbers that do not exist.
         machine::write(machine::GICD_SGIR, round.wrapping_mul(0x9e37_79b9));
+        // The distributor off and on, of which the second hears each time.
         if machine::mpidr() & 1 == 0 {
             machine::write(machine::GICD_CTLR, 0);
             machine::write(machine::GICD_CTLR, 1);
