@@ -333,7 +333,7 @@ impl Hypervisor {
             unsafe { cp15::set_thread_read_only(self.guest().vcpu.cp15.tpidruro) };
             return self.guest();
         }
-        if self.turns.charge(at) {
+        if self.turns.advance(at) {
             return self.guest();
         }
         self.express.displaced = SCHEDULED;

@@ -308,7 +308,7 @@ impl Hypervisor {
                 continue;
             }
             let now = self.now();
-            while self.scheduler().charge(now) {
+            while self.scheduler().advance(now) {
                 self.give_way_called();
             }
             if self.turns.has_exhausted() {

@@ -273,8 +273,6 @@ impl Hypervisor {
         self.tell_nothing(address, at, did(Attempt::Read));
         self.give_way_called();
         let dfsr = external(Attempt::Read);
-        // It may have made room for another since it asked.
-        self.guest_called().pull();
         self.inject(Exception::DataAbort { dfsr, dfar: address });
     }
 

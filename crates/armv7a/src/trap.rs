@@ -244,6 +244,8 @@ impl Hypervisor {
         counters.reflected = counters.reflected.wrapping_add(1);
         let reflected = counters.reflected;
         let guest = self.guest_called();
+        // It may have made room for another since it trapped.
+        guest.pull();
         guest.promotion.entered = true;
         let from = guest.vcpu.pc;
         guest.vcpu.enter(exception);

@@ -100,6 +100,15 @@ pub(crate) fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
+/// The bits that are set in a word, from the lowest on.
+pub(crate) fn members(mut set: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let lowest = set.trailing_zeros();
+        set &= set.wrapping_sub(1);
+        (lowest < 32).then(|| index(lowest))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,7 @@
 mod cell;
 
 use crate::NEVER;
-use crate::bus::{index, low_byte};
+use crate::bus::{index, low_byte, members};
 use cell::Cell;
 use entresol_abi::image::MAX_VMS;
 use entresol_abi::lock::{
@@ -455,15 +455,6 @@ impl Locks {
     pub fn urgency(&self, vm: usize) -> u8 {
         self.vms.get(vm).map_or(0, |vm| vm.rank)
     }
-}
-
-/// The VMs in a set.
-fn members(mut set: u32) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || {
-        let lowest = set.trailing_zeros();
-        set &= set.wrapping_sub(1);
-        (lowest < 32).then(|| index(lowest))
-    })
 }
 
 impl Default for Locks {

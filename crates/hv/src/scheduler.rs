@@ -21,65 +21,20 @@
 //!   and its slot is open; and once.
 //! - A ring is ordered by turn; no two vCPUs have the same.
 
+mod ids;
 mod server;
 mod slots;
 
-use crate::NEVER;
-use core::ops::{Index, IndexMut};
-use entresol_abi::image::MAX_VMS;
+use crate::{NEVER, bus};
+use ids::PerVcpu;
+use ids::members;
+pub use ids::{Id, MAX_VCPUS};
 use server::Server;
 pub use slots::Slot;
 use slots::Table;
 
-/// Most vCPUs of one core.
-pub const MAX_VCPUS: usize = MAX_VMS;
 /// Number of priorities; the highest number is the most urgent.
 pub const PRIORITIES: u32 = 32;
-
-const _: () = assert!(MAX_VCPUS.is_power_of_two() && MAX_VCPUS <= 32);
-
-/// A vCPU of this core, below [`MAX_VCPUS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Id(u8);
-
-impl Id {
-    /// The vCPU with this index; `None` when there can be none.
-    #[must_use]
-    pub fn new(index: usize) -> Option<Self> {
-        u8::try_from(index).ok().filter(|_| index < MAX_VCPUS).map(Self)
-    }
-
-    /// Its index, below [`MAX_VCPUS`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        usize::from(self.0) & (MAX_VCPUS - 1)
-    }
-
-    /// Its bit in a set of vCPUs.
-    const fn bit(self) -> u32 {
-        1 << (self.0 % 32)
-    }
-}
-
-/// Something for each vCPU.
-#[derive(Clone, Debug)]
-struct PerVcpu<T>([T; MAX_VCPUS]);
-
-#[expect(clippy::indexing_slicing, reason = "Id::index is below the length, a power of two")]
-impl<T> Index<Id> for PerVcpu<T> {
-    type Output = T;
-
-    fn index(&self, id: Id) -> &T {
-        &self.0[id.index()]
-    }
-}
-
-#[expect(clippy::indexing_slicing, reason = "Id::index is below the length, a power of two")]
-impl<T> IndexMut<Id> for PerVcpu<T> {
-    fn index_mut(&mut self, id: Id) -> &mut T {
-        &mut self.0[id.index()]
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Vcpu {
@@ -251,8 +206,6 @@ impl Scheduler {
     #[inline(never)]
     pub fn set_slots(&mut self, slots: &[Slot], now: u64) {
         self.slots = Table::new(slots, now);
-        let open = self.slots.open(now);
-        self.set_open(open);
     }
 
     /// A vCPU wants to run: it goes to the end of its ring, with a whole slice. Nothing
@@ -297,13 +250,14 @@ impl Scheduler {
         self.current
     }
 
-    /// Whether the current vCPU is ready and has a higher priority than another ever was ready with.
+    /// Whether the current vCPU is ready, and has a higher priority than another ever was ready
+    /// with, or a slot.
     #[must_use]
     #[inline(never)]
     pub fn is_urgent(&self) -> bool {
         self.current.filter(|id| self.is_ready(*id)).is_some_and(|id| {
             let below = self.vcpus[id].priority.bit() - 1;
-            self.known & below != 0
+            self.known & below != 0 || self.slots.end() != NEVER
         })
     }
 
@@ -311,19 +265,7 @@ impl Scheduler {
     /// one's slice and budget if they are used up.
     #[inline(never)]
     pub fn pick(&mut self, now: u64) -> Option<Id> {
-        while self.is_uncharged(now) {
-            self.charge(now);
-        }
-        let open = self.slots.open(now);
-        if open != self.open {
-            self.set_open(open);
-        }
-        for id in members(self.broke) {
-            if self.vcpus[id].server.as_ref().is_none_or(|server| server.head().at <= now) {
-                self.broke &= !id.bit();
-                self.settle(id);
-            }
-        }
+        while self.advance(now) {}
         self.current = self.most_urgent();
         if let Some(id) = self.current
             && let Some(server) = &mut self.vcpus[id].server
@@ -413,10 +355,45 @@ impl Scheduler {
         self.exhausted.take()
     }
 
+    /// One step of what is to be done before it is known who runs `now`: a charge, a vCPU whose slot
+    /// begins or ends, one that gets budget back. Whether there was any; what is left
+    /// [`Scheduler::pick`] does.
+    #[inline(never)]
+    pub fn advance(&mut self, now: u64) -> bool {
+        let turns = self.open != self.slots.open() || self.slots.end() <= now;
+        (self.is_uncharged(now) || turns || self.broke != 0) && self.step(now)
+    }
+
+    #[inline(never)]
+    fn step(&mut self, now: u64) -> bool {
+        if self.charge(now) {
+            return true;
+        }
+        if self.slots.end() <= now {
+            self.slots.turn(now);
+        }
+        let Some(id) = members(self.open ^ self.slots.open()).next() else {
+            return self.refill(now);
+        };
+        self.open ^= id.bit();
+        self.settle(id);
+        true
+    }
+
+    /// Lets one that gets budget back by `now` take part again; whether there was any.
+    fn refill(&mut self, now: u64) -> bool {
+        let is_due =
+            |id: &Id| self.vcpus[*id].server.as_ref().is_none_or(|server| server.head().at <= now);
+        let Some(id) = members(self.broke).find(is_due) else { return false };
+        self.broke &= !id.bit();
+        self.settle(id);
+        true
+    }
+
     /// Takes what the running one used until `now` off its slice and budget, a piece in a go. Whether
     /// there was anything to do; what is left [`Scheduler::pick`] does.
-    #[inline(never)]
-    pub fn charge(&mut self, now: u64) -> bool {
+    #[inline]
+    fn charge(&mut self, now: u64) -> bool {
         let uncharged = self.is_uncharged(now);
         let since = self.since;
         let Some(id) = self.current.filter(|_| uncharged) else {
@@ -486,18 +463,9 @@ impl Scheduler {
         first
     }
 
-    /// Changes who may run.
-    fn set_open(&mut self, open: u32) {
-        let changed = self.open ^ open;
-        self.open = open;
-        for id in members(changed) {
-            self.settle(id);
-        }
-    }
-
     fn most_urgent(&self) -> Option<Id> {
         let level = self.gate.levels.checked_ilog2()?;
-        self.heads.get(crate::bus::index(level)).copied().flatten()
+        self.heads.get(bus::index(level)).copied().flatten()
     }
 
     /// Gives `id` a new slice, at the end of its ring.
@@ -584,16 +552,6 @@ impl Scheduler {
             None => self.gate.levels &= !priority.bit(),
         }
     }
-}
-
-/// The vCPUs in a set.
-fn members(set: u32) -> impl Iterator<Item = Id> {
-    let mut rest = set;
-    core::iter::from_fn(move || {
-        let lowest = rest.trailing_zeros();
-        rest &= rest.wrapping_sub(1);
-        Id::new(crate::bus::index(lowest))
-    })
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@
 
 use crate::NEVER;
 use crate::quotient::Divisor;
-use entresol_abi::image::MAX_SLOTS;
+use entresol_abi::image::{MAX_SLOTS, MAX_VMS};
 
 /// Every vCPU.
-pub(super) const ALL: u32 = u32::MAX;
+pub(super) const ALL: u32 = (1 << MAX_VMS) - 1;
 
 /// One slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(super) struct Table {
     /// The frame, if there is one.
     frames: Divisor,
     current: usize,
+    /// Who may run in the current slot.
+    open: u32,
     end: u64,
 }
 
@@ -44,6 +46,7 @@ impl Table {
         frame: 0,
         frames: Divisor::ONE,
         current: 0,
+        open: ALL,
         end: NEVER,
     };
 
@@ -56,16 +59,17 @@ impl Table {
             table.frame += slot.length;
         }
         if table.frame > 0 {
-            table.end = now + table.slot().length;
+            // As if the last one ended.
+            (table.current, table.end) = (table.count, now);
             table.frames = Divisor::new(table.frame);
         }
         table
     }
 
-    /// Moves to the slot of `now`. Returns who may run.
-    pub(super) fn open(&mut self, now: u64) -> u32 {
+    /// Moves to the slot of `now`.
+    pub(super) fn turn(&mut self, now: u64) {
         if self.frame == 0 {
-            return ALL;
+            return;
         }
         if now.saturating_sub(self.end) >= self.frame {
             self.end += self.frames.divide(now - self.end) * self.frame;
@@ -75,18 +79,21 @@ impl Table {
             if self.current >= self.count {
                 self.current = 0;
             }
-            self.end += self.slot().length;
+            let slot = self.slots.get(self.current).copied();
+            let Slot { length, open } = slot.unwrap_or(Slot { length: 0, open: ALL });
+            self.open = open & ALL;
+            self.end += length;
         }
-        self.slot().open
+    }
+
+    /// Who may run.
+    pub(super) const fn open(&self) -> u32 {
+        self.open
     }
 
     /// When the slot ends.
     pub(super) const fn end(&self) -> u64 {
         self.end
-    }
-
-    fn slot(&self) -> Slot {
-        self.slots.get(self.current).copied().unwrap_or(Slot { length: 0, open: ALL })
     }
 }
 
@@ -102,7 +109,8 @@ mod tests {
     #[test]
     fn without_slots_all_is_open_for_ever() {
         let mut table = Table::new(&[slot(0, 1)], 0);
-        assert_eq!(table.open(u64::MAX), ALL);
+        table.turn(u64::MAX);
+        assert_eq!(table.open(), ALL);
         assert_eq!(table.end(), NEVER);
     }
 
@@ -129,7 +137,8 @@ mod tests {
                         None => true,
                     })
                     .unwrap();
-                prop_assert_eq!(table.open(now), expected.open);
+                table.turn(now);
+                prop_assert_eq!(table.open(), expected.open);
                 prop_assert_eq!(table.end(), now - inside + expected.length);
             }
         }

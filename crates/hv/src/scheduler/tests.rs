@@ -324,4 +324,9 @@ fn who_is_more_urgent_than_another_is_so_until_it_blocks() {
     scheduler.ready(id(0));
     scheduler.pick(1);
     assert!(!scheduler.is_urgent(), "nobody was less urgent");
+    scheduler.set_slots(&[Slot { length: 10, open: 1 }, Slot { length: 10, open: 2 }], 1);
+    scheduler.pick(1);
+    assert!(scheduler.is_urgent(), "its slot ends");
+    assert_eq!(scheduler.pick(11), None);
+    assert!(!scheduler.is_urgent(), "nobody's slot");
 }

@@ -151,6 +151,8 @@ proptest! {
         // In each step somebody wakes or waits, so much later.
         steps in prop::collection::vec((0..MAX_VCPUS, any::<bool>(), 0_u64..60), 0..80),
         lateness in prop_oneof![Just(vec![0]), prop::collection::vec(0_u64..4, 16)],
+        // Before it is asked, so many steps are taken at other times.
+        early in prop::collection::vec(0_u32..6, 16),
     ) {
         let mut scheduler = Scheduler::new(SLICE);
         for (index, (priority, budget)) in given.iter().enumerate() {
@@ -163,17 +165,22 @@ proptest! {
         scheduler.set_slots(&slots, 0);
         let most_late = *lateness.iter().max().unwrap();
         let mut lateness = lateness.iter().cycle();
+        let mut early = early.iter().cycle();
         let mut ran: Vec<Option<usize>> = vec![];
         let mut now = 0;
         for (who, wakes, pause) in steps {
             let until = now + pause;
             loop {
+                for _ in 0..*early.next().unwrap() {
+                    scheduler.advance(now);
+                    check(&scheduler);
+                }
                 let current = scheduler.pick(now);
                 check(&scheduler);
                 let late_end = scheduler.take_exhausted().map_or(0, |exhausted| exhausted.late);
                 prop_assert!(late_end <= most_late);
                 // The most urgent of those who may run, runs.
-                let open = scheduler.slots.open(now);
+                let open = scheduler.slots.open();
                 for vcpu in (0..given.len()).map(id) {
                     let funded = scheduler.vcpus[vcpu].server.as_ref()
                         .is_none_or(|server| server.head().at <= now);
