@@ -26,9 +26,8 @@ mod server;
 mod slots;
 
 use crate::{NEVER, bus};
-use ids::PerVcpu;
-use ids::members;
 pub use ids::{Id, MAX_VCPUS};
+use ids::{PerVcpu, members};
 use server::Server;
 pub use slots::Slot;
 use slots::Table;
