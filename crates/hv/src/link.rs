@@ -235,11 +235,14 @@ impl Relay {
                     return true;
                 }
                 self.waiting = None;
+                // A line is put in a go of its own.
+                if byte == b'\n' {
+                    break;
+                }
             }
             let Some(byte) = ring.receive() else { return false };
             let exists = |(channel, _): &(Channel, u8)| usize::from(channel.0) < CHANNELS;
             self.waiting = self.up.push(byte).filter(exists);
-            // A line is put in a go of its own.
             if byte == b'\n' {
                 break;
             }
