@@ -340,7 +340,7 @@ impl Hypervisor {
         self.guest().run = Run::Running;
         if let Some(id) = Id::new(index) {
             self.turns.ready(id);
-            let other = self.turns.pick(at) != Some(id);
+            let other = self.turns.decide(at) != Some(id);
             // What was left is settled where the scheduler is asked.
             let settles = self.unsettled <= self.count || self.ended != 0;
             let left = settles || self.turns.has_exhausted();

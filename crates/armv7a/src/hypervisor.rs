@@ -314,7 +314,7 @@ impl Hypervisor {
             if self.turns.has_exhausted() {
                 continue;
             }
-            let id = self.turns.pick(now);
+            let id = self.turns.decide(now);
             if self.locks.run(id.map_or(0, |id| 1 << id.index())) {
                 self.settle_locks();
                 continue;

@@ -262,9 +262,14 @@ impl Scheduler {
 
     /// Decides which vCPU runs from `now` on; `None` when none can. Ends the running
     /// one's slice and budget if they are used up.
-    #[inline(never)]
     pub fn pick(&mut self, now: u64) -> Option<Id> {
         while self.advance(now) {}
+        self.decide(now)
+    }
+
+    /// The same where [`Scheduler::advance`] has nothing left to do.
+    #[inline(never)]
+    pub fn decide(&mut self, now: u64) -> Option<Id> {
         self.current = self.most_urgent();
         if let Some(id) = self.current
             && let Some(server) = &mut self.vcpus[id].server
@@ -355,8 +360,7 @@ impl Scheduler {
     }
 
     /// One step of what is to be done before it is known who runs `now`: a charge, a vCPU whose slot
-    /// begins or ends, one that gets budget back. Whether there was any; what is left
-    /// [`Scheduler::pick`] does.
+    /// begins or ends, one that gets budget back. Whether there was any.
     #[inline(never)]
     pub fn advance(&mut self, now: u64) -> bool {
         let turns = self.open != self.slots.open() || self.slots.end() <= now;
@@ -390,7 +394,7 @@ impl Scheduler {
     }
 
     /// Takes what the running one used until `now` off its slice and budget, a piece in a go. Whether
-    /// there was anything to do; what is left [`Scheduler::pick`] does.
+    /// there was anything to do.
     #[inline]
     fn charge(&mut self, now: u64) -> bool {
         let uncharged = self.is_uncharged(now);

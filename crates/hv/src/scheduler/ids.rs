@@ -53,5 +53,6 @@ impl<T> IndexMut<Id> for PerVcpu<T> {
 
 /// The vCPUs in a set.
 pub(super) fn members(set: u32) -> impl Iterator<Item = Id> {
-    bus::members(set).map_while(Id::new)
+    let mut members = bus::members(set);
+    core::iter::from_fn(move || members.next().and_then(Id::new))
 }
