@@ -2,7 +2,8 @@
 //!
 //! One of these for each core. Not responsible for switching nor for timers: the caller
 //! says what is ready, asks [`Scheduler::pick`] after every event that may have changed
-//! that, and arms its one timer for [`Scheduler::deadline`]. Preemptive: the most urgent
+//! that, and arms its one timer for [`Scheduler::deadline`]. Where interrupts must not wait it takes the
+//! steps of [`Scheduler::advance`] one by one, and then asks [`Scheduler::decide`]. Preemptive: the most urgent
 //! priority runs, of those that have budget left (see `server`) and may run in the current
 //! slot (see `slots`).
 //!
@@ -12,7 +13,8 @@
 //! first, and the preempted one keeps its turn and the rest of its slice. Without the latter, a vCPU
 //! that is preempted often enough would never come to the end of a slice, and starve its equals. For
 //! the same reason a vCPU that leaves its ring at the end of a slot or a budget comes back to its old
-//! place, which its `turn` tells. Only slots' ends and refills take a step for each vCPU concerned.
+//! place, which its `turn` tells. Only slots' ends and refills take a step for each vCPU concerned, and
+//! a decision looks at each that has no budget left.
 //!
 //! # Invariants
 //!
