@@ -310,6 +310,8 @@ impl Hypervisor {
             guest.note_pending();
             self.update_float();
             self.armed = next;
+            self.give_way_called();
+            self.turns.heed_refills();
             self.arm();
             if self.reschedule {
                 // At once, and not where the guest may happen to trap next.

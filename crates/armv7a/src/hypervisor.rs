@@ -302,16 +302,13 @@ impl Hypervisor {
                 self.move_line();
                 continue;
             }
-            if let Some(exhausted) = self.turns.take_exhausted() {
-                count_exhausted(exhausted);
-                self.befall(exhausted.id.index(), Event::Budget);
-                continue;
-            }
             let now = self.now();
             while self.scheduler().advance(now) {
                 self.give_way_called();
             }
-            if self.turns.has_exhausted() {
+            if let Some(exhausted) = self.turns.take_exhausted() {
+                count_exhausted(exhausted);
+                self.befall(exhausted.id.index(), Event::Budget);
                 continue;
             }
             let id = self.turns.decide(now);
@@ -319,6 +316,8 @@ impl Hypervisor {
                 self.settle_locks();
                 continue;
             }
+            self.give_way_called();
+            self.turns.heed_refills();
             let Some(id) = id else {
                 self.keep(self.loaded);
                 self.idle();
@@ -358,20 +357,23 @@ impl Hypervisor {
     /// Nothing can run: waits for an interrupt, which [`Hypervisor::poll`] settles, or ends the machine
     /// if all is off.
     fn idle(&mut self) {
-        let all_off = |well: bool| {
-            move |guest: &Guest| match guest.run {
-                Run::Off { well: this } => this || !well,
-                _ => false,
-            }
-        };
-        if self.guests.iter().take(self.count).all(all_off(false)) {
-            let well = self.guests.iter().take(self.count).all(all_off(true));
+        if let Some(well) = self.all_off() {
             self.ended(well);
         }
         self.arm();
         cp15::dsb();
         cp15::wait_for_interrupt();
         self.poll();
+    }
+
+    /// Whether all ended well, if all VMs of this core are off.
+    fn all_off(&self) -> Option<bool> {
+        let mut well = true;
+        for guest in self.guests.iter().take(self.count) {
+            let Run::Off { well: this } = guest.run else { return None };
+            well &= this;
+        }
+        Some(well)
     }
 
     /// All VMs of this core are off. When those of every core are, that is the machine's end.
@@ -383,21 +385,16 @@ impl Hypervisor {
             }
             return;
         }
-        let mut all = true;
         for core in 1..self.cores {
-            match cores::link(core).state() {
-                State::Running => all = false,
-                State::Ended { well: this } => well &= this,
-            }
+            let State::Ended { well: this } = cores::link(core).state() else { return };
+            well &= this;
         }
-        if all {
-            self.hold_links();
-            self.flush();
-            let how = if well { "all ended well" } else { "not all ended well" };
-            self.say("every vm is off: %", &[Text(how)]);
-            self.flush();
-            self.platform().power_off(well);
-        }
+        self.hold_links();
+        self.flush();
+        let how = if well { "all ended well" } else { "not all ended well" };
+        self.say("every vm is off: %", &[Text(how)]);
+        self.flush();
+        self.platform().power_off(well);
     }
 
     /// Loads a guest: its registers, its thread registers, its domains. No TLB and no cache

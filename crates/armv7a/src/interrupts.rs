@@ -192,7 +192,7 @@ impl Hypervisor {
         self.give_way_called();
         let waits = self.locks.deadline().min(self.line_at);
         let (mut own, mut rest, mut next) = (NEVER, turns.min(waits), waits);
-        let running = self.turns.current().map_or(0, |id| self.turns.priority(id));
+        let running = self.turns.running();
         for index in 0..self.count {
             // It is armed again after the express.
             self.give_way_called();

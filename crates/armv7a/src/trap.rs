@@ -114,7 +114,6 @@ pub(crate) extern "C" fn prefetch_abort(loaded: *mut Guest) -> *mut Guest {
         hypervisor.give_way_called();
         hypervisor.fetched(address, resolved);
     } else {
-        hypervisor.guest().pull();
         // A breakpoint, or an external abort of a passed-through device.
         hypervisor.inject(Exception::PrefetchAbort { ifsr: status, ifar: address });
     }
@@ -167,7 +166,6 @@ fn aborted(loaded: *mut Guest, status: u32, address: u32) -> *mut Guest {
         let attempt = if store { Attempt::Write } else { Attempt::Read };
         return hypervisor.data(loaded, address, attempt);
     }
-    hypervisor.guest().pull();
     hypervisor.inject(Exception::DataAbort { dfsr: status, dfar: address });
     hypervisor.leave()
 }

@@ -138,10 +138,8 @@ impl Board {
 
     /// These VMs, a bit each, are to be told of something.
     pub fn tell(&self, vms: u32) {
-        let mut rest = vms;
-        while rest != 0 {
-            self.seat(index(rest.trailing_zeros())).news.store(1);
-            rest &= rest - 1;
+        for vm in members(vms) {
+            self.seat(vm).news.store(1);
         }
     }
 

@@ -49,6 +49,8 @@ struct Vcpu {
     turn: u64,
     /// What is left of its slice.
     left: u64,
+    /// When it gets budget back, if it has none left.
+    returns: u64,
     /// Its budget, if it has one.
     server: Option<Server>,
 }
@@ -124,12 +126,14 @@ pub struct Scheduler {
     asks: u32,
     /// The current one, if what it uses is to be taken off a budget.
     owing: u32,
-    /// When the first vCPU that would take part gets budget back.
+    /// When the first that has no budget left gets some, or earlier.
+    back: u64,
+    /// When the first of those does that is as urgent as the current one, and would take part.
     refill: u64,
     exhausted: Option<Exhausted>,
     heads: [Option<Id>; 32],
-    vcpus: PerVcpu<Vcpu>,
     slots: Table,
+    vcpus: PerVcpu<Vcpu>,
 }
 
 impl Scheduler {
@@ -144,6 +148,7 @@ impl Scheduler {
                 previous: Id(0),
                 turn: 0,
                 left: 0,
+                returns: 0,
                 server: None,
             }
         }; MAX_VCPUS];
@@ -164,6 +169,7 @@ impl Scheduler {
             borrowed: 0,
             asks: 0,
             owing: 0,
+            back: NEVER,
             refill: NEVER,
             exhausted: None,
         }
@@ -266,10 +272,13 @@ impl Scheduler {
     /// one's slice and budget if they are used up.
     pub fn pick(&mut self, now: u64) -> Option<Id> {
         while self.advance(now) {}
-        self.decide(now)
+        self.decide(now);
+        self.heed_refills();
+        self.current
     }
 
-    /// The same where [`Scheduler::advance`] has nothing left to do.
+    /// The same where [`Scheduler::advance`] has nothing left to do, and before
+    /// [`Scheduler::heed_refills`].
     #[inline(never)]
     pub fn decide(&mut self, now: u64) -> Option<Id> {
         self.current = self.most_urgent();
@@ -279,18 +288,48 @@ impl Scheduler {
             server.gather(now);
             self.owing = id.bit();
         }
-        (self.refill, self.gate.until) = (NEVER, self.slots.end());
-        if self.broke != 0 {
-            self.refill = self.first_refill(self.current.map_or(0, |id| self.priority(id)));
+        if self.broke == 0 {
+            (self.refill, self.gate.until) = (NEVER, self.slots.end());
         }
-        self.heed_refills();
         self.current
+    }
+
+    /// Looks for who gets budget back first, for [`Scheduler::deadline`] and the [`Gate`]. Until then the
+    /// latter closes as it did for who ran before, or earlier.
+    #[inline(always)]
+    pub fn heed_refills(&mut self) {
+        if self.broke != 0 {
+            self.look_for_refills();
+        }
+    }
+
+    #[inline(never)]
+    fn look_for_refills(&mut self) {
+        let running = self.running();
+        let (mut refill, mut until) = (NEVER, self.slots.end());
+        for id in members(self.broke & self.wanting & self.open & !self.paused) {
+            let Vcpu { returns, .. } = self.vcpus[id];
+            if self.priority(id) >= running {
+                refill = refill.min(returns);
+            }
+            if self.priority(id) >= self.asks {
+                until = until.min(returns);
+            }
+        }
+        (self.refill, self.gate.until) = (refill, until);
     }
 
     /// A vCPU's priority.
     #[must_use]
     pub fn priority(&self, id: Id) -> u32 {
         u32::from(self.vcpus[id].priority.0)
+    }
+
+    /// The priority of the vCPU that was picked last; the least if none was.
+    #[must_use]
+    #[inline(never)]
+    pub fn running(&self) -> u32 {
+        self.current.map_or(0, |id| self.priority(id))
     }
 
     /// For how long a vCPU that begins to run may do so, at least.
@@ -365,46 +404,46 @@ impl Scheduler {
     /// begins or ends, one that gets budget back. Whether there was any.
     #[inline(never)]
     pub fn advance(&mut self, now: u64) -> bool {
-        let turns = self.open != self.slots.open() || self.slots.end() <= now;
-        (self.is_uncharged(now) || turns || self.broke != 0) && self.step(now)
-    }
-
-    #[inline(never)]
-    fn step(&mut self, now: u64) -> bool {
-        if self.charge(now) {
+        if let Some(id) = self.current.filter(|_| self.since < now || self.owing != 0) {
+            self.charge(id, now);
             return true;
         }
+        self.since = now;
         if self.slots.end() <= now {
             self.slots.turn(now);
         }
-        let Some(id) = members(self.open ^ self.slots.open()).next() else {
-            return self.refill(now);
-        };
-        self.open ^= id.bit();
-        self.settle(id);
-        true
-    }
-
-    /// Lets one that gets budget back by `now` take part again; whether there was any.
-    fn refill(&mut self, now: u64) -> bool {
-        let is_due =
-            |id: &Id| self.vcpus[*id].server.as_ref().is_none_or(|server| server.head().at <= now);
-        let Some(id) = members(self.broke).find(is_due) else { return false };
-        self.broke &= !id.bit();
-        self.settle(id);
-        true
-    }
-
-    /// Takes what the running one used until `now` off its slice and budget, a piece in a go. Whether
-    /// there was anything to do.
-    #[inline]
-    fn charge(&mut self, now: u64) -> bool {
-        let uncharged = self.is_uncharged(now);
-        let since = self.since;
-        let Some(id) = self.current.filter(|_| uncharged) else {
-            self.since = now;
+        if let Some(id) = members(self.open ^ self.slots.open()).next() {
+            self.open ^= id.bit();
+            self.settle(id);
+            return true;
+        }
+        if self.back > now {
             return false;
-        };
+        }
+        self.refill(now);
+        true
+    }
+
+    /// Looks for who gets budget back first, and lets it take part again if it does by `now`.
+    #[inline(never)]
+    fn refill(&mut self, now: u64) {
+        let (mut first, mut back) = (None, NEVER);
+        for id in members(self.broke) {
+            if self.vcpus[id].returns < back {
+                (first, back) = (Some(id), self.vcpus[id].returns);
+            }
+        }
+        self.back = back;
+        if let Some(id) = first.filter(|_| back <= now) {
+            self.broke &= !id.bit();
+            self.settle(id);
+        }
+    }
+
+    /// Takes what the running one used until `now` off its slice and budget, a piece in a go.
+    #[inline(never)]
+    fn charge(&mut self, id: Id, now: u64) {
+        let since = self.since;
         let vcpu = &mut self.vcpus[id];
         let mut part = now.saturating_sub(since);
         if let Some(server) = &mut vcpu.server {
@@ -415,57 +454,33 @@ impl Scheduler {
         vcpu.left = vcpu.left.saturating_sub(part);
         self.since += part;
         if self.since < now {
-            return true;
+            return;
         }
         self.owing = 0;
         let late = core::mem::take(&mut self.borrowed);
         let ended = vcpu.left == 0;
         if let Some(server) = &vcpu.server {
-            if server.head().at > now && self.broke & id.bit() == 0 {
-                self.broke |= id.bit();
-                if self.is_ready(id) {
+            vcpu.returns = server.head().at;
+            if vcpu.returns > now {
+                self.back = self.back.min(vcpu.returns);
+                if self.wanting & !self.broke & id.bit() != 0 {
                     self.exhausted = Some(Exhausted { id, late });
                 }
+                self.broke |= id.bit();
             }
             self.settle(id);
         }
         if ended {
             self.rotate(id);
         }
-        true
-    }
-
-    #[inline(always)]
-    const fn is_uncharged(&self, now: u64) -> bool {
-        self.since < now || self.owing != 0
     }
 
     /// From now on the gate is asked for vCPUs of at least this priority.
     pub fn set_asking(&mut self, priority: u32) {
+        if priority < self.asks {
+            self.gate.until = self.gate.until.min(self.back);
+        }
         self.asks = priority;
-        self.heed_refills();
-    }
-
-    /// The gate closes when anybody gets budget back who is as urgent as those it is asked for, and
-    /// else could run.
-    #[inline(never)]
-    fn heed_refills(&mut self) {
-        if self.broke != 0 {
-            self.gate.until = self.gate.until.min(self.first_refill(self.asks));
-        }
-    }
-
-    /// When the first vCPU without budget, but else able to run, and at least that urgent, gets some.
-    #[inline(never)]
-    fn first_refill(&self, least: u32) -> u64 {
-        let mut first = NEVER;
-        for id in members(self.broke & self.wanting & self.open & !self.paused) {
-            let Vcpu { priority, server, .. } = &self.vcpus[id];
-            if let Some(server) = server.as_ref().filter(|_| u32::from(priority.0) >= least) {
-                first = first.min(server.head().at);
-            }
-        }
-        first
     }
 
     fn most_urgent(&self) -> Option<Id> {
@@ -496,8 +511,8 @@ impl Scheduler {
     /// Puts `id` into its ring or takes it out, as it should be.
     fn settle(&mut self, id: Id) {
         let able = self.open & !self.paused;
-        if able & self.broke & self.wanting & id.bit() != 0 {
-            self.heed_refills();
+        if able & self.broke & self.wanting & id.bit() != 0 && self.priority(id) >= self.asks {
+            self.gate.until = self.gate.until.min(self.vcpus[id].returns);
         }
         let able = able & !self.broke;
         self.gate.able = able & !self.owing;

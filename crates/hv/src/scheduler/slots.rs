@@ -24,10 +24,10 @@ pub struct Slot {
     pub open: u32,
 }
 
-/// The table.
+/// The table; what is large comes last, as in the scheduler.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(super) struct Table {
-    slots: [Slot; MAX_SLOTS],
     count: usize,
     frame: u64,
     /// The frame, if there is one.
@@ -36,6 +36,7 @@ pub(super) struct Table {
     /// Who may run in the current slot.
     open: u32,
     end: u64,
+    slots: [Slot; MAX_SLOTS],
 }
 
 impl Table {
@@ -67,6 +68,7 @@ impl Table {
     }
 
     /// Moves to the slot of `now`.
+    #[inline(never)]
     pub(super) fn turn(&mut self, now: u64) {
         if self.frame == 0 {
             return;
@@ -79,8 +81,7 @@ impl Table {
             if self.current >= self.count {
                 self.current = 0;
             }
-            let slot = self.slots.get(self.current).copied();
-            let Slot { length, open } = slot.unwrap_or(Slot { length: 0, open: ALL });
+            let Some(&Slot { length, open }) = self.slots.get(self.current) else { return };
             self.open = open & ALL;
             self.end += length;
         }

@@ -221,6 +221,9 @@ fn check(scheduler: &Scheduler) {
             assert_eq!(members.contains(&vcpu), queued && its == Priority(priority));
             let may = scheduler.wanting & !scheduler.broke & scheduler.open & !scheduler.paused;
             assert_eq!(queued, may & vcpu.bit() != 0);
+            let back = scheduler.broke & vcpu.bit() == 0
+                || scheduler.vcpus[vcpu].returns >= scheduler.back;
+            assert!(back);
         }
     }
 }

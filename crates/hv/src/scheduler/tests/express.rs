@@ -43,7 +43,7 @@ fn ordinary(scheduler: &mut Scheduler, boards: &mut [Board], now: u64) -> Option
 
 /// Makes up for the express to `who`, that was taken at `at`.
 fn settle(scheduler: &mut Scheduler, boards: &mut [Board], who: Id, at: u64) -> Option<Id> {
-    while scheduler.charge(at) {}
+    while scheduler.advance(at) {}
     scheduler.ready(who);
     let picked = scheduler.pick(at);
     assert!(boards[who.index()].ring());

@@ -282,8 +282,8 @@ proptest! {
         given in given(),
         slots in slots(),
         // Somebody is ready or waits, is paused or not, or the gate is asked for those as urgent; the
-        // scheduler is asked then, or not.
-        steps in prop::collection::vec((0..MAX_VCPUS, 0..5, any::<bool>(), 0_u64..60), 0..80),
+        // scheduler is asked then, in part or wholly, or not.
+        steps in prop::collection::vec((0..MAX_VCPUS, 0..5, 0..4, 0_u64..60), 0..80),
     ) {
         let mut scheduler = system(&given, &slots);
         let mut now = 0;
@@ -296,11 +296,22 @@ proptest! {
                 _ => scheduler.set_paused(who, event == 3),
             }
             now += pause;
-            if asked {
-                scheduler.pick(now);
+            match asked {
+                0 => {}
+                1 => _ = scheduler.advance(now),
+                2 => {
+                    while scheduler.advance(now) {}
+                    scheduler.decide(now);
+                }
+                _ => _ = scheduler.pick(now),
             }
+            check(&scheduler);
             let asks = scheduler.asks;
-            let waiting = |vcpu: &Id| !scheduler.is_ready(*vcpu) && scheduler.priority(*vcpu) >= asks;
+            let waiting = |vcpu: &Id| {
+                // Until it is decided who else runs, the wait of who did is charged.
+                let charged = scheduler.current() == Some(*vcpu) && scheduler.vcpus[*vcpu].server.is_some();
+                !scheduler.is_ready(*vcpu) && scheduler.priority(*vcpu) >= asks && !charged
+            };
             for vcpu in (0..given.len()).map(id).filter(waiting) {
                 for later in [now, now + pause] {
                     if scheduler.gate.admits(vcpu, scheduler.priority(vcpu), later) {
