@@ -1,11 +1,11 @@
 //! Which vCPU runs on a core: fixed priorities, budgets, time slots, equals in turn.
 //!
-//! One of these for each core. Not responsible for switching nor for timers: the caller
-//! says what is ready, asks [`Scheduler::pick`] after every event that may have changed
-//! that, and arms its one timer for [`Scheduler::deadline`]. Where interrupts must not wait it takes the
-//! steps of [`Scheduler::advance`] one by one, and then asks [`Scheduler::decide`]. Preemptive: the most urgent
-//! priority runs, of those that have budget left (see `server`) and may run in the current
-//! slot (see `slots`).
+//! One of these for each core. Not responsible for switching nor for timers: the caller says what is
+//! ready, asks [`Scheduler::pick`] after every event that may have changed that, and arms its one timer for
+//! [`Scheduler::deadline`]. Where interrupts must not wait it takes the steps of [`Scheduler::advance`] one
+//! by one, asks [`Scheduler::decide`], and then has refills heeded ([`Scheduler::heed_refills`]).
+//! Preemptive: the most urgent priority runs, of those that have budget left (see `server`) and may run in
+//! the current slot (see `slots`).
 //!
 //! A decision takes a constant time: a word says which priorities have vCPUs that can
 //! run, and those of one priority form a ring with the next to run at its head. The running vCPU
@@ -13,8 +13,8 @@
 //! first, and the preempted one keeps its turn and the rest of its slice. Without the latter, a vCPU
 //! that is preempted often enough would never come to the end of a slice, and starve its equals. For
 //! the same reason a vCPU that leaves its ring at the end of a slot or a budget comes back to its old
-//! place, which its `turn` tells. Only slots' ends and refills take a step for each vCPU concerned, and
-//! a decision looks at each that has no budget left.
+//! place, which its `turn` tells. Only slots' ends and refills take a step for each vCPU concerned; a
+//! refill's step, and heeding them, look at each that has no budget left.
 //!
 //! # Invariants
 //!
@@ -475,7 +475,8 @@ impl Scheduler {
         }
     }
 
-    /// From now on the gate is asked for vCPUs of at least this priority.
+    /// From now on the gate is asked for vCPUs of at least this priority. If that is less than before it
+    /// closes when anybody gets budget back, until refills are heeded.
     pub fn set_asking(&mut self, priority: u32) {
         if priority < self.asks {
             self.gate.until = self.gate.until.min(self.back);
