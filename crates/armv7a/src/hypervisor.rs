@@ -316,17 +316,19 @@ impl Hypervisor {
                 self.settle_locks();
                 continue;
             }
-            self.give_way_called();
-            self.turns.heed_refills();
             let Some(id) = id else {
+                self.give_way_called();
+                self.turns.heed_refills();
                 self.keep(self.loaded);
                 self.idle();
                 continue;
             };
             let index = id.index();
-            // Before the scheduler is asked again: that another guest is loaded than the one it
-            // picked means that a turn was passed.
+            // Before the express is looked for, or the scheduler is asked again: that another guest is
+            // loaded than the one it picked means that a turn was passed.
             self.load(index);
+            self.give_way_called();
+            self.turns.heed_refills();
             self.give_way_called();
             let board = &mut self.guest().board;
             board.let_run(now);

@@ -355,11 +355,11 @@ impl Scheduler {
     }
 
     /// Turns were passed among equals ([`Scheduler::next_of`]) without asking: `id` runs, with
-    /// a whole slice from `now` on.
+    /// a whole slice from `now` on. Who cannot run passes nobody.
     pub fn turned(&mut self, id: Id, now: u64) {
-        let priority = self.vcpus[id].priority;
+        let Vcpu { priority, queued, .. } = self.vcpus[id];
         // The ring is closed: who comes before `id` comes last when it has a later turn.
-        while let Some(head) = self.head(priority).filter(|head| *head != id) {
+        while queued && let Some(head) = self.head(priority).filter(|head| *head != id) {
             self.renew(head);
             self.set_head(priority, Some(self.vcpus[head].next));
         }

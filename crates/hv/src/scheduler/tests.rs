@@ -73,6 +73,16 @@ fn a_turn_passed_unasked_is_as_if_expired() {
 }
 
 #[test]
+fn who_cannot_run_passes_nobody() {
+    let mut scheduler = with(&[5, 5, 5]);
+    scheduler.block(id(0));
+    assert_eq!(scheduler.pick(0), Some(id(1)));
+    scheduler.turned(id(0), 10);
+    check(&scheduler);
+    assert_eq!(scheduler.pick(20), Some(id(1)));
+}
+
+#[test]
 fn equals_take_turns_of_one_slice() {
     let mut scheduler = with(&[5, 5, 5]);
     assert_eq!(scheduler.pick(0), Some(id(0)));
