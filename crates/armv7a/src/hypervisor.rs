@@ -312,23 +312,23 @@ impl Hypervisor {
                 continue;
             }
             let id = self.turns.decide(now);
+            // Before the express is looked for, or the scheduler is asked again: that another guest is
+            // loaded than the one it picked means that a turn was passed.
+            if let Some(id) = id {
+                self.load(id.index());
+            }
+            self.give_way_called();
             if self.locks.run(id.map_or(0, |id| 1 << id.index())) {
                 self.settle_locks();
                 continue;
             }
+            self.turns.heed_refills();
             let Some(id) = id else {
-                self.give_way_called();
-                self.turns.heed_refills();
                 self.keep(self.loaded);
                 self.idle();
                 continue;
             };
             let index = id.index();
-            // Before the express is looked for, or the scheduler is asked again: that another guest is
-            // loaded than the one it picked means that a turn was passed.
-            self.load(index);
-            self.give_way_called();
-            self.turns.heed_refills();
             self.give_way_called();
             let board = &mut self.guest().board;
             board.let_run(now);
