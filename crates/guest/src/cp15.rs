@@ -107,6 +107,8 @@ registers! {
     cntfrq: 14, 0, 0, 0;
     /// PL1 control: what PL0 may see of the counters.
     cntkctl: 14, 0, 1, 0;
+    /// Physical timer: in how many ticks it is due, signed.
+    cntp_tval: 14, 0, 2, 0;
     /// Physical timer control.
     cntp_ctl: 14, 0, 2, 1;
     /// Virtual timer control.

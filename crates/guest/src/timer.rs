@@ -51,21 +51,6 @@ pub fn arm(at: u64) {
     unsafe { cp15::cntv_ctl::write(1) }
 }
 
-/// Asks for an interrupt of the physical timer, too, once its counter reaches `at`.
-pub fn arm_physical(at: u64) {
-    // SAFETY: as in `arm`.
-    unsafe {
-        asm!(
-            "mcrr p15, 2, {}, {}, c14",
-            in(reg) at as u32,
-            in(reg) (at >> 32) as u32,
-            options(nomem, nostack, preserves_flags),
-        );
-    }
-    // SAFETY: as in `arm`.
-    unsafe { cp15::cntp_ctl::write(1) }
-}
-
 /// Asks for no interrupt any more.
 pub fn disarm() {
     // SAFETY: no interrupt will come.
